@@ -1,0 +1,125 @@
+"""Every error that taketurns raises on purpose.
+
+All derive from [TaketurnsError][], so one ``except`` catches them. Each carries what it is about as attributes,
+and its message says what was wrong and what form would be accepted or what to do.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class TaketurnsError(Exception):
+    """The base of all errors of this package."""
+
+
+class InvalidInput(TaketurnsError, ValueError):
+    """A value from outside does not have the accepted form.
+
+    Attributes:
+        field: the name of the offending field, as the caller knows it.
+        value: what was given.
+        accepted: the accepted form, in words.
+    """
+
+    field = "value"
+
+    def __init__(self, value: object, accepted: str, *, field: str | None = None) -> None:
+        self.field = field or type(self).field
+        self.value = value
+        self.accepted = accepted
+        super().__init__(value, accepted)
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.value!r} is not valid; accepted is {self.accepted}"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (_rebuild_invalid_input, (type(self), self.value, self.accepted, self.field))
+
+
+def _rebuild_invalid_input(cls: type[InvalidInput], value: object, accepted: str, field: str) -> InvalidInput:
+    """Unpickle: an exception's own pickling would drop keyword-only fields."""
+    return cls(value, accepted, field=field)
+
+
+class InvalidTenant(InvalidInput):
+    """The tenant id does not have the accepted form."""
+
+    field = "tenant"
+
+
+class InvalidRate(InvalidInput):
+    """The rate is not of the form ``count/period[:burst]``."""
+
+    field = "rate_limit"
+
+
+class InvalidWeight(InvalidInput):
+    """The weight is not a finite number above zero."""
+
+    field = "weight"
+
+
+class InvalidSettings(TaketurnsError):
+    """The settings can't be used; the message lists every one that is wrong and what it accepts."""
+
+
+class MissingTenant(TaketurnsError, TypeError):
+    """A TenantTask was submitted without a tenant.
+
+    Attributes:
+        task: the name of the task.
+    """
+
+    def __init__(self, task: str) -> None:
+        self.task = task
+        super().__init__(task)
+
+    def __str__(self) -> str:
+        return (
+            f"task {self.task!r} needs a tenant: pass apply_async(..., tenant='acme'), "
+            f"use .for_tenant('acme').delay(...) or .set(tenant='acme') on its signature"
+        )
+
+
+class UnknownTask(TaketurnsError, LookupError):
+    """No task of that name can be submitted here.
+
+    Attributes:
+        task: the name that was asked for.
+    """
+
+    def __init__(self, task: str) -> None:
+        self.task = task
+        super().__init__(task)
+
+    def __str__(self) -> str:
+        return f"name: no task {self.task!r} can be submitted here"
+
+
+class BrokerUnavailable(TaketurnsError, ConnectionError):
+    """RabbitMQ could not be reached, or did not answer in time; nothing was accepted."""
+
+
+class PublishNotConfirmed(BrokerUnavailable):
+    """The broker did not confirm the message within the timeout, or refused or returned it.
+
+    The message may have been stored all the same (a confirm that came too late), so a repeat may run the task
+    twice; it will not have been lost silently.
+    """
+
+
+class ManagementUnavailable(TaketurnsError, ConnectionError):
+    """RabbitMQ's management API could not be reached, or refused the credentials."""
+
+
+class RegistryUnavailable(TaketurnsError, ConnectionError):
+    """Redis could not be reached, or did not answer in time."""
+
+
+class UnsupportedPool(TaketurnsError):
+    """The worker's pool can't serve tenants; prefork, threads and solo can."""
+
+
+class TaskAborted(TaketurnsError):
+    """A task's body ended by an exception that would have ended its worker (MemoryError, SystemExit)."""

@@ -1,0 +1,58 @@
+"""Rate limits as text: ``"10/60s:5"`` ⇄ RateLimit. Pure: no I/O."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from taketurns.errors import InvalidRate
+
+_RATE = re.compile(r"([0-9]{1,9})/([0-9]{1,9})(s|m|h|d)(?::([0-9]{1,9}))?", re.ASCII)
+_UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_ACCEPTED = "count/period[:burst] with numbers above zero, such as 10/60s, 100/1m, 4000/3h, 1/1d or 10/60s:5"
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimit:
+    """``count`` starts in each ``period`` seconds, of which ``burst`` may come at once.
+
+    A burst of 1 is smooth: the starts are evenly spaced by [interval][taketurns.limits.rate.RateLimit.interval].
+    """
+
+    count: int
+    period: float
+    burst: int = 1
+
+    @property
+    def interval(self) -> float:
+        """Seconds between two starts at the full rate."""
+        return self.period / self.count
+
+    def __str__(self) -> str:
+        period = f"{self.period:g}s"
+        for unit in ("d", "h", "m"):
+            if self.period % _UNIT_SECONDS[unit] == 0:
+                period = f"{self.period / _UNIT_SECONDS[unit]:g}{unit}"
+                break
+        burst = f":{self.burst}" if self.burst > 1 else ""
+        return f"{self.count}/{period}{burst}"
+
+
+def parse_rate(text: object, *, field: str | None = None) -> RateLimit:
+    """Read a rate such as ``"10/60s"``, ``"4000/3h"``, ``"1/1h"`` or, with a burst, ``"10/60s:5"``.
+
+    Args:
+        text: the rate.
+        field: the field's name for the error, if it is not ``rate_limit``.
+
+    Raises:
+        InvalidRate: it is not of that form, or a number in it is zero.
+    """
+    match = _RATE.fullmatch(text) if isinstance(text, str) else None
+    if match is None:
+        raise InvalidRate(text, _ACCEPTED, field=field)
+    count, length, unit, burst = match.groups()
+    rate = RateLimit(int(count), float(int(length) * _UNIT_SECONDS[unit]), int(burst) if burst is not None else 1)
+    if rate.count < 1 or rate.period <= 0 or rate.burst < 1:
+        raise InvalidRate(text, _ACCEPTED, field=field)
+    return rate

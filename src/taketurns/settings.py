@@ -1,0 +1,225 @@
+"""Settings: one class a concern, read from the environment and, where it is named, from one env file.
+
+Every setting is an environment variable that starts with ``TAKETURNS_``; ``config.env`` in the repository lists
+them all with their defaults. A file is read only because it is named: by ``Settings.load(env_file)``, by
+``--config`` on the command line, or by ``TAKETURNS_CONFIG``; never because it lies in the current folder. The
+environment wins over the file.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from dotenv import dotenv_values
+from pydantic import Field, SecretStr, StringConstraints, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from taketurns.errors import InvalidSettings
+from taketurns.limits.rate import parse_rate
+
+PREFIX = "TAKETURNS_"
+CONFIG_VARIABLE = "TAKETURNS_CONFIG"
+
+Seconds = Annotated[float, Field(gt=0)]
+KeyPrefix = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.:-]+$")]
+
+
+def _config(prefix: str) -> SettingsConfigDict:
+    return SettingsConfigDict(env_prefix=prefix, frozen=True, extra="ignore", hide_input_in_errors=True)
+
+
+class BrokerSettings(BaseSettings):
+    """RabbitMQ: where it is and how long to wait for it."""
+
+    model_config = _config(PREFIX)
+
+    amqp_url: str | None = None
+    """Becomes the app's ``broker_url`` if the app names none itself."""
+    management_url: str = "http://guest:guest@127.0.0.1:15672"
+    """The management API, credentials included; a path prefix is kept."""
+    management_timeout: Seconds = 10.0
+    publish_timeout: Seconds = 4.0
+    """Seconds until an unconfirmed publish fails; the API's 503 comes within this and a connect attempt."""
+    publish_connections: Annotated[int, Field(ge=1)] = 10
+    """Connections at most that one process publishes through at a time."""
+
+
+class RedisSettings(BaseSettings):
+    """Redis: limits, tenant settings, activity, task records."""
+
+    model_config = _config(PREFIX)
+
+    redis_url: str = "redis://127.0.0.1:6379/0"
+    redis_prefix: KeyPrefix = "taketurns"
+    """The start of every key; two installations on one Redis need two prefixes."""
+    redis_timeout: Annotated[float, Field(gt=0, lt=1)] = 0.25
+    """Seconds for connecting and for each answer; below one second, since a worker's loop waits for it."""
+    redis_retry_after: Seconds = 2.0
+    """Seconds without any call after a failed one, so that a stalled Redis does not stall the workers."""
+
+
+class LimiterSettings(BaseSettings):
+    """The limiter."""
+
+    model_config = _config("TAKETURNS_LIMITER_")
+
+    when_redis_is_away: Literal["open", "closed"] = "open"
+    """``open``: tasks run unlimited while Redis is away; ``closed``: tasks of limited tenants wait for it."""
+    default_rate_limit: str | None = None
+    """The rate of each tenant that has none of its own, such as ``100/1m``; none is unlimited."""
+    lease: Seconds = 60.0
+    """Seconds until the concurrency lease of a killed worker's task is free again; living ones renew theirs."""
+
+    @field_validator("default_rate_limit")
+    @classmethod
+    def _is_a_rate(cls, value: str | None) -> str | None:
+        if value:
+            parse_rate(value)
+        return value or None
+
+
+class WorkerSettings(BaseSettings):
+    """The worker."""
+
+    model_config = _config("TAKETURNS_WORKER_")
+
+    serve_tenants: Literal["auto", "always", "never"] = "auto"
+    """``auto``: serve tenant queues unless the worker was started with ``-Q``."""
+    reconcile_interval: Seconds = 15.0
+    """Seconds between two looks at which tenant queues exist."""
+    max_credit: Annotated[int, Field(ge=1, le=1000)] = 8
+    """Messages of one turn, at most."""
+    turn_seconds: Seconds = 0.02
+    """Estimated work of one turn, at most (but always one message)."""
+    heartbeat_interval: Seconds = 5.0
+    """Seconds between two signs of life in Redis; three missed ones and the worker counts as gone."""
+    listed_queues: Annotated[int, Field(ge=0)] = 1000
+    """How many tenant queues ``inspect active_queues`` (and so Flower) names, at most."""
+
+
+class ReaperSettings(BaseSettings):
+    """The reaper."""
+
+    model_config = _config("TAKETURNS_REAPER_")
+
+    idle_time: Annotated[float, Field(ge=0)] = 3600.0
+    """Seconds without any activity after which a tenant's queue is removed."""
+    interval: Seconds = 60.0
+    """Seconds between two runs."""
+    recover_interval: Seconds = 2.0
+    """Seconds between two looks into the lost queue."""
+    confirm_timeout: Seconds = 5.0
+    """Seconds that the live workers have to confirm that they hold nothing of a tenant."""
+    drain_expiry: Seconds = 60.0
+    """Seconds after which a draining mark undoes itself, should the reaper die."""
+
+
+class ApiSettings(BaseSettings):
+    """The HTTP API."""
+
+    model_config = _config("TAKETURNS_API_")
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8000
+    jwt_secret: SecretStr | None = None
+    """The HS256 secret, 32 bytes at least; without it the API does not start."""
+    jwt_tenant_claim: Annotated[str, Field(min_length=1)] = "sub"
+    jwt_role_claim: Annotated[str, Field(min_length=1)] = "role"
+    jwt_issuer: str | None = None
+    jwt_audience: str | None = None
+    max_body: Annotated[int, Field(ge=1024)] = 1024 * 1024
+    """Bytes of a request's body, at most."""
+    task_record_ttl: Seconds = 7 * 24 * 3600.0
+    """Seconds that it is remembered whose task it was."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All settings together, each concern by its name."""
+
+    broker: BrokerSettings
+    redis: RedisSettings
+    limiter: LimiterSettings
+    worker: WorkerSettings
+    reaper: ReaperSettings
+    api: ApiSettings
+
+    @classmethod
+    def load(cls, env_file: str | os.PathLike[str] | None = None) -> Self:
+        """Read the settings from the environment and, below it, from ``env_file``.
+
+        Args:
+            env_file: a file of ``NAME=value`` lines; without it the one that ``TAKETURNS_CONFIG`` names, if any.
+
+        Raises:
+            InvalidSettings: a name is unknown, a value does not have its accepted form, or the file is missing.
+        """
+        env_file = env_file or os.environ.get(CONFIG_VARIABLE) or None
+        from_file: dict[str, str] = {}
+        if env_file is not None:
+            if not Path(env_file).is_file():
+                raise InvalidSettings(f"there is no settings file {os.fspath(env_file)!r}")
+            from_file = {name: value or "" for name, value in dotenv_values(env_file).items()}
+        problems = _unknown(from_file, source=str(env_file)) + _unknown(os.environ, source="the environment")
+        values: dict[str, BaseSettings] = {}
+        for concern, kind in _concerns().items():
+            try:
+                values[concern] = kind(**_of(kind, from_file))
+            except ValidationError as error:
+                problems += [_problem(kind, dict(detail)) for detail in error.errors()]
+        if problems:
+            raise InvalidSettings("; ".join(problems))
+        return cls(**values)  # type: ignore[arg-type]  # one value of the right class for each field
+
+    @staticmethod
+    def names() -> dict[str, Any]:
+        """Return every variable's name with its default, in the order of the classes."""
+        return {
+            variable(kind, name): field.default
+            for kind in _concerns().values()
+            for name, field in kind.model_fields.items()
+        }
+
+
+def variable(kind: type[BaseSettings], name: str) -> str:
+    """Return the environment variable of the setting ``name`` of a settings class."""
+    return f"{kind.model_config['env_prefix']}{name}".upper()
+
+
+def _concerns() -> dict[str, type[BaseSettings]]:
+    kinds: dict[str, type[BaseSettings]] = {
+        "broker": BrokerSettings,
+        "redis": RedisSettings,
+        "limiter": LimiterSettings,
+        "worker": WorkerSettings,
+        "reaper": ReaperSettings,
+        "api": ApiSettings,
+    }
+    assert set(kinds) == {field.name for field in fields(Settings)}  # noqa: S101
+    return kinds
+
+
+def _of(kind: type[BaseSettings], from_file: dict[str, str]) -> dict[str, str]:
+    """Pick the file's values of one class, less those that the environment overrides."""
+    given = ((name, variable(kind, name)) for name in kind.model_fields)
+    return {name: from_file[var] for name, var in given if from_file.get(var) and var not in os.environ}
+
+
+def _unknown(values: Any, *, source: str) -> list[str]:
+    known = [*Settings.names(), CONFIG_VARIABLE]
+    problems = []
+    for name in sorted(values):
+        if name.upper().startswith(PREFIX) and name.upper() not in known:
+            close = difflib.get_close_matches(name.upper(), known, n=1)
+            hint = f", did you mean {close[0]}?" if close else ""
+            problems.append(f"{name} in {source} is no setting{hint}")
+    return problems
+
+
+def _problem(kind: type[BaseSettings], detail: dict[str, Any]) -> str:
+    name = variable(kind, str(detail["loc"][0])) if detail["loc"] else kind.__name__
+    return f"{name}: {detail['msg']}"

@@ -1,0 +1,44 @@
+"""Tenant ids and the names of their queues. Pure: no I/O."""
+
+from __future__ import annotations
+
+import re
+
+from taketurns.errors import InvalidTenant
+
+QUEUE_PREFIX = "usersequence_"
+
+_TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@:+-]{0,127}", re.ASCII)
+_ACCEPTED = "1 to 128 characters of A-Z a-z 0-9 . _ @ : + -, the first one a letter or digit"
+
+
+def validate_tenant(tenant: object) -> str:
+    """Return ``tenant`` unchanged if it is a valid tenant id.
+
+    Raises:
+        InvalidTenant: it is not a string of the accepted form.
+    """
+    if not isinstance(tenant, str) or not _TENANT.fullmatch(tenant):
+        raise InvalidTenant(tenant, _ACCEPTED)
+    return tenant
+
+
+def queue_name(tenant: str) -> str:
+    """Return the name of the tenant's queue, ``usersequence_<tenant>``.
+
+    Raises:
+        InvalidTenant: the tenant id does not have the accepted form.
+    """
+    return QUEUE_PREFIX + validate_tenant(tenant)
+
+
+def tenant_of(queue: str) -> str | None:
+    """Return the tenant whose queue this is, or None if it is not a tenant queue.
+
+    The inverse of [queue_name][taketurns.tenants.queue_name]; a queue of our prefix whose rest is no valid tenant
+    id was made by somebody else and is none of ours.
+    """
+    if not queue.startswith(QUEUE_PREFIX):
+        return None
+    tenant = queue[len(QUEUE_PREFIX) :]
+    return tenant if _TENANT.fullmatch(tenant) else None

@@ -1,0 +1,109 @@
+"""Servers for the tests: real ones, and nothing of them shared.
+
+RabbitMQ and Redis are those that ``TAKETURNS_AMQP_URL``, ``TAKETURNS_MANAGEMENT_URL`` and ``TAKETURNS_REDIS_URL``
+name, or else private nodes that live as long as the test run. Each test has a vhost and a Redis key prefix of its
+own, both removed afterwards.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import uuid
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+from urllib.parse import quote, urlsplit
+
+import pytest
+import requests
+from redis import Redis
+
+from taketurns.services import PrivateNodes
+from taketurns.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+SERVER_VARIABLES = ("TAKETURNS_AMQP_URL", "TAKETURNS_MANAGEMENT_URL", "TAKETURNS_REDIS_URL")
+
+
+@dataclass(frozen=True)
+class Servers:
+    """Where the servers are; all URLs carry their credentials."""
+
+    amqp_url: str
+    management_url: str
+    redis_url: str
+
+
+@dataclass(frozen=True)
+class Broker:
+    """A vhost of one test's own."""
+
+    amqp_url: str
+    management_url: str
+    vhost: str
+
+    def api(self, path: str) -> str:
+        """Return a management URL; ``{vhost}`` in the path becomes the quoted vhost."""
+        return f"{self.management_url}/api/{path.format(vhost=quote(self.vhost, safe=''))}"
+
+
+@pytest.fixture(scope="session")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+    given = [os.environ.get(name) for name in SERVER_VARIABLES]
+    if all(given):
+        yield Servers(*(str(url) for url in given))
+        return
+    if any(given):
+        pytest.exit(f"set all of {', '.join(SERVER_VARIABLES)}, or none of them", returncode=2)
+    directory: Path = tmp_path_factory.mktemp("nodes")
+    with PrivateNodes(directory) as nodes:
+        yield Servers(nodes.amqp_url, nodes.management_url, nodes.redis_url)
+
+
+@pytest.fixture
+def broker(servers: Servers) -> Iterator[Broker]:
+    vhost = f"test-{uuid.uuid4().hex[:12]}"
+    parts = urlsplit(servers.amqp_url)
+    url = f"{servers.management_url}/api/vhosts/{vhost}"
+    requests.put(url, timeout=30).raise_for_status()
+    yield Broker(f"amqp://{parts.netloc}/{vhost}", servers.management_url, vhost)
+    requests.delete(url, timeout=30).raise_for_status()
+
+
+@pytest.fixture
+def redis_prefix(servers: Servers) -> Iterator[str]:
+    prefix = f"test-{uuid.uuid4().hex[:12]}"
+    yield prefix
+    with Redis.from_url(servers.redis_url) as redis:
+        for key in redis.scan_iter(match=f"{prefix}*", count=1000):
+            redis.delete(key)
+
+
+@pytest.fixture
+def settings(broker: Broker, servers: Servers, redis_prefix: str) -> Settings:
+    """Settings that lead to this test's own vhost and key prefix."""
+    base = Settings.load()
+    own_broker = {"amqp_url": broker.amqp_url, "management_url": broker.management_url}
+    own_redis = {"redis_url": servers.redis_url, "redis_prefix": redis_prefix}
+    return replace(
+        base,
+        broker=base.broker.model_copy(update=own_broker),
+        redis=base.redis.model_copy(update=own_redis),
+    )
+
+
+@pytest.fixture
+def eventually() -> Callable[..., None]:
+    """Return a function that waits until a condition holds, and fails at the deadline if it doesn't."""
+
+    def wait(condition: Callable[[], object], *, within: float = 10.0, what: str = "") -> None:
+        deadline = time.monotonic() + within
+        while not (last := condition()):
+            if time.monotonic() > deadline:
+                pytest.fail(f"not within {within} s: {what or condition} (last: {last!r})")
+            time.sleep(0.02)
+
+    return wait
