@@ -1,0 +1,99 @@
+"""Who a directory's nodes are: their names, secrets and ports, kept in one file beside their data.
+
+Names and secrets are made once, since RabbitMQ stores them in its data; ports are kept while they are free,
+so that addresses survive a restart.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Self
+
+from taketurns.services.ports import LOOPBACK, all_free, free_ports
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+FILE = "nodes.json"
+
+
+@dataclass(frozen=True)
+class Ports:
+    """The ports of all servers of one directory."""
+
+    amqp: int
+    management: int
+    distribution: int
+    epmd: int
+    redis: int
+
+    @classmethod
+    def choose(cls) -> Self:
+        """Choose five free ones."""
+        return cls(*free_ports(5))
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Names, secrets and ports of one directory's nodes."""
+
+    node: str
+    password: str
+    redis_password: str
+    cookie: str
+    ports: Ports
+    user: str = "taketurns"
+
+    @property
+    def amqp_url(self) -> str:
+        """RabbitMQ's address with credentials, on its default vhost."""
+        return f"amqp://{self.user}:{self.password}@{LOOPBACK}:{self.ports.amqp}//"
+
+    @property
+    def management_url(self) -> str:
+        """The management API's address with credentials."""
+        return f"http://{self.user}:{self.password}@{LOOPBACK}:{self.ports.management}"
+
+    @property
+    def redis_url(self) -> str:
+        """Redis' address with its password."""
+        return f"redis://:{self.redis_password}@{LOOPBACK}:{self.ports.redis}/0"
+
+    @classmethod
+    def create(cls) -> Self:
+        """Make a new one."""
+        return cls(
+            node=f"taketurns-{secrets.token_hex(4)}@localhost",
+            password=secrets.token_hex(16),
+            redis_password=secrets.token_hex(16),
+            cookie=secrets.token_hex(16),
+            ports=Ports.choose(),
+        )
+
+    @classmethod
+    def read(cls, directory: Path) -> Self | None:
+        """Return the identity of a directory's nodes; None if it never had any."""
+        try:
+            stored = json.loads((directory / FILE).read_text())
+        except FileNotFoundError:
+            return None
+        return cls(**stored | {"ports": Ports(**stored["ports"])})
+
+    @classmethod
+    def prepare(cls, directory: Path) -> Self:
+        """Return the directory's identity for the next start, made or with new ports if need be; store it."""
+        identity = cls.read(directory) or cls.create()
+        if not all_free(list(asdict(identity.ports).values())):
+            identity = replace(identity, ports=Ports.choose())
+        write_private(directory / FILE, json.dumps(asdict(identity), indent=2) + "\n")
+        return identity
+
+
+def write_private(path: Path, text: str, mode: int = 0o600) -> None:
+    """Write a file that nobody else may read, replacing what is there."""
+    path.unlink(missing_ok=True)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w") as file:
+        file.write(text)
