@@ -16,7 +16,8 @@ _ACCEPTED = "count/period[:burst] with numbers above zero, such as 10/60s, 100/1
 class RateLimit:
     """``count`` starts in each ``period`` seconds, of which ``burst`` may come at once.
 
-    A burst of 1 is smooth: the starts are evenly spaced by [interval][taketurns.limits.rate.RateLimit.interval].
+    A burst of 1 is smooth: the starts are evenly spaced, [interval][taketurns.limits.rate.RateLimit.interval]
+    seconds apart.
     """
 
     count: int
@@ -52,7 +53,9 @@ def parse_rate(text: object, *, field: str | None = None) -> RateLimit:
     if match is None:
         raise InvalidRate(text, _ACCEPTED, field=field)
     count, length, unit, burst = match.groups()
-    rate = RateLimit(int(count), float(int(length) * _UNIT_SECONDS[unit]), int(burst) if burst is not None else 1)
+    rate = RateLimit(
+        int(count), float(int(length) * _UNIT_SECONDS[unit]), int(burst) if burst is not None else 1
+    )
     if rate.count < 1 or rate.period <= 0 or rate.burst < 1:
         raise InvalidRate(text, _ACCEPTED, field=field)
     return rate

@@ -1,0 +1,90 @@
+-- Functions that the scripts of this folder share; this file is put in front of each of them.
+--
+-- GCRA, the generic cell rate algorithm: ITU-T Recommendation I.371 (annex A, virtual scheduling), written for
+-- ATM networks. It needs one number for each limit, the theoretical arrival time (TAT) of the next start:
+--
+--   interval   emission interval T = period / count: what one start costs, in time
+--   tolerance  how long before its TAT a start may come: (burst - 1) * T, and 0.1 * T more
+--   admit      if now >= TAT - tolerance; then TAT = max(TAT, now) + T
+--   refuse     otherwise; the first moment at which it would be admitted is TAT - tolerance
+--
+-- The tenth of an interval is I.371's cell delay variation tolerance. Without it each start that comes late, and in
+-- a worker all do, moves all later ones by its lateness, and the rate is never reached. With it the long-run rate
+-- is exact while two starts of a smooth limit are still 0.9 * T apart.
+--
+-- What is stored for a limit: the string "TAT T", both in microseconds, the key expiring when TAT is past (a TAT
+-- in the past and no key mean the same). T is kept beside TAT so that TAT can be read as a level, in starts that
+-- are not yet paid off: (TAT - now) / T. The level is what survives a change of the limit: after "1/1h" becomes
+-- "100/1s" the start of a moment ago is paid off in 10 ms and not in an hour, and the other way round it is not
+-- forgotten.
+--
+-- All times are microseconds of Redis' own clock, as Lua numbers: doubles, exact to a quarter of a microsecond at
+-- today's dates. Redis cuts numbers in an answer to integers, so every answer is rounded here: waits upwards.
+
+local LARGEST = 2 ^ 53
+
+local function read_clock()
+  local time = redis.call('TIME')
+  return tonumber(time[1]) * 1000000 + tonumber(time[2])
+end
+
+-- A limit as it stands now. interval and burst are strings from ARGV; an empty interval means: no limit, nil.
+local function read_limit(key, interval, burst, now)
+  if interval == '' then
+    return nil
+  end
+  local limit = { key = key, interval = tonumber(interval), tat = now, changed = false }
+  limit.tolerance = (tonumber(burst) - 0.9) * limit.interval
+  local tat, paid_by = string.match(redis.call('GET', key) or '', '^(%S+) (%S+)$')
+  tat, paid_by = tonumber(tat), tonumber(paid_by)
+  if tat and paid_by and tat > now then
+    limit.tat = tat
+    if paid_by ~= limit.interval then
+      limit.tat = now + (tat - now) / paid_by * limit.interval
+      limit.changed = true
+    end
+    -- More than a full burst can't be owed: the burst was made smaller, or the clock was set back.
+    local latest = now + limit.tolerance + limit.interval
+    if limit.tat > latest then
+      limit.tat = latest
+      limit.changed = true
+    end
+  end
+  return limit
+end
+
+-- Microseconds until the limit would admit a start, if `ahead` other starts come first; not above 0: it would now.
+local function wait_of(limit, ahead, now)
+  return limit.tat + ahead * limit.interval - limit.tolerance - now
+end
+
+local function write_limit(limit, now)
+  local expiry = math.min(LARGEST, math.max(1, math.ceil((limit.tat - now) / 1000)))
+  redis.call('SET', limit.key, string.format('%.2f %.17g', limit.tat, limit.interval),
+    'PX', string.format('%.0f', expiry))
+end
+
+-- Leases and claims: a sorted set of members, each with the microsecond at which it ends.
+
+-- How many there are beside this member, and the microseconds until the first of all ends (0 if there is none).
+local function read_others(key, member, now)
+  redis.call('ZREMRANGEBYSCORE', key, '-inf', now)
+  local others = redis.call('ZCARD', key)
+  if redis.call('ZSCORE', key, member) then
+    others = others - 1
+  end
+  local first = redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')
+  return others, (tonumber(first[2]) or now) - now
+end
+
+-- Adds a member, or gives it a new end; the key ends with the last of its members.
+local function write_member(key, member, lasts, now)
+  redis.call('ZADD', key, now + lasts, member)
+  local last = redis.call('ZRANGE', key, -1, -1, 'WITHSCORES')
+  redis.call('PEXPIRE', key, string.format('%.0f', math.ceil((tonumber(last[2]) - now) / 1000)))
+end
+
+-- An answer's number of microseconds.
+local function answer(microseconds)
+  return math.min(LARGEST, math.max(0, math.ceil(microseconds)))
+end

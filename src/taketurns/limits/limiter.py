@@ -1,0 +1,242 @@
+"""The limiter: whether a task may start now, decided in Redis for all workers at once."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal
+
+from taketurns.errors import RegistryUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
+    from taketurns.limits.rate import RateLimit
+    from taketurns.settings import LimiterSettings
+    from taketurns.store import Client, Store
+
+Reason = Literal["tenant_rate", "task_rate", "concurrency"]
+
+_REASONS: Final[tuple[Reason | None, ...]] = (None, "tenant_rate", "task_rate", "concurrency")
+
+CONCURRENCY_POLL: Final = 0.25
+"""Seconds until another look at a tenant that runs as many tasks as it may: nobody knows when one ends."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What limits one kind of task of one tenant; false when nothing does."""
+
+    tenant_rate: RateLimit | None = None
+    task_rate: RateLimit | None = None
+    max_concurrency: int | None = None
+
+    def __bool__(self) -> bool:
+        return not (self.tenant_rate is None and self.task_rate is None and self.max_concurrency is None)
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """The limiter's decision about one start.
+
+    Attributes:
+        admitted: the task may start, and was charged for.
+        retry_after: seconds until it may succeed; 0 if admitted.
+        reason: which limit it waits longest for; None if admitted, or if Redis is away.
+        next_after: if admitted, seconds until the same kind of task could be admitted next; 0 is at once.
+        decided_at: Redis' time of the decision, in seconds; 0 if Redis did not decide.
+    """
+
+    admitted: bool
+    retry_after: float = 0.0
+    reason: Reason | None = None
+    next_after: float = 0.0
+    decided_at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class RateStatus:
+    """How one rate stands.
+
+    Attributes:
+        scope: ``tenant``, or the name of the task that the rate is for.
+        limit: the rate, as text.
+        tokens: how many starts it would admit now; a fraction tells how far the next one has come.
+        capacity: the most tokens that can be there, so the burst.
+        refill_per_second: tokens that come in a second.
+        next_token_in: seconds until a start is admitted; 0 if one would be now.
+    """
+
+    scope: str
+    limit: str
+    tokens: float
+    capacity: int
+    refill_per_second: float
+    next_token_in: float
+
+
+class Limiter:
+    """Keeps the rates and the concurrency of tenants. Thread-safe, and safe after a fork.
+
+    Every decision is one Lua script in Redis, by Redis' own clock; ``gcra.lua`` tells the algorithm. While
+    Redis is away, ``settings.when_redis_is_away`` decides: ``open`` admits everything, ``closed`` nothing that
+    has a limit. Only [status][] raises an error then.
+
+    A decision whose answer was lost has been charged all the same: a limit is then used less than it could
+    be, never more.
+    """
+
+    def __init__(self, store: Store, settings: LimiterSettings) -> None:
+        self._store = store
+        self._open = settings.when_redis_is_away == "open"
+        self._lease = settings.lease
+        self._admit = store.script(__package__, "gcra.lua", "admit.lua")
+        self._claim = store.script(__package__, "gcra.lua", "claim.lua")
+        self._status = store.script(__package__, "gcra.lua", "status.lua")
+
+    def admit(self, tenant: str, task: str, limits: Limits, *, lease: str, owner: str = "") -> Admission:
+        """Decide whether a task may start now, and charge it to all of its limits if so. All or nothing.
+
+        A refused task is not charged, and may ask again after ``retry_after``. With a ``max_concurrency`` an
+        admitted one holds a lease: [release][] it when the task has ended, and [renew][] it until then.
+
+        Args:
+            tenant: the tenant.
+            task: the name of the task.
+            limits: its limits as they are now; others than the last time apply at once.
+            lease: an id of this start, such as the task's id. Admitting it again while it runs takes no
+                second place of the concurrency (but does take tokens).
+            owner: whose claim led to this message. An admission uses up its owner's claim, or else the one
+                that would end first. A refusal leaves it: ask again in time, or [unclaim][].
+        """
+        if not limits:
+            return Admission(admitted=True)
+        arguments = (*_rates(limits), _most(limits), lease, _us(self._lease), owner, _us(CONCURRENCY_POLL))
+        try:
+            admitted, wait, reason, following, now = self._admit(self._keys(tenant, task), arguments)
+        except RegistryUnavailable:
+            return Admission(self._open, 0.0 if self._open else self._store.retry_after)
+        return Admission(bool(admitted), wait / 1e6, _REASONS[reason], following / 1e6, now / 1e6)
+
+    def claim(
+        self, tenant: str, task: str, limits: Limits, *, owner: str, lead: float = 0.0, ttl: float
+    ) -> float:
+        """Ask to be the one who fetches a throttled tenant's next message. Spends no token.
+
+        There are never more claims than tokens: one for a smooth rate, and of a burst one for each token that
+        is there. A granted claim ends when an admission uses it up, with [unclaim][], or after ``ttl``.
+
+        Args:
+            tenant: the tenant.
+            task: the name of the task that was refused last.
+            limits: its limits as they are now.
+            owner: who asks; asking again renews a claim, and a refusal ends it.
+            lead: seconds before the token's time at which the claim is granted, for the way of the message.
+            ttl: seconds after which the claim ends by itself.
+
+        Returns:
+            0 if granted; else the seconds after which to ask again.
+        """
+        if not limits:
+            return 0.0
+        arguments = (*_rates(limits), _most(limits), owner, _us(lead), _us(ttl), _us(CONCURRENCY_POLL))
+        try:
+            wait: int = self._claim(self._keys(tenant, task), arguments)
+        except RegistryUnavailable:
+            return 0.0 if self._open else self._store.retry_after
+        return wait / 1e6
+
+    def unclaim(self, tenant: str, owner: str) -> None:
+        """Give a claim up: there was no message, or it was given back. May be repeated."""
+        self._quietly_remove(self._store.tenant_key(tenant, "claims"), owner)
+
+    def release(self, tenant: str, lease: str) -> None:
+        """End the lease of a task that has ended. May be repeated.
+
+        While Redis is away nothing is done, and the lease ends by itself.
+        """
+        self._quietly_remove(self._store.tenant_key(tenant, "leases"), lease)
+
+    def renew(self, tenant_leases: Mapping[str, Collection[str]]) -> None:
+        """Let leases of running tasks last for ``settings.lease`` seconds from now.
+
+        One that has ended in the meantime, or that Redis has lost, is there again: its task runs, after all.
+        So never renew what has been released.
+        """
+        lasting = {tenant: leases for tenant, leases in tenant_leases.items() if leases}
+        if lasting:
+            with contextlib.suppress(RegistryUnavailable):
+                self._store.call(lambda redis: self._renew(redis, lasting))
+
+    def _renew(self, redis: Client, tenant_leases: Mapping[str, Collection[str]]) -> None:
+        seconds, microseconds = redis.time()
+        ends = seconds * 1_000_000 + microseconds + _us(self._lease)
+        with redis.pipeline(transaction=False) as pipe:
+            for tenant, leases in tenant_leases.items():
+                key = self._store.tenant_key(tenant, "leases")
+                pipe.zadd(key, dict.fromkeys(leases, ends))
+                pipe.pexpire(key, math.ceil(self._lease * 1000))
+            pipe.execute()
+
+    def status(
+        self, tenant: str, tenant_rate: RateLimit | None, task_rates: Mapping[str, RateLimit]
+    ) -> list[RateStatus]:
+        """Tell how the tenant's rates stand; nothing is charged.
+
+        Raises:
+            RegistryUnavailable: Redis is away.
+        """
+        key = self._store.tenant_key
+        rates = [(name, key(tenant, "rate", name), rate) for name, rate in task_rates.items()]
+        if tenant_rate is not None:
+            rates.insert(0, ("tenant", key(tenant, "rate"), tenant_rate))
+        if not rates:
+            return []
+        debts = self._status(
+            [key for _, key, _ in rates], [part for *_, rate in rates for part in _rate(rate)]
+        )
+        return [_status(scope, rate, debt) for (scope, _, rate), debt in zip(rates, debts, strict=True)]
+
+    def _keys(self, tenant: str, task: str) -> Sequence[str]:
+        key = self._store.tenant_key
+        # The task comes last, since its name may hold anything.
+        return key(tenant, "rate"), key(tenant, "rate", task), key(tenant, "leases"), key(tenant, "claims")
+
+    def _quietly_remove(self, key: str, member: str) -> None:
+        with contextlib.suppress(RegistryUnavailable):
+            self._store.call(lambda redis: redis.zrem(key, member))
+
+
+def _status(scope: str, rate: RateLimit, debt: int) -> RateStatus:
+    """Tell tokens from the microseconds by which the next start's time (TAT) is ahead; see gcra.lua."""
+    interval = _interval(rate)
+    early = (rate.burst - 0.9) * interval
+    return RateStatus(
+        scope=scope,
+        limit=str(rate),
+        tokens=min(rate.burst, max(0.0, 1 + (early - debt) / interval)),
+        capacity=rate.burst,
+        refill_per_second=1 / rate.interval,
+        next_token_in=max(0.0, debt - early) / 1e6,
+    )
+
+
+def _rates(limits: Limits) -> tuple[str | float, ...]:
+    return (*_rate(limits.tenant_rate), *_rate(limits.task_rate))
+
+
+def _rate(rate: RateLimit | None) -> tuple[str | float, str | float]:
+    return ("", "") if rate is None else (_interval(rate), rate.burst)
+
+
+def _interval(rate: RateLimit) -> float:
+    return rate.period * 1e6 / rate.count
+
+
+def _most(limits: Limits) -> str | float:
+    return "" if limits.max_concurrency is None else limits.max_concurrency
+
+
+def _us(seconds: float) -> int:
+    return math.ceil(seconds * 1e6)

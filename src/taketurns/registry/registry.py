@@ -1,0 +1,232 @@
+"""The registry: tenant settings, activity, draining marks, live workers, task records."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from taketurns.registry.tenant_settings import TaskRecord, TenantSettings
+from taketurns.tenants import validate_tenant
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from taketurns.store import Client, Store
+
+
+class Registry:
+    """What all processes of an installation know together, in Redis. Thread-safe, and safe after a fork.
+
+    Every method raises RegistryUnavailable while Redis is away; a change that was interrupted by it may have
+    been made. Times are seconds by Redis' clock. No task is lost with Redis: RabbitMQ has them all.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        # A tenant id begins with a letter or digit, so no tenant has keys in `{.all}`.
+        self._settings = store.key("{.all}", "settings")
+        self._version = store.key("{.all}", "version")
+        self._activity = store.key("{.all}", "activity")
+        self._draining = store.key("{.all}", "draining")
+        self._workers = store.key("{.all}", "workers")
+        self._touch = store.script(__package__, "touch.lua")
+        self._lead = store.script(__package__, "lead.lua")
+
+    # Settings
+
+    def get(self, tenant: str) -> TenantSettings:
+        """Return the tenant's settings; the defaults if nothing is set."""
+        stored = self._store.call(lambda redis: redis.hget(self._settings, tenant))
+        return TenantSettings() if stored is None else TenantSettings.from_json(stored)
+
+    def exists(self, tenant: str) -> bool:
+        """Tell whether anything is known of the tenant: settings of its own, or activity."""
+
+        def look(redis: Client) -> bool:
+            with redis.pipeline() as pipe:
+                has_settings, active = (
+                    pipe.hexists(self._settings, tenant).zscore(self._activity, tenant).execute()
+                )
+            return has_settings or active is not None
+
+        return self._store.call(look)
+
+    def update(self, tenant: str, **changes: object) -> TenantSettings:
+        """Change some of a tenant's settings and return them all. Applies to its backlog at once.
+
+        Two updates at the same time are both made, one after the other.
+
+        Args:
+            tenant: the tenant; it need not be known before.
+            **changes: fields of TenantSettings; None takes a limit away.
+
+        Raises:
+            InvalidTenant: the tenant id does not have the accepted form.
+            InvalidRate: ``rate_limit``, or one of ``task_rate_limits``, is not a rate.
+            InvalidWeight: ``weight`` is not a number in its range.
+            InvalidInput: another value does not have its accepted form.
+            TypeError: there is no such field.
+        """
+        validate_tenant(tenant)
+        TenantSettings().changed(**changes)  # bad values are told even while Redis is away
+
+        def change(pipe: Client) -> TenantSettings:
+            stored = pipe.hget(self._settings, tenant)
+            seconds, microseconds = pipe.time()
+            before = (
+                TenantSettings.from_json(stored)
+                if stored
+                else TenantSettings(created_at=seconds + microseconds / 1e6)
+            )
+            after = before.changed(**changes)
+            pipe.multi()
+            pipe.hset(self._settings, tenant, after.to_json())
+            self._bump(pipe)
+            return after
+
+        return self._store.call(
+            lambda redis: redis.transaction(change, self._settings, value_from_callable=True)
+        )
+
+    def all(self) -> dict[str, TenantSettings]:
+        """Return the settings of every tenant that has its own."""
+        stored = self._store.call(lambda redis: redis.hgetall(self._settings))
+        return {tenant: TenantSettings.from_json(text) for tenant, text in stored.items()}
+
+    def forget(self, tenant: str) -> None:
+        """Remove a tenant's settings; the defaults hold for it again. Its activity stays."""
+
+        def remove(redis: Client) -> None:
+            with redis.pipeline() as pipe:
+                pipe.hdel(self._settings, tenant)
+                self._bump(pipe)
+                pipe.execute()
+
+        self._store.call(remove)
+
+    def version(self) -> int:
+        """Return a number that grows with every change of settings or draining marks; 0 if there was none.
+
+        Compare it for *another* value, not for a larger one: it is 0 after Redis has lost its data. That a
+        draining mark expires does not change it.
+        """
+        return int(self._store.call(lambda redis: redis.get(self._version)) or 0)
+
+    def _bump(self, pipe: Client) -> None:
+        # Starts at the time of day, so that it does not reach an old value again after Redis lost its data.
+        pipe.set(self._version, time.time_ns() // 1_000_000, nx=True)
+        pipe.incr(self._version)
+
+    # Activity
+
+    def touch(self, tenant: str, *, until: float | None = None) -> bool:
+        """Record that the tenant is active: now, or for a task that is due later, until then.
+
+        Returns:
+            True if no activity of the tenant was recorded; its queue may have been removed since.
+        """
+        return bool(self._touch([self._activity], [tenant, "" if until is None else until]))
+
+    def activity(self) -> dict[str, float]:
+        """Return when each tenant was last active; a time to come if a task is due then."""
+        return dict(self._store.call(lambda redis: redis.zrange(self._activity, 0, -1, withscores=True)))
+
+    def clear_activity(self, tenant: str) -> None:
+        """Forget a tenant's activity; its next [touch][] is told that it was unknown."""
+        self._store.call(lambda redis: redis.zrem(self._activity, tenant))
+
+    # Draining marks
+
+    def mark_draining(self, tenants: Collection[str], seconds: float) -> None:
+        """Mark tenants as draining: no worker subscribes to them. A mark ends by itself after ``seconds``."""
+        self._set_expiring(self._draining, tenants, seconds, bump=True)
+
+    def unmark_draining(self, tenants: Collection[str]) -> None:
+        """Take the marks off again."""
+
+        def unmark(redis: Client) -> None:
+            with redis.pipeline() as pipe:
+                pipe.zrem(self._draining, *tenants)
+                self._bump(pipe)
+                pipe.execute()
+
+        if tenants:
+            self._store.call(unmark)
+
+    def draining(self) -> set[str]:
+        """Return the tenants that are marked as draining."""
+        return set(self._unexpired(self._draining))
+
+    # Workers
+
+    def worker_alive(self, name: str, ttl: float) -> None:
+        """Record that a worker that serves tenants lives; it counts as gone after ``ttl`` seconds."""
+        self._set_expiring(self._workers, [name], ttl, bump=False)
+
+    def worker_gone(self, name: str) -> None:
+        """Record that a worker no longer serves tenants."""
+        self._store.call(lambda redis: redis.zrem(self._workers, name))
+
+    def workers(self) -> list[str]:
+        """Return the live workers that serve tenants, by their Celery names, sorted."""
+        return sorted(self._unexpired(self._workers))
+
+    # A role that one process has
+
+    def lead(self, role: str, owner: str, ttl: float) -> bool:
+        """Take a role for ``ttl`` seconds, or keep it for as long again. Tells whether the owner has it now.
+
+        A leader that stalls for longer than ``ttl`` may be replaced and not know it, so what it does must be
+        safe even if another does it too.
+        """
+        return bool(self._lead([self._store.key("lead", role)], [owner, max(1, math.ceil(ttl * 1000))]))
+
+    def resign(self, role: str, owner: str) -> None:
+        """Give a role up, if the owner has it."""
+        self._lead([self._store.key("lead", role)], [owner, 0])
+
+    # Task records
+
+    def record_task(self, record: TaskRecord, ttl: float) -> None:
+        """Remember for ``ttl`` seconds whose task it is."""
+        milliseconds = max(1, math.ceil(ttl * 1000))
+        self._store.call(
+            lambda redis: redis.set(self._task_key(record.id), json.dumps(asdict(record)), px=milliseconds)
+        )
+
+    def task(self, task_id: str) -> TaskRecord | None:
+        """Return whose task it is, or None if that is not known (any more)."""
+        stored = self._store.call(lambda redis: redis.get(self._task_key(task_id)))
+        return None if stored is None else TaskRecord(**json.loads(stored))
+
+    def _task_key(self, task_id: str) -> str:
+        return self._store.key("task", task_id)
+
+    # Sorted sets of names, each with the second at which it expires
+
+    def _set_expiring(self, key: str, names: Collection[str], seconds: float, *, bump: bool) -> None:
+        def change(redis: Client) -> None:
+            now = _now(redis)
+            with redis.pipeline() as pipe:
+                pipe.zremrangebyscore(key, "-inf", now)
+                pipe.zadd(key, dict.fromkeys(names, now + seconds))
+                if bump:
+                    self._bump(pipe)
+                pipe.execute()
+
+        if names:
+            self._store.call(change)
+
+    def _unexpired(self, key: str) -> list[str]:
+        def look(redis: Client) -> list[str]:
+            return redis.zrangebyscore(key, f"({_now(redis)!r}", "+inf")
+
+        return self._store.call(look)
+
+
+def _now(redis: Client) -> float:
+    seconds, microseconds = redis.time()
+    return seconds + microseconds / 1e6

@@ -1,0 +1,195 @@
+"""Redis, with the manners that a worker's loop needs: quick answers, no retries, silence while it is away."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from redis import ConnectionPool, Redis
+from redis.backoff import NoBackoff
+from redis.connection import parse_url
+from redis.exceptions import RedisError
+from redis.retry import Retry
+
+from taketurns.errors import InvalidSettings, RegistryUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from redis.commands.core import Script
+
+    from taketurns.settings import RedisSettings
+
+T = TypeVar("T")
+
+Client = Any
+"""A redis.Redis whose answers are strings; redis-py's own types don't know of ``decode_responses``."""
+
+logger = logging.getLogger(__name__)
+
+
+class Store:
+    """One Redis client for everything that taketurns keeps there. Thread-safe, and safe after a fork.
+
+    - An answer that takes longer than ``redis_timeout`` is a failure.
+    - A call is never repeated by itself: one that timed out may have been executed, and a repeated admission
+      would be charged twice.
+    - After a failure nothing is sent for ``redis_retry_after`` seconds, and every call fails at once. Then
+      one call is let through; its success ends the outage. An outage is logged when it begins and ends.
+
+    An error answer is a failure too, since a Redis that is loading, out of memory or read-only is of no more
+    help than a silent one.
+
+    Attributes:
+        retry_after: seconds without a call after a failed one.
+
+    Raises:
+        InvalidSettings: ``redis_url`` is not the URL of a Redis.
+    """
+
+    def __init__(self, settings: RedisSettings) -> None:
+        self.retry_after = settings.redis_retry_after
+        self._prefix = settings.redis_prefix
+        self._redis: Redis = Redis.from_pool(_pool(settings))
+        self._breaker = _Breaker(settings.redis_retry_after)
+
+    def call(self, operation: Callable[[Client], T]) -> T:
+        """Return what ``operation`` returns when it is given the Redis client.
+
+        Raises:
+            RegistryUnavailable: Redis is away, or went away just now; in that case the operation may have
+                been executed in whole or in part.
+        """
+        epoch = self._breaker.enter()
+        try:
+            result = operation(self._redis)
+        except RedisError as error:
+            self._breaker.failed(epoch, error)
+            raise RegistryUnavailable(
+                f"Redis failed ({error}); see that it runs and that TAKETURNS_REDIS_URL leads to it"
+            ) from error
+        self._breaker.succeeded(epoch)
+        return result
+
+    def script(self, package: str, *names: str) -> Callable[[Sequence[str], Sequence[str | float]], Any]:
+        """Return a function ``(keys, args) -> answer`` that runs a Lua script through [call][].
+
+        The script is sent by its digest, and in full only when Redis says that it does not know it.
+
+        Args:
+            package: the package that holds the script as data.
+            names: the script's files; several are joined, so that scripts may share functions.
+        """
+        text = "\n".join(files(package).joinpath(name).read_text(encoding="utf-8") for name in names)
+        script: Script = self._redis.register_script(text)
+
+        def run(keys: Sequence[str], args: Sequence[str | float]) -> Any:
+            return self.call(lambda redis: script(keys=keys, args=args, client=redis))
+
+        return run
+
+    def key(self, *parts: str) -> str:
+        """Return the key ``prefix:part:part``."""
+        return ":".join((self._prefix, *parts))
+
+    def tenant_key(self, tenant: str, *parts: str) -> str:
+        """Return a key of the tenant's own, ``prefix:{tenant}:part``.
+
+        The braces make the tenant the key's hash tag, so that one script may touch all keys of a tenant. They
+        also tell where the tenant ends: its id may hold colons, but no braces.
+        """
+        return self.key(f"{{{tenant}}}", *parts)
+
+    def ping(self) -> None:
+        """Return if Redis answers.
+
+        Raises:
+            RegistryUnavailable: it doesn't.
+        """
+        self.call(lambda redis: redis.ping())
+
+    def close(self) -> None:
+        """Close the connections. The next call opens new ones."""
+        self._redis.close()
+
+
+def _pool(settings: RedisSettings) -> ConnectionPool:
+    try:
+        options = parse_url(settings.redis_url)
+    except ValueError as error:
+        raise InvalidSettings(f"TAKETURNS_REDIS_URL: {error}") from error
+    # Ours come last: no option in the URL may bring the retries back.
+    return ConnectionPool(
+        **{
+            **options,
+            "decode_responses": True,
+            "socket_timeout": settings.redis_timeout,
+            "socket_connect_timeout": settings.redis_timeout,
+            "retry": Retry(NoBackoff(), 0),
+            "max_connections": 2**16,  # a busy process must not take its own limit for an outage
+        }
+    )
+
+
+class _Breaker:
+    """Knows whether Redis is away, and lets one call through from time to time to see whether it still is."""
+
+    def __init__(self, retry_after: float) -> None:
+        self._retry_after = retry_after
+        self._start()
+
+    def _start(self) -> None:
+        self._pid = os.getpid()
+        self._lock = threading.Lock()
+        # Grows whenever Redis goes away or comes back. What a call of an earlier epoch tells is no news: of
+        # ten calls that time out together the first one tells, and the others begin no outage of their own.
+        self._epoch = 0
+        self._away_since: float | None = None
+        self._next_attempt = 0.0
+
+    def enter(self) -> int:
+        """Return the present epoch.
+
+        Raises:
+            RegistryUnavailable: Redis is away, and it is not yet time to try again.
+        """
+        if self._pid != os.getpid():
+            self._start()  # another thread may have held the lock when this process was forked
+        with self._lock:
+            if self._away_since is not None:
+                now = time.monotonic()
+                if now < self._next_attempt:
+                    raise RegistryUnavailable(
+                        f"Redis is away; next attempt in {self._next_attempt - now:.1f} s"
+                    )
+                self._next_attempt = now + self._retry_after
+            return self._epoch
+
+    def failed(self, epoch: int, error: RedisError) -> None:
+        """Take note that a call of that epoch failed."""
+        with self._lock:
+            if epoch != self._epoch:
+                return
+            now = time.monotonic()
+            self._next_attempt = now + self._retry_after
+            if self._away_since is not None:
+                return
+            self._away_since = now
+            self._epoch += 1
+        logger.warning("Redis is away: %s; trying again every %g s", error, self._retry_after)
+
+    def succeeded(self, epoch: int) -> None:
+        """Take note that a call of that epoch succeeded."""
+        if self._away_since is None:
+            return
+        with self._lock:
+            if epoch != self._epoch or self._away_since is None:
+                return
+            seconds = time.monotonic() - self._away_since
+            self._away_since = None
+            self._epoch += 1
+        logger.warning("Redis is back after %.1f s", seconds)
