@@ -1,0 +1,1 @@
+"""The worker's side: tenant queues, served in turn, inside an ordinary Celery worker."""

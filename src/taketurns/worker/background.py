@@ -1,0 +1,116 @@
+"""Blocking calls of the worker, made beside its loop: the management API, Redis, confirmed publishing.
+
+The loop itself must never wait for a server. Results come back to it through ``hub.call_soon``.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, TypeVar
+
+from celery.utils.log import get_logger
+
+from taketurns.errors import TaketurnsError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from concurrent.futures import Future
+
+    from kombu.asynchronous import Hub
+
+logger = get_logger(__name__)
+T = TypeVar("T")
+
+
+class Background:
+    """Runs jobs one after another in a thread of its own.
+
+    Args:
+        hub: the worker's loop, in which the outcomes are handled.
+    """
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="taketurns")
+        self._closed = False
+
+    def submit(
+        self,
+        job: Callable[[], T],
+        done: Callable[[T], None] | None = None,
+        failed: Callable[[TaketurnsError], None] | None = None,
+    ) -> None:
+        """Run ``job`` in the thread, then ``done`` or ``failed`` in the loop.
+
+        An error that is not one of taketurns is a defect: it is logged with its traceback.
+        """
+        if self._closed:
+            return
+
+        def outcome(future: Future[T]) -> None:
+            if not self._closed:
+                self._hub.call_soon(self._handle, future, done, failed)
+
+        self._executor.submit(job).add_done_callback(outcome)
+
+    def close(self) -> None:
+        """Drop what has not begun; what runs is left to its own timeouts."""
+        self._closed = True
+        self._executor.shutdown(wait=False, cancel_futures=True)
+
+    def _handle(
+        self,
+        future: Future[T],
+        done: Callable[[T], None] | None,
+        failed: Callable[[TaketurnsError], None] | None,
+    ) -> None:
+        if future.cancelled() or self._closed:
+            return
+        error = future.exception()
+        if error is None:
+            if done is not None:
+                done(future.result())
+        elif isinstance(error, TaketurnsError) and failed is not None:
+            failed(error)
+        else:
+            logger.error("a background job failed: %r", error, exc_info=error)
+
+
+class Repeated:
+    """One background job at an interval, never twice at a time, with one log line per outage.
+
+    Args:
+        background: runs the job.
+        what: the job's purpose, for the log.
+        job: what to run in the thread.
+        done: what to do with its result, in the loop.
+    """
+
+    def __init__(
+        self, background: Background, what: str, job: Callable[[], T], done: Callable[[T], None]
+    ) -> None:
+        self._background = background
+        self._what = what
+        self._job = job
+        self._done = done
+        self._under_way = False
+        self._failing = False
+
+    def __call__(self) -> None:
+        """Begin the job unless it is still under way."""
+        if not self._under_way:
+            self._under_way = True
+            self._background.submit(self._job, self._succeeded, self._failed)
+
+    def _succeeded(self, result: T) -> None:
+        self._under_way = False
+        if self._failing:
+            self._failing = False
+            logger.info("%s works again", self._what)
+        self._done(result)
+
+    def _failed(self, error: TaketurnsError) -> None:
+        self._under_way = False
+        if not self._failing:
+            self._failing = True
+            logger.warning("%s does not work, will go on trying: %s", self._what, error)

@@ -1,0 +1,359 @@
+"""AMQP channels for tenant queues, on the worker's own connection. Nothing here ever blocks.
+
+py-amqp waits for the broker's answer to most methods and reopens a channel that the broker closed as the *same*
+object, with delivery tags from 1 again, so that an old acknowledgement would delete somebody else's message. Here
+every method is sent without waiting, answers are listened for, and a closed channel stays closed.
+
+At most one fetch is under way on a channel, and none while a message of it is unsettled: a queue that turns out to
+be missing (404) closes its channel, and with it must not go the message of a running task.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any, Protocol
+
+from amqp import spec
+from kombu.transport import pyamqp
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_LINGER = 5.0  # seconds that a closed channel stays registered, since frames for it may still be under way
+_SUBSCRIPTIONS = (
+    256  # subscriptions of one channel at most: so many are made again when one of them closes it
+)
+_ACCEPTED = frozenset({"application/json"})
+
+
+class Listener(Protocol):
+    """What the channels tell; all calls come from the worker's loop."""
+
+    def on_delivered(self, queue: str, message: TenantMessage) -> None:
+        """A listened queue delivered a message."""
+
+    def on_fetched(self, queue: str, message: TenantMessage, remaining: int) -> None:
+        """A fetch brought a message."""
+
+    def on_fetch_empty(self, queue: str) -> None:
+        """A fetch found the queue empty."""
+
+    def on_unlistened(self, queue: str) -> None:
+        """The broker ended a subscription, or the channel of it is gone."""
+
+    def on_cancelled(self, queue: str) -> None:
+        """The broker confirmed an ``unlisten``: nothing more comes of that subscription."""
+
+    def on_failed(self, queue: str, code: int, text: str, *, fetch: bool) -> None:
+        """The broker refused to let this queue be fetched from, or listened to, with an AMQP reply code."""
+
+    def on_fetch_lost(self, queue: str) -> None:
+        """A fetch got no answer, through no fault of its queue."""
+
+    def on_vanished(self, message: TenantMessage) -> None:
+        """The broker took the message back: its channel is gone. Its task, if started, runs on."""
+
+    def on_settling(self, message: TenantMessage) -> None:
+        """The message is about to be acknowledged, rejected or requeued."""
+
+    def on_settled(self, message: TenantMessage) -> None:
+        """The message was acknowledged, rejected or requeued; called once."""
+
+
+class TenantMessage(pyamqp.Message):
+    """A message of a tenant queue; it reports its settlement, once, however it comes about."""
+
+    def __init__(self, raw: Any, channel: TenantChannel, queue: str) -> None:
+        self.queue = queue
+        self.redelivered = bool(raw.delivery_info.get("redelivered"))
+        super().__init__(raw, channel=channel, accept=_ACCEPTED)
+
+    def ack(self, multiple: bool = False) -> None:  # noqa: FBT001, FBT002  # kombu's signature
+        """Acknowledge; nothing is sent if the channel is gone, since the broker then has the message back."""
+        self._settle(super().ack, multiple=multiple)
+
+    def reject(self, requeue: bool = False) -> None:  # noqa: FBT001, FBT002  # kombu's signature
+        """Reject; with ``requeue`` it goes back to its old place in the queue."""
+        self._settle(super().reject, requeue=requeue)
+
+    def requeue(self) -> None:
+        """Give the message back; it returns to its old place in the queue."""
+        self._settle(super().requeue)
+
+    def _settle(self, send: Callable[..., None], **kwargs: bool) -> None:
+        if self.acknowledged:
+            return
+        channel: TenantChannel = self.channel
+        channel.listener.on_settling(self)
+        try:
+            if channel.usable:
+                send(**kwargs)
+            else:
+                self._state = "REQUEUED"
+        finally:
+            channel.settled(self)
+
+
+class TenantChannel(pyamqp.Channel):
+    """One channel; see the module's docstring."""
+
+    def __init__(self, pool: ChannelPool) -> None:
+        self.pool = pool
+        self.listener = pool.listener
+        self.usable = True
+        self.spare = False
+        """Whether it lies among the pool's channels that wait for a fetch."""
+        self.tags: dict[str, str] = {}
+        """Queues listened to here, by consumer tag."""
+        self.subscribing: deque[str] = deque()
+        """Tags whose consume is not answered yet, in the order sent."""
+        self.cancelling: dict[str, str] = {}
+        self.fetching: str | None = None
+        self.early: list[tuple[str, TenantMessage]] = []
+        """Deliveries that came while another consume was unanswered, and so might still close the channel."""
+        self.unsettled: set[TenantMessage] = set()
+        super().__init__(pool.connection)
+        self.send_method(spec.Channel.Open, "s", ("",))
+        self.is_open = True
+        self.send_method(spec.Basic.Qos, "lBb", (0, 1, False))  # per consumer; for each one made from now on
+
+    def _setup_listeners(self) -> None:
+        super()._setup_listeners()
+        self._callbacks.update(
+            {
+                spec.Basic.ConsumeOk: self._on_consume_ok,
+                spec.Basic.CancelOk: self._on_cancel_ok,
+                spec.Basic.GetOk: self._on_get_ok_listener,
+                spec.Basic.GetEmpty: self._on_get_empty_listener,
+                spec.Basic.QosOk: lambda: None,
+            }
+        )
+
+    @property
+    def may_fetch(self) -> bool:
+        """Whether the broker may close this channel without harm to anything: a fetch may do that."""
+        return self.usable and not (self.unsettled or self.fetching or self.tags or self.cancelling)
+
+    @property
+    def may_listen(self) -> bool:
+        """Whether one more subscription fits here, and may close the channel without harm to any message."""
+        return self.usable and len(self.tags) < _SUBSCRIPTIONS and not (self.unsettled or self.early)
+
+    # ---- sending
+
+    def fetch(self, queue: str) -> None:
+        """Ask for one message of the queue."""
+        self.fetching = queue
+        self.send_method(spec.Basic.Get, "Bsb", (0, queue, False))
+
+    def listen(self, queue: str, tag: str) -> None:
+        """Subscribe to the queue with a credit of one. Several may be sent before the first is answered."""
+        self.tags[tag] = queue
+        self.callbacks[tag] = self._on_message
+        # Without an on_cancel py-amqp raises ConsumerCancelled, which Celery takes for a lost connection.
+        self.cancel_callbacks[tag] = self._on_server_cancel
+        self.subscribing.append(tag)
+        self.send_method(spec.Basic.Consume, "BssbbbbF", (0, queue, tag, False, False, False, False, {}))
+
+    def unlisten(self, tag: str) -> None:
+        """Cancel a subscription; what is on its way still arrives, until the broker's cancel-ok."""
+        self.cancelling[tag] = self.tags.pop(tag)
+        self.send_method(spec.Basic.Cancel, "sb", (tag, False))
+
+    def settled(self, message: TenantMessage) -> None:
+        """Note that a message of this channel is done with."""
+        self.unsettled.discard(message)
+        self.listener.on_settled(message)
+        self.pool.returned(self)
+
+    # ---- answers
+
+    def _on_get_ok_listener(
+        self,
+        delivery_tag: int,
+        redelivered: bool,
+        exchange: str,
+        routing_key: str,
+        message_count: int,
+        raw: Any,
+    ) -> None:
+        self._on_get_ok(delivery_tag, redelivered, exchange, routing_key, message_count, raw)
+        queue, self.fetching = self.fetching, None
+        assert queue is not None  # noqa: S101  # a get-ok answers a get
+        message = TenantMessage(raw, self, queue)
+        self.unsettled.add(message)
+        self.listener.on_fetched(queue, message, message_count)
+
+    def _on_get_empty_listener(self, *_: object) -> None:
+        queue, self.fetching = self.fetching, None
+        assert queue is not None  # noqa: S101  # a get-empty answers a get
+        self.pool.returned(self)
+        self.listener.on_fetch_empty(queue)
+
+    def _on_consume_ok(self, tag: str) -> None:
+        if self.subscribing and self.subscribing[0] == tag:
+            self.subscribing.popleft()
+        elif tag in self.subscribing:  # a cluster may answer out of order
+            self.subscribing.remove(tag)
+        if not self.subscribing:
+            early, self.early = self.early, []
+            for queue, message in early:
+                self.listener.on_delivered(queue, message)
+
+    def _on_message(self, raw: Any) -> None:
+        tag = raw.delivery_info["consumer_tag"]
+        queue = self.tags.get(tag) or self.cancelling[tag]
+        message = TenantMessage(raw, self, queue)
+        self.unsettled.add(message)
+        if self.subscribing:
+            self.early.append((queue, message))
+        else:
+            self.listener.on_delivered(queue, message)
+
+    def _on_cancel_ok(self, tag: str) -> None:
+        self._on_basic_cancel_ok(tag)
+        queue = self.cancelling.pop(tag, None)
+        if queue is not None:
+            self.listener.on_cancelled(queue)
+
+    def _on_server_cancel(self, tag: str) -> None:
+        queue = self.tags.pop(tag, None)
+        if queue is not None:
+            self.listener.on_unlistened(queue)
+
+    # ---- the end of a channel
+
+    def _on_close(self, reply_code: int, reply_text: str, class_id: int, method_id: int) -> None:
+        """Answer the broker's Channel.Close and give up the channel: neither reopen it nor raise."""
+        self.send_method(spec.Channel.CloseOk)
+        refused = (class_id, method_id)
+        tag = self.subscribing[0] if refused == spec.Basic.Consume and self.subscribing else None
+        fetch = self.fetching if refused == spec.Basic.Get else None
+        queue = fetch if tag is None else self.tags.get(tag)
+        self._abandon(blamed_tag=tag, blamed_fetch=fetch)
+        if queue is not None:
+            self.listener.on_failed(queue, reply_code, reply_text, fetch=fetch is not None)
+
+    def _abandon(self, *, blamed_tag: str | None, blamed_fetch: str | None) -> None:
+        """Give up the channel and tell what ended with it, less what is to blame for it."""
+        self.usable = self.is_open = False
+        self.pool.closed(self)
+        for message in tuple(self.unsettled):
+            self.listener.on_vanished(message)
+        for tag in tuple(self.cancelling):
+            self.listener.on_cancelled(self.cancelling.pop(tag))
+        for tag in tuple(self.tags):
+            queue = self.tags.pop(tag)
+            if tag != blamed_tag:
+                self.listener.on_unlistened(queue)
+        if self.fetching is not None and blamed_fetch is None:
+            self.listener.on_fetch_lost(self.fetching)
+        self.fetching = None
+        self.subscribing.clear()
+        self.early.clear()
+
+    def collect(self) -> None:
+        """Let go of the connection, which is lost or has forgotten this channel."""
+        self.usable = False
+        super().collect()
+
+    def dispatch_method(self, method_sig: Any, payload: Any, content: Any) -> None:
+        """Handle a frame, unless the channel is closed."""
+        if self.usable or method_sig == spec.Channel.CloseOk:
+            super().dispatch_method(method_sig, payload, content)
+
+
+class ChannelPool:
+    """The tenant channels of one connection; one is opened whenever none is clean.
+
+    Args:
+        connection: the py-amqp connection.
+        listener: who is told of everything that arrives.
+        generation: goes into the consumer tags, which may not be used twice.
+        call_later: schedules a call after so many seconds.
+    """
+
+    def __init__(
+        self,
+        connection: Any,
+        listener: Listener,
+        *,
+        generation: int,
+        call_later: Callable[[float, Callable[[], None]], object],
+    ) -> None:
+        self.connection = connection
+        self.listener = listener
+        self._generation = generation
+        self._call_later = call_later
+        self._serial = 0
+        self._channels: set[TenantChannel] = set()
+        self._spare: deque[TenantChannel] = deque()
+        self._listening: list[TenantChannel] = []
+        self._subscriptions: dict[str, tuple[TenantChannel, str]] = {}
+
+    def __len__(self) -> int:
+        return len(self._channels)
+
+    @property
+    def listened(self) -> int:
+        """How many queues are subscribed to."""
+        return len(self._subscriptions)
+
+    def fetch(self, queue: str) -> None:
+        """Ask for one message, on a channel that has nothing to lose."""
+        while self._spare:
+            channel = self._spare.popleft()
+            channel.spare = False
+            if channel.may_fetch:
+                break
+        else:
+            channel = self._open()
+        channel.fetch(queue)
+
+    def listen(self, queue: str) -> None:
+        """Subscribe to the queue with a credit of one."""
+        channel = next((each for each in reversed(self._listening) if each.may_listen), None)
+        if channel is None:
+            channel = self._open()
+            self._listening.append(channel)
+        self._serial += 1
+        tag = f"taketurns.{self._generation}.{self._serial}"
+        self._subscriptions[queue] = (channel, tag)
+        channel.listen(queue, tag)
+
+    def unlisten(self, queue: str) -> bool:
+        """Cancel the subscription; False if there is none (any more)."""
+        channel, tag = self._subscriptions.pop(queue, (None, ""))
+        if channel is None or not channel.usable or tag not in channel.tags:
+            return False
+        channel.unlisten(tag)
+        return True
+
+    def returned(self, channel: TenantChannel) -> None:
+        """Take a channel back for the next fetch, if it is fit for that."""
+        if channel.may_fetch and not channel.spare and channel not in self._listening:
+            channel.spare = True
+            self._spare.append(channel)
+
+    def closed(self, channel: TenantChannel) -> None:
+        """Forget a channel that the broker closed; it stays registered a while, for frames that still come."""
+        self._channels.discard(channel)
+        if channel in self._listening:
+            self._listening.remove(channel)
+        for tag, queue in channel.tags.items():
+            if self._subscriptions.get(queue) == (channel, tag):
+                del self._subscriptions[queue]
+        self._call_later(_LINGER, channel.collect)
+
+    def close(self) -> None:
+        """Close all channels without waiting for the broker's answers."""
+        for channel in tuple(self._channels):
+            if channel.usable and channel.connection is not None:
+                channel.send_method(spec.Channel.Close, "BsBB", (0, "", 0, 0))
+            channel.usable = False
+        self._channels.clear()
+
+    def _open(self) -> TenantChannel:
+        channel = TenantChannel(self)
+        self._channels.add(channel)
+        return channel

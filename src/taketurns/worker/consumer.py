@@ -1,0 +1,68 @@
+"""Celery's consumer, with tenant queues. ``TakeTurns(app)`` makes it the app's ``worker_consumer``."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from celery.utils.log import get_logger
+from celery.worker.consumer import Consumer
+
+from taketurns.errors import UnsupportedPool
+from taketurns.tenants import tenant_of
+from taketurns.worker.step import TenantQueues
+
+logger = get_logger(__name__)
+
+_RECONNECT_FIRST, _RECONNECT_STEP, _RECONNECT_MOST = 0.2, 0.4, 2.0  # seconds between attempts
+
+
+class TenantConsumer(Consumer):
+    """A consumer that serves tenant queues beside the app's own, which go on as before.
+
+    Raises:
+        UnsupportedPool: the pool is gevent or eventlet, or the broker is not RabbitMQ.
+    """
+
+    class Blueprint(Consumer.Blueprint):
+        """Celery's steps and ours."""
+
+        default_steps = (*Consumer.Blueprint.default_steps, TenantQueues)
+
+    tenant_queues: TenantQueues
+
+    def __init__(self, *args: Any, pool: Any = None, hub: Any = None, **options: Any) -> None:
+        if getattr(pool, "is_green", False):
+            name = type(pool).__module__.rpartition(".")[2]
+            raise UnsupportedPool(
+                f"taketurns can't serve tenants on the {name} pool; start the worker with -P prefork, threads or solo"
+            )
+        if hub is None:
+            raise UnsupportedPool("taketurns needs RabbitMQ (an amqp:// broker) and Celery's event loop")
+        super().__init__(*args, pool=pool, hub=hub, **options)
+
+    def connection_for_read(self, heartbeat: Any = None) -> Any:
+        """Connect; after a lost connection the attempts come at short intervals, not at kombu's 2, 4, 6 … s."""
+        connection = self.app.connection_for_read(heartbeat=heartbeat)
+        connection.ensure_connection = partial(
+            connection.ensure_connection,
+            interval_start=_RECONNECT_FIRST,
+            interval_step=_RECONNECT_STEP,
+            interval_max=_RECONNECT_MOST,
+        )
+        return self.ensure_connected(connection)
+
+    def add_task_queue(self, queue: str, *args: Any, **options: Any) -> None:
+        """Start to consume a queue, at run time; a tenant queue gets its turns."""
+        if tenant_of(queue) is not None and self.tenant_queues.serving:
+            self.tenant_queues.add_by_hand(queue)
+        else:
+            super().add_task_queue(queue, *args, **options)
+
+    def cancel_task_queue(self, queue: str) -> None:
+        """Stop consuming a queue, at run time."""
+        if tenant_of(queue) is not None and self.tenant_queues.serving:
+            logger.info("Canceling queue %s", queue)
+            self.tenant_queues.cancel_by_hand(queue)
+        else:
+            super().cancel_task_queue(queue)

@@ -1,0 +1,76 @@
+"""Remote control commands of a worker that serves tenants; see Celery's ``app.control.broadcast``."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from celery.worker.control import Panel
+
+from taketurns.tenants import queue_name
+from taketurns.worker.turns import Park
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from taketurns.worker.step import TenantQueues
+
+Reply = dict[str, Any]
+
+
+def register() -> None:
+    """Make the commands known to this process's worker. May be repeated."""
+    for command in (drain, holding, resume, drop, refresh, status):
+        name = f"taketurns_{command.__name__}"
+        if name not in Panel.data:
+            _register(name, command)
+
+
+def _register(name: str, command: Callable[..., Reply]) -> None:
+    Panel.register(command, name=name, type="inspect", visible=False)
+
+
+def drain(state: Any, tenants: list[str], seconds: float, **_: Any) -> Reply:
+    """Stop serving these tenants for so many seconds, or until ``resume``. What runs, runs on."""
+    _step(state).dispatcher.park(_queues(tenants), Park.DRAINING, seconds)
+    return {"ok": len(tenants)}
+
+
+def holding(state: Any, tenants: list[str], **_: Any) -> Reply:
+    """Tell of which tenants this worker still consumes, fetches, holds or runs anything."""
+    dispatcher = _step(state).dispatcher
+    return {"holding": [tenant for tenant in tenants if dispatcher.holds(queue_name(tenant))]}
+
+
+def resume(state: Any, tenants: list[str], **_: Any) -> Reply:
+    """Serve tenants again that were being drained."""
+    _step(state).dispatcher.unpark(_queues(tenants), Park.DRAINING)
+    return {"ok": len(tenants)}
+
+
+def drop(state: Any, tenants: list[str], **_: Any) -> Reply:
+    """Forget tenants whose queues were deleted."""
+    for queue in _queues(tenants):
+        _step(state).dispatcher.remove(queue)
+    return {"ok": len(tenants)}
+
+
+def refresh(state: Any, **_: Any) -> Reply:
+    """Read the tenants' settings again now; they apply to the whole backlog."""
+    _step(state).refresh()
+    return {"ok": True}
+
+
+def status(state: Any, **_: Any) -> Reply:
+    """Return what the worker holds, and by how many seconds its loop was late at worst since the last call."""
+    step = _step(state)
+    lag, step.lag = step.lag, 0.0
+    return {**step.dispatcher.unacknowledged(), "loop_lag": lag, "pid": os.getpid()}
+
+
+def _step(state: Any) -> TenantQueues:
+    return state.consumer.tenant_queues
+
+
+def _queues(tenants: list[str]) -> list[str]:
+    return [queue_name(tenant) for tenant in tenants]

@@ -1,0 +1,255 @@
+"""The dispatcher: carries events from the channels to the scheduler, and its commands to channels and gate.
+
+It runs in the worker's loop: once in each pass, after all that the pass brought, it asks the scheduler what follows.
+"""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from celery.utils.log import get_logger
+from celery.worker import state
+
+from taketurns.worker.channels import ChannelPool, TenantMessage
+from taketurns.worker.turns import Fetch, GiveBack, Listen, Park, Start, Turns, Unlisten
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from taketurns.settings import WorkerSettings
+    from taketurns.worker.gate import Gate
+    from taketurns.worker.turns import Command
+
+logger = get_logger(__name__)
+
+_NOT_FOUND = 404
+_RETRY_REFUSED = 5.0  # seconds until a queue that the broker refused for another reason is tried again
+_STRAY_AFTER = 10.0  # seconds after which a started message that Celery does not know is given back
+
+
+class Dispatcher:
+    """Serves tenant queues on one connection.
+
+    Args:
+        consumer: Celery's consumer; its pool gives the slots.
+        gate: admits messages.
+        settings: the worker's settings.
+        connection: the py-amqp connection.
+        generation: how often the worker has connected; goes into the consumer tags.
+    """
+
+    def __init__(
+        self, consumer: Any, gate: Gate, settings: WorkerSettings, connection: Any, generation: int
+    ) -> None:
+        self.turns: Turns[TenantMessage] = Turns(
+            max_credit=settings.max_credit, turn_seconds=settings.turn_seconds
+        )
+        self._consumer = consumer
+        self._gate = gate
+        self._channels = ChannelPool(
+            connection, self, generation=generation, call_later=consumer.timer.call_after
+        )
+        self._cancelling: set[str] = set()
+        self._started: dict[TenantMessage, float] = {}
+        self._changed = True
+        self._free = 0
+        self._deadline: float | None = None
+        self._alarm: Any = None
+        self._closed = False
+
+    # ---- what is known
+
+    def slots(self) -> int:
+        """Return how many tasks the worker can run at a time, grown as far as autoscaling may."""
+        return max(self._consumer.controller.max_concurrency or 0, self._consumer.pool.num_processes)
+
+    def holds(self, queue: str) -> bool:
+        """Tell whether anything of the queue is or may still arrive here."""
+        return queue in self._cancelling or self.turns.holds(queue)
+
+    def unacknowledged(self) -> dict[str, int]:
+        """Return the counts of messages that are running and in the hand, and of open channels and subscriptions."""
+        return {
+            "running": self.turns.running,
+            "hand": self.turns.in_hand,
+            "channels": len(self._channels),
+            "listening": self._channels.listened,
+            "queues": len(self.turns),
+        }
+
+    # ---- what is wanted
+
+    def add(self, queue: str, *, backlog: int | None = 0) -> None:
+        """Serve the queue."""
+        if queue not in self.turns:
+            self.turns.add(queue, backlog=backlog)
+            self._changed = True
+
+    def remove(self, queue: str) -> None:
+        """Serve the queue no more."""
+        self.turns.remove(queue)
+        self._gate.forget(queue)
+        self._changed = True
+
+    def park(self, queues: Iterable[str], reason: Park, seconds: float | None = None) -> None:
+        """Take queues off, for so many seconds or until ``unpark``."""
+        for queue in queues:
+            if seconds is None:
+                self.turns.park(queue, reason)
+            else:
+                self.turns.park(queue, reason, monotonic() + seconds)
+        self.run()  # at once: who asked wants to see it done
+
+    def unpark(self, queues: Iterable[str], reason: Park) -> None:
+        """End a reason why queues are off."""
+        for queue in queues:
+            self.turns.unpark(queue, reason)
+        self._changed = True
+
+    def tick(self) -> None:
+        """Run if anything changed; called in each pass of the loop, so it must cost next to nothing."""
+        if self._changed or self._free_slots() != self._free or self._is_due():
+            self.run()
+
+    def run(self) -> None:
+        """Carry out what the scheduler decides until nothing is left to do."""
+        while not self._closed:
+            self._changed = False
+            self._free = self._free_slots()
+            commands = self.turns.decide(slots=self.slots(), free=self._free, now=monotonic())
+            if not commands:
+                break
+            self._carry_out(commands)
+        self._set_alarm()
+
+    def give_back_all(self) -> None:
+        """Stop taking messages: end all subscriptions, give back the hand, let running tasks run."""
+        for queue in tuple(self.turns):
+            self.turns.remove(queue)
+        self.run()
+
+    def close(self) -> None:
+        """Close the channels; the broker takes back whatever is not settled."""
+        self._closed = True
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._channels.close()
+
+    def give_back_strays(self) -> None:
+        """Give back started messages that Celery has lost sight of, so that no slot is blocked by a ghost."""
+        now = monotonic()
+        for message, since in tuple(self._started.items()):
+            request = self._gate.requests.get(message)
+            if request is not None and request.id not in state.requests and now - since > _STRAY_AFTER:
+                logger.error("%r of %s was neither run nor settled; it goes back", request.id, message.queue)
+                message.requeue()
+
+    # ---- events, from the channels
+
+    def on_delivered(self, queue: str, message: TenantMessage) -> None:
+        """See [Listener][taketurns.worker.channels.Listener], as for all that follow."""
+        self.turns.delivered(queue, message)
+        self._changed = True
+
+    def on_fetched(self, queue: str, message: TenantMessage, remaining: int) -> None:
+        self.turns.fetched(queue, message, remaining)
+        self._changed = True
+
+    def on_fetch_empty(self, queue: str) -> None:
+        self._gate.fetched_nothing(queue)
+        self.turns.fetch_empty(queue)
+        self._changed = True
+
+    def on_fetch_lost(self, queue: str) -> None:
+        self.turns.fetch_failed(queue)
+        self._changed = True
+
+    def on_unlistened(self, queue: str) -> None:
+        self.turns.unlistened(queue)
+        self._changed = True
+
+    def on_cancelled(self, queue: str) -> None:
+        self._cancelling.discard(queue)
+
+    def on_failed(self, queue: str, code: int, text: str, *, fetch: bool) -> None:
+        if code == _NOT_FOUND:
+            logger.info("queue %s is gone", queue)
+            self.remove(queue)
+        else:
+            logger.error("queue %s can't be consumed, next try in %g s: %s", queue, _RETRY_REFUSED, text)
+            self.turns.park(queue, Park.FAILED, monotonic() + _RETRY_REFUSED)
+        if fetch:
+            self.turns.fetch_failed(queue)
+        else:
+            self.turns.unlistened(queue)
+        self._changed = True
+
+    def on_vanished(self, message: TenantMessage) -> None:
+        self.turns.vanished(message)
+        self._changed = True
+
+    def on_settling(self, message: TenantMessage) -> None:
+        if not self._closed:
+            self._carry_out(self.turns.settling(message))
+
+    def on_settled(self, message: TenantMessage) -> None:
+        self._started.pop(message, None)
+        self._gate.settled(message)
+        self.turns.settled(message, monotonic())
+        self._changed = True
+
+    # ---- commands, from the scheduler
+
+    def _carry_out(self, commands: list[Command[TenantMessage]]) -> None:
+        for command in commands:
+            match command:
+                case Start(message):
+                    self._start(message)
+                case Fetch(queue, count):
+                    self._fetch(queue, count)
+                case Listen(queue):
+                    self._channels.listen(queue)
+                case Unlisten(queue):
+                    if self._channels.unlisten(queue):
+                        self._cancelling.add(queue)
+                case GiveBack(message):
+                    message.requeue()
+
+    def _start(self, message: TenantMessage) -> None:
+        self._started[message] = monotonic()
+        verdict = self._gate.start(message)
+        if not verdict.admitted:
+            del self._started[message]
+            self.turns.refused(message, monotonic() + verdict.retry_after)
+            self._changed = True
+        elif verdict.next_after:
+            self.turns.throttle(message.queue, monotonic() + verdict.next_after)
+
+    def _fetch(self, queue: str, count: int) -> None:
+        wait = self._gate.may_fetch(queue)
+        if wait:
+            self.turns.park(queue, Park.THROTTLED, monotonic() + wait)
+            self.turns.fetch_failed(queue, count=count)
+            self._changed = True
+            return
+        for _ in range(count):
+            self._channels.fetch(queue)
+
+    # ---- time
+
+    def _free_slots(self) -> int:
+        # Every reserved request counts: ordinary tasks, and after a reconnect those that run on from before.
+        return self.slots() - len(state.reserved_requests)
+
+    def _is_due(self) -> bool:
+        return self._deadline is not None and monotonic() >= self._deadline
+
+    def _set_alarm(self) -> None:
+        """Wake the loop for the earliest deadline: one timer, since Celery's loop fires few that are due together."""
+        deadline = self.turns.next_deadline()
+        if deadline != self._deadline:
+            self._deadline = deadline
+            if self._alarm is not None:
+                self._alarm.cancel()
+            self._alarm = None if deadline is None else self._consumer.timer.call_at(deadline, self.tick)

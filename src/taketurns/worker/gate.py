@@ -1,0 +1,250 @@
+"""The gate: where a message that has its turn is admitted to a slot, refused by the limiter, or found poisonous."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from celery.exceptions import NotRegistered
+from celery.utils.log import get_logger
+from kombu.exceptions import ContentDisallowed, DecodeError
+from vine import promise
+
+from taketurns import delays
+from taketurns.errors import TaketurnsError
+from taketurns.limits.book import LimitBook
+from taketurns.limits.limiter import Limits
+from taketurns.task import ADMITTED_HEADER, ETA_HEADER, TenantTask
+from taketurns.tenants import tenant_of
+from taketurns.topology import DEAD_QUEUE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from taketurns.extension import TakeTurns
+    from taketurns.registry import TenantSettings
+    from taketurns.worker.background import Background
+    from taketurns.worker.channels import TenantMessage
+
+logger = get_logger(__name__)
+
+_RETRY_DEAD_LETTER = 5.0  # seconds between two attempts to put a poisonous message away
+_CLAIM_LEAD = 0.005  # seconds ahead of a token at which its message is fetched
+_CLAIM_TTL = 2.0  # seconds after which a fetch for a token counts as given up
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What became of a message at the gate; times in seconds from now.
+
+    Attributes:
+        admitted: it has taken its slot, or needs none; else it must go back.
+        retry_after: when not admitted, seconds until it may be.
+        next_after: when admitted, seconds until the tenant's next message may be.
+    """
+
+    admitted: bool
+    retry_after: float = 0.0
+    next_after: float = 0.0
+
+
+_PASSED = Verdict(admitted=True)
+
+
+class Gate:
+    """Admits messages and hands them to Celery.
+
+    Args:
+        turns: the installed extension, for limiter and publisher.
+        consumer: Celery's consumer, for its strategies, pool and events.
+        background: runs what would block the loop.
+        owner: this worker's name, under which it claims tokens.
+    """
+
+    def __init__(self, turns: TakeTurns, consumer: Any, background: Background, owner: str) -> None:
+        self._turns = turns
+        self._consumer = consumer
+        self._background = background
+        self._owner = owner
+        self._book = LimitBook({}, turns.settings.limiter.default_rate_limit)
+        self._latest: dict[str, tuple[str, Limits]] = {}
+        self._leases: dict[TenantMessage, tuple[str, str]] = {}
+        self.requests: dict[TenantMessage, Any] = {}
+        """Celery's request of each message that it has accepted."""
+
+    def use(self, settings: Mapping[str, TenantSettings]) -> None:
+        """Take over the tenants' settings; they apply to every message from now on."""
+        self._book = LimitBook(settings, self._turns.settings.limiter.default_rate_limit)
+        self._latest.clear()
+
+    def forget(self, queue: str) -> None:
+        """Forget what is known of a queue that is gone."""
+        self._latest.pop(queue, None)
+
+    def may_fetch(self, queue: str) -> float:
+        """Return 0 if the queue's next message may be fetched, else after how many seconds to ask again.
+
+        While a tenant is throttled, one worker alone is told to fetch for each of its tokens.
+        """
+        if queue not in self._latest:
+            return 0.0
+        task, limits = self._latest[queue]
+        return self._turns.limiter.claim(
+            _tenant(queue), task, limits, owner=self._owner, lead=_CLAIM_LEAD, ttl=_CLAIM_TTL
+        )
+
+    def fetched_nothing(self, queue: str) -> None:
+        """The queue was empty: let others have its token."""
+        if queue in self._latest:
+            self._turns.limiter.unclaim(_tenant(queue), self._owner)
+
+    def start(self, message: TenantMessage) -> Verdict:
+        """Admit the message and hand it to Celery, or put it away; nothing of it is lost in either case."""
+        name = message.headers.get("task")
+        problem = _problem(message)
+        if problem is not None:
+            self._put_away(message, problem, lambda: self._consumer.on_unknown_message(None, message))
+            return _PASSED
+        task = self._consumer.app.tasks.get(name)
+        if task is None:
+            error = NotRegistered(name)
+            self._put_away(message, f"unknown task {name!r}", lambda: self._on_unknown_task(message, error))
+            return _PASSED
+        if message.headers.get("eta") is not None:
+            self._move_to_delay(message)
+            return _PASSED
+        verdict = self._admit(message, task)
+        if verdict.admitted:
+            self._hand_over(message, name)
+        return verdict
+
+    def settled(self, message: TenantMessage) -> None:
+        """Release what the message's admission took."""
+        self.requests.pop(message, None)
+        lease = self._leases.pop(message, None)
+        if lease is not None:
+            self._turns.limiter.release(*lease)
+
+    def leases(self) -> dict[str, list[str]]:
+        """Return the concurrency leases of running tasks by tenant, to be renewed."""
+        held: dict[str, list[str]] = {}
+        for tenant, lease in self._leases.values():
+            held.setdefault(tenant, []).append(lease)
+        return held
+
+    def _admit(self, message: TenantMessage, task: Any) -> Verdict:
+        tenant = _tenant(message.queue)
+        rate = task.tenant_rate if isinstance(task, TenantTask) else None
+        limits = self._book.limits(tenant, task.name, rate)
+        if not limits:
+            self._latest.pop(message.queue, None)
+            return _PASSED
+        lease = message.headers["id"]
+        admission = self._turns.limiter.admit(tenant, task.name, limits, lease=lease, owner=self._owner)
+        self._latest[message.queue] = (task.name, limits)
+        if not admission.admitted:
+            return Verdict(admitted=False, retry_after=max(admission.retry_after - _CLAIM_LEAD, 0.001))
+        if limits.max_concurrency is not None:
+            self._leases[message] = (tenant, lease)
+        return Verdict(admitted=True, next_after=max(admission.next_after - _CLAIM_LEAD, 0.0))
+
+    def _hand_over(self, message: TenantMessage, name: str) -> None:
+        """Do what Celery's own task handler does, and survive what kills that one."""
+        consumer = self._consumer
+        message.headers[ADMITTED_HEADER] = True
+        try:
+            consumer.strategies[name](
+                message,
+                None,
+                promise(consumer.call_soon_ack, (message.ack_log_error,)),
+                promise(consumer.call_soon_ack, (message.reject_log_error,)),
+                [*consumer.on_task_message, lambda request: self.requests.__setitem__(message, request)],
+            )
+        except Exception as error:  # noqa: BLE001  # whatever a message makes Celery raise must not end the worker
+            reason = f"not a task message: {error!r}"
+            self._put_away(message, reason, lambda e=error: consumer.on_invalid_task(None, message, e))  # type: ignore[misc]
+
+    def _on_unknown_task(self, message: TenantMessage, error: NotRegistered) -> None:
+        if message.headers.get("id"):
+            self._consumer.on_unknown_task(None, message, error)
+        else:  # Celery would look for the id in the body
+            self._consumer.on_unknown_message(None, message)
+
+    def _put_away(self, message: TenantMessage, reason: str, then: Callable[[], None]) -> None:
+        """Publish a poisonous message to the dead-letter queue; only once that is confirmed, let it go."""
+        logger.error("message of %s goes to %s: %s", message.queue, DEAD_QUEUE, reason)
+        headers = {
+            **message.headers,
+            "taketurns_tenant": _tenant(message.queue),
+            "taketurns_queue": message.queue,
+            "taketurns_reason": reason,
+            "taketurns_dead_at": datetime.now(UTC).isoformat(),
+        }
+        headers.pop(ADMITTED_HEADER, None)
+        self._republish(message, headers, routing_key=DEAD_QUEUE, exchange="", then=then)
+
+    def _move_to_delay(self, message: TenantMessage) -> None:
+        """Send a task that is not due yet through the delay queues, where it costs no worker anything."""
+        eta = str(message.headers["eta"])
+        try:
+            due = datetime.fromisoformat(eta)
+            seconds = (due if due.tzinfo else due.replace(tzinfo=UTC)).timestamp() - datetime.now(
+                UTC
+            ).timestamp()
+            exchange, delay_headers = delays.plan(max(seconds, 0.0))
+        except (ValueError, TaketurnsError) as error:
+            self._put_away(message, f"eta: {error}", lambda: self._consumer.on_unknown_message(None, message))
+            return
+        headers = {**message.headers, "eta": None, ETA_HEADER: eta, **delay_headers}
+        self._republish(message, headers, routing_key=message.queue, exchange=exchange, then=message.ack)
+
+    def _republish(
+        self,
+        message: TenantMessage,
+        headers: dict[str, Any],
+        *,
+        routing_key: str,
+        exchange: str,
+        then: Callable[[], None],
+    ) -> None:
+        properties = {**message.properties, "application_headers": headers, "delivery_mode": 2}
+        body = message.body if isinstance(message.body, bytes) else str(message.body).encode()
+
+        def publish() -> None:
+            self._turns.publisher.publish(
+                body, routing_key=routing_key, exchange=exchange, properties=properties
+            )
+
+        def again(error: TaketurnsError) -> None:
+            logger.warning("message of %s stays here for now, since %s", message.queue, error)
+            self._consumer.timer.call_after(
+                _RETRY_DEAD_LETTER, self._background.submit, (publish, lambda _: then(), again)
+            )
+
+        self._background.submit(publish, lambda _: then(), again)
+
+
+def _tenant(queue: str) -> str:
+    tenant = tenant_of(queue)
+    assert tenant is not None  # noqa: S101  # only tenant queues are served
+    return tenant
+
+
+def _problem(message: TenantMessage) -> str | None:
+    """Say why the message can't be a tenant's task, or return None. Its arguments are Celery's to judge."""
+    if message.errors:
+        return f"undecodable: {message.errors[0][1]!r}"
+    if message.content_type != "application/json":
+        return f"content type {message.content_type!r}; tenant queues carry application/json only"
+    if not isinstance(message.headers.get("task"), str) or not isinstance(message.headers.get("id"), str):
+        return "not a task message: it has no task name or no id in its headers"
+    try:
+        body = message.payload  # decoded once; Celery's strategy reads the same
+    except (DecodeError, ContentDisallowed) as error:
+        return f"undecodable: {error!r}"
+    match body:
+        case [list(), dict(), dict()]:
+            return None
+        case _:
+            return "not a task message: its body is not [args, kwargs, options]"

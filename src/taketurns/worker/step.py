@@ -1,0 +1,285 @@
+"""The bootstep that serves tenant queues: what starts with a connection, and what stops with it."""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from celery import bootsteps
+from celery.utils.log import get_logger
+from celery.worker import state
+from celery.worker.consumer.tasks import Tasks
+from kombu import Consumer as KombuConsumer
+from kombu.asynchronous import get_event_loop, set_event_loop
+
+from taketurns.errors import RegistryUnavailable
+from taketurns.extension import TakeTurns
+from taketurns.tenants import queue_name, tenant_of
+from taketurns.topology import tenant_queue
+from taketurns.worker import control
+from taketurns.worker.background import Background, Repeated
+from taketurns.worker.discovery import Discovery
+from taketurns.worker.dispatcher import Dispatcher
+from taketurns.worker.gate import Gate
+from taketurns.worker.turns import Park
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from kombu import Queue
+
+    from taketurns.registry import TenantSettings
+    from taketurns.worker.discovery import Found, Rules
+
+logger = get_logger(__name__)
+
+_RULES_INTERVAL = 1.0  # seconds until a change of settings applies although its broadcast was missed
+_STRAYS_INTERVAL = 10.0
+_LAG_INTERVAL = 0.1
+
+
+class TaskConsumer(KombuConsumer):
+    """Celery's task consumer, which also answers for the tenant queues.
+
+    ``inspect active_queues`` and a cold shutdown reach a worker's queues only through this object.
+    """
+
+    def __init__(self, channel: Any, *, step: TenantQueues, **options: Any) -> None:
+        self._step = step
+        super().__init__(channel, **options)
+
+    @property
+    def queues(self) -> list[Queue]:
+        """The ordinary queues, then the tenant queues up to the number that the settings name."""
+        return [*self._queues.values(), *self._step.listed_queues()]
+
+    @queues.setter
+    def queues(self, queues: Iterable[Queue]) -> None:
+        self._queues = {queue.name: queue for queue in queues}
+
+    def cancel(self) -> None:
+        """Stop consuming, tenant queues included; what is not started goes back."""
+        super().cancel()
+        self._step.give_back()
+
+
+class TenantQueues(bootsteps.StartStopStep):
+    """Serves the tenant queues of one worker."""
+
+    requires = (Tasks,)
+    label = "tenant queues"
+
+    def __init__(self, consumer: Any, **options: Any) -> None:
+        consumer.tenant_queues = self
+        self.lag = 0.0
+        """The latest that the loop was behind a timer, in seconds, since it was last asked."""
+        self._turns = TakeTurns.of(consumer.app)
+        self._settings = self._turns.settings.worker
+        self._dispatcher: Dispatcher | None = None
+        self._gate: Gate | None = None
+        self._background: Background | None = None
+        self._discovery = Discovery(self._turns, consumer.hostname)
+        self._rules: Mapping[str, TenantSettings] = {}
+        self._cancelled: set[str] = set()
+        self._timers: list[Any] = []
+        self._jobs: dict[str, Repeated] = {}
+        self._due = 0.0
+        super().__init__(consumer, **options)
+
+    def include_if(self, consumer: Any) -> bool:
+        """Tell whether this worker serves tenants: see ``TAKETURNS_WORKER_SERVE_TENANTS``."""
+        if self._settings.serve_tenants == "auto":
+            return consumer.app.amqp.queues._consume_from is None  # noqa: SLF001  # set by -Q, and by nothing else
+        return self._settings.serve_tenants == "always"
+
+    @property
+    def serving(self) -> bool:
+        """Whether tenant queues are served at this moment."""
+        return self._dispatcher is not None
+
+    @property
+    def dispatcher(self) -> Dispatcher:
+        """The dispatcher of the current connection."""
+        if self._dispatcher is None:
+            raise RuntimeError("the worker is not connected")
+        return self._dispatcher
+
+    # ---- the life of a connection
+
+    def start(self, consumer: Any) -> None:
+        """Begin to serve on a new connection."""
+        control.register()
+        if (
+            get_event_loop() is None
+        ):  # hub.reset() after a lost connection clears it, and with it prefork's ack flush
+            set_event_loop(consumer.hub)
+        if self._background is None:
+            self._background = Background(consumer.hub)
+            self._gate = Gate(self._turns, consumer, self._background, consumer.hostname)
+            self._jobs = self._make_jobs(self._background)
+        assert self._gate is not None  # noqa: S101  # made together with the background
+        self._answer_for_tenants(consumer)
+        self._dispatcher = Dispatcher(
+            consumer, self._gate, self._settings, consumer.connection.connection, consumer.restart_count
+        )
+        consumer.hub.on_tick.add(self._dispatcher.tick)
+        self._repeat(consumer, self._settings.heartbeat_interval, self._jobs["heartbeat"], at_once=True)
+        self._repeat(consumer, _RULES_INTERVAL, self._jobs["settings"], at_once=True)
+        self._repeat(consumer, self._settings.reconcile_interval, self._jobs["queues"], at_once=True)
+        self._repeat(consumer, self._turns.settings.limiter.lease / 3, self._jobs["leases"])
+        self._repeat(consumer, _STRAYS_INTERVAL, self._dispatcher.give_back_strays)
+        self._due = monotonic() + _LAG_INTERVAL
+        self._repeat(consumer, _LAG_INTERVAL, self._measure_lag)
+
+    def stop(self, consumer: Any) -> None:
+        """End serving: after a lost connection at once, else when the running tasks are done."""
+        dispatcher, self._dispatcher = self._dispatcher, None
+        for timer in self._timers:
+            timer.cancel()
+        self._timers.clear()
+        if dispatcher is None:
+            return
+        if consumer.connection is not None:
+            self._wind_down(consumer, dispatcher)
+        consumer.hub.on_tick.discard(dispatcher.tick)
+        self._closing = dispatcher if consumer.connection is not None else None
+
+    def shutdown(self, consumer: Any) -> None:
+        """Let go of channels and threads; the worker ends."""
+        self.stop(consumer)
+        if self._closing is not None:
+            self._closing.close()
+            self._closing = None
+        if self._background is not None:
+            self._background.close()
+            self._background = None
+
+    _closing: Dispatcher | None = None
+
+    def _wind_down(self, consumer: Any, dispatcher: Dispatcher) -> None:
+        """Give the hand back at once, then keep the loop turning until the running tasks have settled."""
+        try:
+            self._discovery.farewell()
+        except RegistryUnavailable as error:
+            logger.debug("no farewell: %s", error)
+        try:
+            dispatcher.give_back_all()
+            loop = consumer.hub.create_loop()
+            while dispatcher.turns.running and not _terminating():
+                next(loop)
+        except consumer.connection_errors as error:
+            logger.warning("connection lost while stopping, running tasks will be run again: %r", error)
+
+    # ---- queues
+
+    def add(self, queue: str, *, backlog: int | None = 0) -> None:
+        """Serve a queue, with what is known of its tenant."""
+        dispatcher = self.dispatcher
+        if queue in dispatcher.turns:
+            return
+        settings = self._rules.get(tenant_of(queue) or "")
+        # Nothing is subscribed to before the end of this loop pass, so the settings come in time.
+        dispatcher.add(queue, backlog=backlog)
+        if settings is not None:
+            dispatcher.turns.set_weight(queue, settings.weight)
+            if settings.paused:
+                dispatcher.park([queue], Park.PAUSED)
+
+    def add_by_hand(self, queue: str) -> None:
+        """Serve a queue because somebody said ``add_consumer``."""
+        self._cancelled.discard(queue)
+        self.add(queue)
+
+    def cancel_by_hand(self, queue: str) -> None:
+        """Serve a queue no more because somebody said ``cancel_consumer``; it stays so until ``add_consumer``."""
+        self._cancelled.add(queue)
+        self.dispatcher.remove(queue)
+
+    def give_back(self) -> None:
+        """Stop taking messages, in a cold shutdown."""
+        if self._dispatcher is not None:
+            self._dispatcher.give_back_all()
+
+    def listed_queues(self) -> list[Queue]:
+        """Return the tenant queues served, as many as the settings allow to be listed."""
+        if self._dispatcher is None:
+            return []
+        names = list(self._dispatcher.turns)[: self._settings.listed_queues]
+        return [tenant_queue(tenant) for name in names if (tenant := tenant_of(name)) is not None]
+
+    def refresh(self) -> None:
+        """Read the tenants' settings again now."""
+        self._jobs["settings"]()
+
+    # ---- what comes back from the background
+
+    def _make_jobs(self, background: Background) -> dict[str, Repeated]:
+        discovery, gate = self._discovery, self._gate
+        assert gate is not None  # noqa: S101  # made before
+        return {
+            "heartbeat": Repeated(background, "the sign of life", discovery.sign_of_life, lambda _: None),
+            "settings": Repeated(background, "reading tenant settings", discovery.rules, self._apply),
+            "queues": Repeated(background, "discovery of tenant queues", discovery.queues, self._serve),
+            "leases": Repeated(
+                background,
+                "renewing concurrency leases",
+                lambda: self._turns.limiter.renew(gate.leases()),
+                lambda _: None,
+            ),
+        }
+
+    def _serve(self, found: Found) -> None:
+        if self._dispatcher is None:
+            return
+        for queue, backlog in found.backlogs.items():
+            if queue not in self._cancelled:
+                self.add(queue, backlog=backlog)
+
+    def _apply(self, rules: Rules | None) -> None:
+        """Apply changed settings to the whole backlog."""
+        if rules is None or self._dispatcher is None or self._gate is None:
+            return
+        turns = self._dispatcher.turns
+        before, self._rules = self._rules, rules.settings
+        self._gate.use(rules.settings)
+        for queue in tuple(turns):
+            turns.unlimited(queue)  # who is still limited will be refused again, by the new limits
+        for tenant in {*before, *rules.settings}:
+            queue = queue_name(tenant)
+            settings = rules.settings.get(tenant)
+            turns.set_weight(queue, settings.weight if settings else 1.0)
+            if settings is not None and settings.paused:
+                turns.park(queue, Park.PAUSED)
+            else:
+                turns.unpark(queue, Park.PAUSED)
+        self._dispatcher.run()
+
+    # ---- details
+
+    def _answer_for_tenants(self, consumer: Any) -> None:
+        """Replace the task consumer that Celery has just made and not yet used."""
+        plain = consumer.task_consumer
+        consumer.task_consumer = TaskConsumer(
+            plain.channel,
+            step=self,
+            queues=plain.queues,
+            accept=plain.accept,
+            on_decode_error=plain.on_decode_error,
+            auto_declare=False,  # declared already
+        )
+
+    def _repeat(
+        self, consumer: Any, interval: float, job: Callable[[], object], *, at_once: bool = False
+    ) -> None:
+        if at_once:
+            job()
+        self._timers.append(consumer.timer.call_repeatedly(interval, job))
+
+    def _measure_lag(self) -> None:
+        now = monotonic()
+        self.lag = max(self.lag, now - self._due)
+        self._due = now + _LAG_INTERVAL
+
+
+def _terminating() -> bool:
+    return state.should_terminate not in (None, False)

@@ -1,0 +1,488 @@
+"""The turns scheduler: which tenant's message this worker takes next. Pure: no I/O and no clock of its own.
+
+Events come in as method calls; [Turns.decide][taketurns.worker.turns.Turns.decide] gives the commands that follow
+from them. A queue is served in one of two ways:
+
+- A queue believed empty is *listened* to: a consumer with a credit of one, by which the broker wakes the worker.
+- A queue with a backlog is not consumed but *waits for its turn*: then up to one quantum of its messages is fetched
+  (``basic.get``), whose answer also tells how many are left. So the worker holds no message it did not ask for, and
+  a turn costs neither a consume nor a cancel.
+
+The order of turns is start-time fair queueing (Goyal, Vin, Cheng: "Start-time Fair Queueing", SIGCOMM 1996): each
+tenant has a virtual time that its tasks' seconds advance, divided by its weight; the least one is next; who was
+idle re-enters at the virtual time of the task started last. A task is charged an estimate when it starts and
+corrected by what it took when it ends.
+"""
+
+from __future__ import annotations
+
+import enum
+import heapq
+import math
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+M = TypeVar("M")
+"""A message, as the caller knows it: any hashable object."""
+
+FOREVER: Final = math.inf
+_SMOOTHING = 0.2  # the weight of the latest task in the running mean of a tenant's task seconds
+
+
+class Park(enum.Enum):
+    """Why a queue is not served although it may hold messages."""
+
+    THROTTLED = "throttled"
+    PAUSED = "paused"
+    DRAINING = "draining"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Listen:
+    """Subscribe to the queue with a credit of one."""
+
+    queue: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unlisten:
+    """Cancel the subscription to the queue."""
+
+    queue: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """Ask for ``count`` messages; each is answered by ``fetched``, ``fetch_empty`` or ``fetch_failed``."""
+
+    queue: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Start(Generic[M]):
+    """Give the message a slot; then ``settling`` and ``settled`` follow, or ``refused`` at once."""
+
+    message: M
+
+
+@dataclass(frozen=True, slots=True)
+class GiveBack(Generic[M]):
+    """Requeue the message, which was not started."""
+
+    message: M
+
+
+Command = Listen | Unlisten | Fetch | Start[M] | GiveBack[M]
+
+
+@dataclass(slots=True, eq=False)
+class _Tenant(Generic[M]):
+    queue: str
+    virtual: float
+    estimate: float
+    weight: float = 1.0
+    backlog: int | None = None
+    """Messages left in the queue as last heard; None is unknown."""
+    listening: bool = False
+    fetching: int = 0
+    hand: deque[M] = field(default_factory=deque)
+    running: int = 0
+    fresh: bool = False
+    """It was idle and owes nothing: its message is next, ahead of all that are held already."""
+    one_by_one: bool = False
+    """At most one message in the hand: the next one may be throttled."""
+    parked: dict[Park, float] = field(default_factory=dict)
+    ticket: int = 0
+    """The serial of its valid entry among the waiting; 0 is none."""
+    removed: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class _Taken(Generic[M]):
+    """A message that this worker has not settled yet."""
+
+    tenant: _Tenant[M]
+    pushed: bool
+    charged: float = 0.0
+    started_at: float | None = None
+
+
+class Turns(Generic[M]):
+    """The state of every tenant queue that this worker serves, and the next commands.
+
+    Args:
+        max_credit: messages of one turn, at most.
+        turn_seconds: estimated work of one turn in seconds, at most (but always one message).
+    """
+
+    def __init__(self, *, max_credit: int = 8, turn_seconds: float = 0.02) -> None:
+        self._max_credit = max_credit
+        self._turn_seconds = turn_seconds
+        self._typical = turn_seconds  # mean seconds of a task; the first estimate for a tenant that is new
+        self._tenants: dict[str, _Tenant[M]] = {}
+        self._taken: dict[M, _Taken[M]] = {}
+        self._holding: dict[str, _Tenant[M]] = {}
+        self._waiting: list[tuple[float, int, _Tenant[M]]] = []
+        self._due: list[tuple[float, int, _Tenant[M], Park]] = []
+        self._serial = 0
+        self._virtual = 0.0
+        self._in_hand = 0
+        self._fetching = 0
+        self._commands: list[Command[M]] = []
+
+    # ---- what is known
+
+    def __contains__(self, queue: str) -> bool:
+        tenant = self._tenants.get(queue)
+        return tenant is not None and not tenant.removed
+
+    def __iter__(self) -> Iterator[str]:
+        return (queue for queue, tenant in self._tenants.items() if not tenant.removed)
+
+    def __len__(self) -> int:
+        return len(self._tenants)
+
+    @property
+    def in_hand(self) -> int:
+        """Messages that are held and not started."""
+        return self._in_hand
+
+    @property
+    def running(self) -> int:
+        """Messages that are started and not settled."""
+        return len(self._taken) - self._in_hand
+
+    def holds(self, queue: str) -> bool:
+        """Tell whether this worker listens to the queue, fetches from it, or holds or runs a message of it."""
+        tenant = self._tenants.get(queue)
+        return tenant is not None and bool(
+            tenant.listening or tenant.fetching or tenant.hand or tenant.running
+        )
+
+    def messages(self) -> Iterable[M]:
+        """Return the messages that are not settled."""
+        return tuple(self._taken)
+
+    def next_deadline(self) -> float | None:
+        """Return when the first parked queue is due, or None."""
+        while self._due and not self._is_due_entry(self._due[0]):
+            heapq.heappop(self._due)
+        return self._due[0][0] if self._due else None
+
+    # ---- queues come and go
+
+    def add(self, queue: str, *, backlog: int | None = 0) -> None:
+        """Serve the queue. With a backlog, or one that is unknown (None), it starts parked, waiting for a turn."""
+        tenant = self._tenants.get(queue)
+        if tenant is None:
+            tenant = _Tenant(queue, self._virtual, self._typical, backlog=backlog)
+            self._tenants[queue] = tenant
+        elif tenant.removed:
+            tenant.removed = False
+            tenant.backlog = backlog
+        self._place(tenant)
+
+    def remove(self, queue: str) -> None:
+        """Serve the queue no more: it is gone, or somebody cancelled it. Running messages settle as usual."""
+        tenant = self._tenants.get(queue)
+        if tenant is not None:
+            tenant.removed = True
+            self._withdraw(tenant)
+            self._forget_if_done(tenant)
+
+    def set_weight(self, queue: str, weight: float) -> None:
+        """Set the tenant's share; it counts for every task that starts from now on."""
+        if queue in self._tenants:
+            self._tenants[queue].weight = weight
+
+    def park(self, queue: str, reason: Park, until: float = FOREVER) -> None:
+        """Take the queue off for a reason, until a time or until ``unpark``; the hand of it is given back."""
+        tenant = self._tenants.get(queue)
+        if tenant is None:
+            return
+        tenant.parked[reason] = until
+        if until < FOREVER:
+            self._serial += 1
+            heapq.heappush(self._due, (until, self._serial, tenant, reason))
+        self._withdraw(tenant)
+
+    def unpark(self, queue: str, reason: Park) -> None:
+        """End one reason; the queue waits for its turn once none is left."""
+        tenant = self._tenants.get(queue)
+        if tenant is not None and tenant.parked.pop(reason, None) is not None:
+            self._place(tenant)
+
+    def parked(self, queue: str) -> frozenset[Park]:
+        """Return the reasons for which the queue is off."""
+        tenant = self._tenants.get(queue)
+        return frozenset(tenant.parked if tenant else ())
+
+    # ---- messages come
+
+    def delivered(self, queue: str, message: M) -> None:
+        """A listened queue delivered a message; what else it holds is unknown."""
+        tenant = self._tenants.get(queue)
+        if tenant is None or tenant.removed or tenant.parked:
+            self._commands.append(GiveBack(message))
+            return
+        if tenant.backlog == 0 and not tenant.hand and tenant.virtual <= self._virtual:
+            tenant.virtual = self._virtual
+            tenant.fresh = True
+        tenant.backlog = None
+        self._take(tenant, message, pushed=True)
+        self._place(tenant)
+
+    def fetched(self, queue: str, message: M, remaining: int) -> None:
+        """A fetch brought a message and left ``remaining`` in the queue."""
+        tenant = self._answered(queue)
+        if tenant is None or tenant.removed or tenant.parked:
+            self._commands.append(GiveBack(message))
+            if tenant is not None:
+                tenant.backlog = None
+                self._forget_if_done(tenant)
+            return
+        tenant.backlog = remaining
+        if remaining and tenant.listening:
+            self._unlisten(tenant)
+        self._take(tenant, message, pushed=False)
+        self._place(tenant)
+
+    def fetch_empty(self, queue: str) -> None:
+        """A fetch found the queue empty."""
+        tenant = self._answered(queue)
+        if tenant is not None:
+            tenant.backlog = 0
+            self._place(tenant)
+            self._forget_if_done(tenant)
+
+    def fetch_failed(self, queue: str, *, count: int = 1) -> None:
+        """``count`` fetches were not made or got no answer; the queue waits for another turn."""
+        tenant = self._answered(queue, count)
+        if tenant is not None:
+            tenant.backlog = None
+            self._place(tenant)
+            self._forget_if_done(tenant)
+
+    def unlistened(self, queue: str) -> None:
+        """The subscription was lost; it is made again if it is still wanted."""
+        tenant = self._tenants.get(queue)
+        if tenant is not None:
+            tenant.listening = False
+            self._place(tenant)
+
+    # ---- messages go
+
+    def refused(self, message: M, until: float) -> None:
+        """The limiter did not admit a message just started: it and the hand of its queue go back until then."""
+        taken = self._taken[message]
+        tenant = taken.tenant
+        tenant.virtual -= taken.charged
+        tenant.running -= 1
+        del self._taken[message]
+        tenant.one_by_one = True
+        # Parking ends the subscription; were the message given back before that, it would come straight back.
+        self.park(tenant.queue, Park.THROTTLED, until)
+        self._commands.append(GiveBack(message))
+
+    def throttle(self, queue: str, until: float) -> None:
+        """The limiter would not admit the tenant's next message before then; don't fetch it before."""
+        tenant = self._tenants.get(queue)
+        if tenant is not None:
+            tenant.one_by_one = True
+            if tenant.backlog != 0:
+                self.park(queue, Park.THROTTLED, until)
+
+    def unlimited(self, queue: str) -> None:
+        """Nothing limits the tenant (any more)."""
+        tenant = self._tenants.get(queue)
+        if tenant is not None and tenant.one_by_one:
+            tenant.one_by_one = False
+            tenant.parked.pop(Park.THROTTLED, None)
+            self._place(tenant)
+
+    def settling(self, message: M) -> list[Command[M]]:
+        """Return what must be sent *before* the message's acknowledgement.
+
+        The acknowledgement of a pushed message gives its consumer the credit for the next one. While the hand is
+        full that next one would only be given back, so the subscription ends first and the queue waits its turn.
+        """
+        taken = self._taken.get(message)
+        if taken is not None and taken.pushed:
+            tenant = taken.tenant
+            if tenant.listening and tenant.backlog is None and not tenant.fetching:
+                tenant.listening = False
+                return [Unlisten(tenant.queue)]
+        return []
+
+    def settled(self, message: M, now: float) -> None:
+        """The message was acknowledged, rejected or requeued: its slot is free, and its cost is known."""
+        taken = self._taken.pop(message, None)
+        if taken is None:
+            return
+        tenant = taken.tenant
+        if taken.started_at is None:
+            tenant.hand.remove(message)
+            self._shrink_hand(tenant)
+        else:
+            seconds = now - taken.started_at
+            tenant.running -= 1
+            tenant.virtual += seconds / tenant.weight - taken.charged
+            tenant.estimate += _SMOOTHING * (seconds - tenant.estimate)
+            self._typical += _SMOOTHING * (seconds - self._typical)
+            tenant.ticket = 0  # its virtual time changed, and with it its place
+        self._place(tenant)
+        self._forget_if_done(tenant)
+
+    def vanished(self, message: M) -> None:
+        """The broker took back a message (its channel is gone): one in the hand is dropped, a running one runs on."""
+        taken = self._taken.get(message)
+        if taken is not None and taken.started_at is None:
+            del self._taken[message]
+            taken.tenant.hand.remove(message)
+            taken.tenant.backlog = None
+            self._shrink_hand(taken.tenant)
+            self._place(taken.tenant)
+            self._forget_if_done(taken.tenant)
+
+    # ---- decisions
+
+    def decide(self, *, slots: int, free: int, now: float) -> list[Command[M]]:
+        """Return the commands that follow from all events so far.
+
+        Args:
+            slots: the messages that the worker can run at a time.
+            free: how many more it could start now.
+            now: the time, in seconds of the caller's monotonic clock.
+        """
+        self._unpark_due(now)
+        while free > 0 and self._holding:
+            free -= 1
+            self._start(min(self._holding.values(), key=_order), now)
+        while self._in_hand > slots + self._max_credit:
+            self._give_back_last()
+        self._refill(slots, max(free, 0))
+        return self._drain_commands()
+
+    def _start(self, tenant: _Tenant[M], now: float) -> None:
+        message = tenant.hand.popleft()
+        self._shrink_hand(tenant)
+        taken = self._taken[message]
+        taken.started_at = now
+        taken.charged = tenant.estimate / tenant.weight
+        self._virtual = max(self._virtual, tenant.virtual)
+        tenant.virtual += taken.charged
+        tenant.running += 1
+        tenant.fresh = False
+        self._commands.append(Start(message))
+        tenant.ticket = 0
+        self._place(tenant)
+
+    def _give_back_last(self) -> None:
+        """Give back the message that would start last, which is seldom the one that came last."""
+        tenant = max(self._holding.values(), key=_order)
+        message = tenant.hand.pop()
+        del self._taken[message]
+        self._shrink_hand(tenant)
+        tenant.backlog = None
+        if tenant.listening:  # first, or the message would come straight back
+            self._unlisten(tenant)
+        self._commands.append(GiveBack(message))
+        self._place(tenant)
+
+    def _refill(self, slots: int, free: int) -> None:
+        """Fetch ahead so that a slot that frees finds a message; never more than the hand may hold."""
+        wanted = slots + free
+        while self._waiting and self._in_hand + self._fetching < wanted:
+            _, ticket, tenant = heapq.heappop(self._waiting)
+            if ticket != tenant.ticket:
+                continue
+            tenant.ticket = 0
+            count = min(
+                self._quantum(tenant),
+                1 if tenant.backlog is None else tenant.backlog,
+                wanted + self._max_credit - self._in_hand - self._fetching,
+            )
+            tenant.fetching += count
+            self._fetching += count
+            self._commands.append(Fetch(tenant.queue, count))
+
+    def _quantum(self, tenant: _Tenant[M]) -> int:
+        if tenant.one_by_one or tenant.estimate <= 0:
+            return 1
+        return max(1, min(self._max_credit, int(self._turn_seconds / tenant.estimate)))
+
+    # ---- bookkeeping
+
+    def _place(self, tenant: _Tenant[M]) -> None:
+        """Put the queue where its state says: listened to, waiting for a turn, or neither."""
+        if tenant.parked or tenant.removed or tenant.fetching:
+            return
+        if tenant.backlog == 0:
+            if not tenant.hand and not tenant.listening:
+                tenant.listening = True
+                self._commands.append(Listen(tenant.queue))
+        elif not tenant.ticket and not (tenant.one_by_one and tenant.hand):
+            self._serial += 1
+            tenant.ticket = self._serial
+            heapq.heappush(self._waiting, (tenant.virtual, tenant.ticket, tenant))
+
+    def _withdraw(self, tenant: _Tenant[M]) -> None:
+        """Take the queue off: no subscription, no turn, nothing of it in the hand."""
+        tenant.ticket = 0
+        if tenant.listening:
+            self._unlisten(tenant)
+        while tenant.hand:
+            message = tenant.hand.pop()
+            del self._taken[message]
+            self._shrink_hand(tenant)
+            self._commands.append(GiveBack(message))
+        tenant.backlog = None
+
+    def _unlisten(self, tenant: _Tenant[M]) -> None:
+        tenant.listening = False
+        self._commands.append(Unlisten(tenant.queue))
+
+    def _take(self, tenant: _Tenant[M], message: M, *, pushed: bool) -> None:
+        self._taken[message] = _Taken(tenant, pushed)
+        tenant.hand.append(message)
+        self._holding[tenant.queue] = tenant
+        self._in_hand += 1
+
+    def _shrink_hand(self, tenant: _Tenant[M]) -> None:
+        self._in_hand -= 1
+        if not tenant.hand:
+            del self._holding[tenant.queue]
+
+    def _answered(self, queue: str, count: int = 1) -> _Tenant[M] | None:
+        tenant = self._tenants.get(queue)
+        if tenant is not None:
+            self._fetching -= count
+            tenant.fetching -= count
+        return tenant
+
+    def _forget_if_done(self, tenant: _Tenant[M]) -> None:
+        if tenant.removed and not (tenant.running or tenant.fetching):
+            self._tenants.pop(tenant.queue, None)
+
+    def _is_due_entry(self, entry: tuple[float, int, _Tenant[M], Park]) -> bool:
+        until, _, tenant, reason = entry
+        return tenant.parked.get(reason) == until
+
+    def _unpark_due(self, now: float) -> None:
+        while (deadline := self.next_deadline()) is not None and deadline <= now:
+            _, _, tenant, reason = heapq.heappop(self._due)
+            self.unpark(tenant.queue, reason)
+
+    def _drain_commands(self) -> list[Command[M]]:
+        commands, self._commands = self._commands, []
+        return commands
+
+
+def _order(tenant: _Tenant[M]) -> tuple[bool, float]:
+    return (not tenant.fresh, tenant.virtual)

@@ -1,0 +1,141 @@
+"""A pure model of what RabbitMQ does with a worker's commands, for tests of the scheduler."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from dataclasses import dataclass, field
+
+from taketurns.worker.turns import Command, Fetch, GiveBack, Listen, Start, Turns, Unlisten
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    queue: str
+    number: int
+    seconds: float = 0.01
+
+
+@dataclass
+class Model:
+    """Queues, one worker's subscriptions and slots, and the answers that are still on their way to it."""
+
+    slots: int = 2
+    max_credit: int = 4
+    now: float = 0.0
+    queues: dict[str, deque[Message]] = field(default_factory=dict)
+    subscribed: dict[str, bool] = field(default_factory=dict)
+    """By queue, whether the subscription's credit is free."""
+    answers: deque[tuple[str, str, Message | None, int]] = field(default_factory=deque)
+    running: list[tuple[float, Message]] = field(default_factory=list)
+    pushed: set[Message] = field(default_factory=set)
+    starts: list[Message] = field(default_factory=list)
+    finished: list[Message] = field(default_factory=list)
+    deliveries: Counter[Message] = field(default_factory=Counter)
+    worst_hand: int = 0
+
+    def __post_init__(self) -> None:
+        self.turns: Turns[Message] = Turns(max_credit=self.max_credit)
+        self._number = 0
+
+    # ---- the outside
+
+    def publish(self, queue: str, count: int = 1, seconds: float = 0.01) -> None:
+        for _ in range(count):
+            self._number += 1
+            self.queues.setdefault(queue, deque()).append(Message(queue, self._number, seconds))
+        self._push(queue)
+
+    def answer(self) -> None:
+        """Let the oldest answer arrive, and the worker act on it."""
+        kind, queue, message, remaining = self.answers.popleft()
+        if kind == "push":
+            assert message is not None
+            self.turns.delivered(queue, message)
+        elif message is None:
+            self.turns.fetch_empty(queue)
+        else:
+            self.turns.fetched(queue, message, remaining)
+        self.act()
+
+    def finish(self, index: int = 0) -> None:
+        """End a running task and settle its message."""
+        until, message = self.running.pop(index)
+        self.now = max(self.now, until)
+        self._settle(message)
+        self.finished.append(message)
+        self.act()
+
+    def act(self) -> None:
+        """What the dispatcher does in each pass of the loop."""
+        while commands := self.turns.decide(
+            slots=self.slots, free=self.slots - len(self.running), now=self.now
+        ):
+            self._carry_out(commands)
+        self.worst_hand = max(self.worst_hand, self.turns.in_hand)
+
+    def settle_down(self) -> None:
+        """Let every answer arrive."""
+        self.act()
+        while self.answers:
+            self.answer()
+
+    def run_dry(self, most: int = 100_000) -> None:
+        """Run everything there is, in order of the tasks' ends."""
+        self.settle_down()
+        for _ in range(most):
+            if not self.running:
+                return
+            self.finish(self.running.index(min(self.running, key=lambda each: each[0])))
+            self.settle_down()
+        raise AssertionError("does not come to an end")
+
+    def ready(self, queue: str) -> int:
+        return len(self.queues.get(queue, ()))
+
+    # ---- the broker
+
+    def _push(self, queue: str) -> None:
+        if self.subscribed.get(queue) and self.queues.get(queue):
+            self.subscribed[queue] = False
+            message = self.queues[queue].popleft()
+            self.deliveries[message] += 1
+            self.pushed.add(message)
+            self.answers.append(("push", queue, message, 0))
+
+    def _settle(self, message: Message, *, requeue: bool = False) -> None:
+        self._carry_out(self.turns.settling(message))
+        if requeue:
+            self.queues[message.queue].appendleft(message)
+            self.queues[message.queue] = deque(
+                sorted(self.queues[message.queue], key=lambda each: each.number)
+            )
+        if message in self.pushed:
+            self.pushed.discard(message)
+            if message.queue in self.subscribed:
+                self.subscribed[message.queue] = True
+        self.turns.settled(message, self.now)
+        self._push(message.queue)
+
+    def _carry_out(self, commands: list[Command[Message]]) -> None:
+        for command in commands:
+            match command:
+                case Listen(queue):
+                    assert queue not in self.subscribed, "subscribed twice"
+                    self.subscribed[queue] = True
+                    self._push(queue)
+                case Unlisten(queue):
+                    del self.subscribed[queue]
+                case Fetch(queue, count):
+                    assert count > 0
+                    for _ in range(count):
+                        waiting = self.queues.get(queue)
+                        message = waiting.popleft() if waiting else None
+                        if message is not None:
+                            self.deliveries[message] += 1
+                        self.answers.append(("fetch", queue, message, len(waiting or ())))
+                case Start(message):
+                    assert len(self.running) < self.slots, "started without a slot"
+                    self.starts.append(message)
+                    self.running.append((self.now + message.seconds, message))
+                case GiveBack(message):
+                    self._settle(message, requeue=True)

@@ -1,0 +1,243 @@
+"""The turns scheduler against a pure model of the broker."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from support.broker_model import Model
+from taketurns.worker.turns import Fetch, GiveBack, Listen, Park, Turns
+
+
+def test_an_empty_queue_is_listened_to() -> None:
+    """A queue believed empty costs one subscription and no fetch."""
+    turns: Turns[str] = Turns()
+    turns.add("q")
+    assert turns.decide(slots=2, free=2, now=0.0) == [Listen("q")]
+    assert turns.decide(slots=2, free=2, now=1.0) == []
+
+
+@pytest.mark.parametrize(("backlog", "count"), [(None, 1), (1, 1), (100, 1)])
+def test_a_backlogged_queue_starts_parked(backlog: int | None, count: int) -> None:
+    """A queue found with messages is fetched from, never subscribed to; one of unknown backlog is probed."""
+    turns: Turns[str] = Turns()
+    turns.add("q", backlog=backlog)
+    assert turns.decide(slots=2, free=0, now=0.0) == [Fetch("q", count)]
+
+
+def test_a_turn_of_quick_tasks_takes_more_messages() -> None:
+    """The quantum grows to max_credit once tasks are known to be quick."""
+    model = Model(slots=1, max_credit=4)
+    model.turns.add("a", backlog=100)
+    model.publish("a", 100, seconds=0.0001)
+    model.run_dry()
+    assert len(model.finished) == 100
+    assert model.worst_hand > 2
+
+
+def test_tenants_take_turns() -> None:
+    """With equal tasks, no tenant is ever more than one quantum ahead of another backlogged one."""
+    model = Model(slots=2, max_credit=1)
+    for queue in "abc":
+        model.publish(queue, 30)
+        model.turns.add(queue, backlog=30)
+    model.run_dry()
+    done: Counter[str] = Counter()
+    for message in model.starts[:80]:
+        done[message.queue] += 1
+        assert max(done.values()) - min(done[queue] for queue in "abc") <= 2
+    assert len(model.finished) == 90
+
+
+def test_a_newcomer_is_next() -> None:
+    """A tenant that was idle gets the next slot that frees, whatever the others have waiting."""
+    model = Model(slots=2)
+    model.turns.add("new")
+    for number in range(50):
+        model.publish(f"q{number}", 20)
+        model.turns.add(f"q{number}", backlog=20)
+    model.settle_down()
+    for _ in range(30):
+        model.finish()
+        model.settle_down()
+    started = len(model.starts)
+    model.publish("new")
+    model.settle_down()
+    model.finish()
+    assert model.starts[started].queue == "new"
+
+
+def test_shares_follow_weights_and_seconds() -> None:
+    """Weights 1:2:4 give 1:2:4 of the worker's seconds, though the tasks differ by 1:10 in length."""
+    model = Model(slots=2)
+    seconds = {"a": 0.5, "b": 0.05, "c": 0.1}
+    for queue, weight in (("a", 1), ("b", 2), ("c", 4)):
+        model.publish(queue, 20_000, seconds=seconds[queue])
+        model.turns.add(queue, backlog=20_000)
+        model.turns.set_weight(queue, weight)
+    model.settle_down()
+    while model.now < 300:
+        model.finish(model.running.index(min(model.running, key=lambda each: each[0])))
+        model.settle_down()
+    used: Counter[str] = Counter()
+    for message in model.finished:
+        used[message.queue] += message.seconds
+    total = sum(used.values())
+    for queue, share in (("a", 1 / 7), ("b", 2 / 7), ("c", 4 / 7)):
+        assert used[queue] / total == pytest.approx(share, abs=0.02)
+
+
+def test_in_the_steady_state_nothing_is_delivered_twice() -> None:
+    """Backlogged tenants cost one delivery a task."""
+    model = Model(slots=2)
+    for queue in map(str, range(40)):
+        model.publish(queue, 25, seconds=0.001)
+        model.turns.add(queue, backlog=25)
+    model.run_dry()
+    assert len(model.finished) == 1000
+    assert set(model.deliveries.values()) == {1}
+
+
+def test_a_lone_tenant_fills_every_slot() -> None:
+    """A tenant that finds the worker idle gets all of it, although it was subscribed to with a credit of one."""
+    model = Model(slots=4)
+    model.turns.add("a")
+    model.settle_down()
+    model.publish("a", 50)
+    model.settle_down()
+    assert len(model.running) == 4
+
+
+def test_a_paused_queue_gives_its_hand_back() -> None:
+    """Pausing gives back what is held, ends the subscription and fetches nothing; resuming goes on in order."""
+    model = Model(slots=1)
+    model.publish("a", 10)
+    model.turns.add("a", backlog=10)
+    model.settle_down()
+    model.turns.park("a", Park.PAUSED)
+    model.settle_down()
+    assert model.ready("a") == 9
+    assert not model.turns.in_hand
+    model.finish()
+    model.settle_down()
+    assert not model.running
+    assert not model.turns.holds("a")
+    model.turns.unpark("a", Park.PAUSED)
+    model.run_dry()
+    assert [message.number for message in model.starts] == list(range(1, 11))
+
+
+def test_a_park_ends_by_itself() -> None:
+    """A draining queue is served again once its time is over."""
+    model = Model(slots=1)
+    model.publish("a", 1)
+    model.turns.add("a", backlog=1)
+    model.turns.park("a", Park.DRAINING, 5.0)
+    model.settle_down()
+    assert not model.starts
+    assert model.turns.next_deadline() == 5.0
+    model.now = 5.0
+    model.settle_down()
+    assert len(model.starts) == 1
+
+
+def test_a_refused_message_goes_back_and_holds_no_slot() -> None:
+    """A throttled tenant's message is given back, its queue parked, and others use the slot."""
+    turns: Turns[str] = Turns()
+    turns.add("limited", backlog=5)
+    turns.decide(slots=1, free=1, now=0.0)
+    turns.fetched("limited", "m1", 4)
+    turns.decide(slots=1, free=1, now=0.0)
+    turns.refused("m1", 10.0)
+    turns.fetched("limited", "m2", 3)  # was asked for before the limit was known
+    assert turns.decide(slots=1, free=1, now=0.0) == [GiveBack("m1"), GiveBack("m2")]
+    assert turns.parked("limited") == {Park.THROTTLED}
+    assert not turns.holds("limited")
+    turns.add("free", backlog=1)
+    assert Fetch("free", 1) in turns.decide(slots=1, free=1, now=0.1)
+    assert Fetch("limited", 1) in turns.decide(slots=1, free=1, now=10.0)
+
+
+def test_a_removed_queue_is_forgotten_when_its_tasks_end() -> None:
+    """A queue that is gone leaves nothing behind, and may come back."""
+    model = Model(slots=1)
+    model.publish("a", 3)
+    model.turns.add("a", backlog=3)
+    model.settle_down()
+    model.turns.remove("a")
+    model.settle_down()
+    assert "a" not in model.turns
+    assert model.turns.holds("a"), "its task still runs"
+    model.finish()
+    assert not model.turns.holds("a")
+    assert len(model.turns) == 0
+    model.turns.add("a", backlog=2)
+    model.run_dry()
+    assert len(model.finished) == 3
+
+
+QUEUES = st.sampled_from("abcdef")
+ACTIONS = st.one_of(
+    st.tuples(st.just("publish"), QUEUES, st.integers(1, 12)),
+    st.tuples(st.just("answer"), QUEUES, st.just(0)),
+    st.tuples(st.just("finish"), QUEUES, st.integers(0, 3)),
+    st.tuples(st.just("pause"), QUEUES, st.just(0)),
+    st.tuples(st.just("resume"), QUEUES, st.just(0)),
+    st.tuples(st.just("weight"), QUEUES, st.integers(1, 5)),
+    st.tuples(st.just("remove"), QUEUES, st.just(0)),
+    st.tuples(st.just("add"), QUEUES, st.integers(-1, 3)),
+)
+
+
+@hypothesis_settings(max_examples=400, deadline=None)
+@given(slots=st.integers(1, 4), actions=st.lists(ACTIONS, max_size=120))
+def test_whatever_happens(  # noqa: C901, PLR0912  # one branch for each kind of event
+    slots: int, actions: list[tuple[str, str, int]]
+) -> None:
+    """Nothing is lost, doubled, starved or hoarded, and no slot idles, in any order of events."""
+    model = Model(slots=slots)
+    paused: set[str] = set()
+    for queue in "abcdef":
+        model.turns.add(queue)
+    for action, queue, number in actions:
+        if action == "publish":
+            model.publish(queue, number)
+        elif action == "answer" and model.answers:
+            model.answer()
+        elif action == "finish" and model.running:
+            model.finish(number % len(model.running))
+        elif action == "pause":
+            paused.add(queue)
+            model.turns.park(queue, Park.PAUSED)
+        elif action == "resume":
+            paused.discard(queue)
+            model.turns.unpark(queue, Park.PAUSED)
+        elif action == "weight":
+            model.turns.set_weight(queue, number)
+        elif action == "remove":
+            model.turns.remove(queue)
+            paused.discard(queue)
+        elif action == "add":
+            model.turns.add(queue, backlog=None if number < 0 else number)
+            if queue in paused:
+                model.turns.park(queue, Park.PAUSED)
+        model.act()
+        assert model.turns.in_hand <= slots + model.max_credit
+        assert len(model.running) == model.turns.running
+    model.settle_down()
+    served = [queue for queue in model.turns if queue not in paused]
+    if any(model.ready(queue) for queue in served):
+        assert len(model.running) == slots, "a slot idles while a message waits"
+    for queue in "abcdef":
+        model.turns.add(queue, backlog=None)
+        model.turns.unpark(queue, Park.PAUSED)
+    model.run_dry()
+    assert sorted(model.finished, key=lambda each: each.number) == sorted(
+        set(model.starts), key=lambda each: each.number
+    )
+    assert len(model.starts) == len(model.finished), "something was started twice"
+    assert not any(model.queues.values()), "something was left behind"
