@@ -1,3 +1,43 @@
 """Celery on RabbitMQ with a durable queue for every tenant, served in turn."""
 
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from taketurns.errors import (
+        BrokerUnavailable,
+        InvalidInput,
+        InvalidTenant,
+        MissingTenant,
+        PublishNotConfirmed,
+        TaketurnsError,
+    )
+    from taketurns.extension import TakeTurns
+    from taketurns.settings import Settings
+    from taketurns.task import TenantTask
+
 __version__ = "0.1.0"
+
+__all__ = [
+    "BrokerUnavailable",
+    "InvalidInput",
+    "InvalidTenant",
+    "MissingTenant",
+    "PublishNotConfirmed",
+    "Settings",
+    "TakeTurns",
+    "TaketurnsError",
+    "TenantTask",
+    "__version__",
+]
+
+_MODULES = {"TakeTurns": "extension", "TenantTask": "task", "Settings": "settings"}
+
+
+def __getattr__(name: str) -> Any:
+    # Imported at first use: a program that only asks for the version need not load Celery.
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULES.get(name, 'errors')}"), name)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from kombu.exceptions import OperationalError
+
 
 class TaketurnsError(Exception):
     """The base of all errors of this package."""
@@ -97,8 +99,11 @@ class UnknownTask(TaketurnsError, LookupError):
         return f"name: no task {self.task!r} can be submitted here"
 
 
-class BrokerUnavailable(TaketurnsError, ConnectionError):
-    """RabbitMQ could not be reached, or did not answer in time; nothing was accepted."""
+class BrokerUnavailable(TaketurnsError, OperationalError, ConnectionError):
+    """RabbitMQ could not be reached, or did not answer in time; nothing was accepted.
+
+    It is kombu's OperationalError as well, which is what Celery raises and catches when a publish fails.
+    """
 
 
 class PublishNotConfirmed(BrokerUnavailable):

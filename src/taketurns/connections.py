@@ -1,0 +1,171 @@
+"""The connections that a process publishes through: bounded in number, each used by one thread at a time."""
+
+from __future__ import annotations
+
+import math
+import os
+import threading
+import time
+import weakref
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from amqp.exceptions import AMQPError
+from kombu import Connection
+
+from taketurns import confirms
+from taketurns.errors import BrokerUnavailable, TaketurnsError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from celery import Celery
+
+_AMQP = frozenset({"amqp", "amqps", "pyamqp", "librabbitmq"})
+
+
+class PublishConnection(Connection):
+    """A kombu connection for confirmed publishing, on which nothing lasts beyond a deadline.
+
+    It never retries by itself, whatever retry policy a caller names; the publisher does that, knowing what may
+    have been stored already.
+    """
+
+    _deadline = math.inf
+    _default_channel: confirms.Channel | None
+
+    @classmethod
+    def of(cls, app: Celery) -> PublishConnection:
+        """Return an unconnected one with the app's own broker, credentials, TLS and failover hosts.
+
+        Raises:
+            TaketurnsError: the app's broker is not RabbitMQ.
+        """
+        source = app.connection_for_write()
+        if source.transport_cls not in _AMQP:
+            raise TaketurnsError(
+                f"taketurns needs RabbitMQ, but the app's broker is {source.transport_cls!r}: "
+                f"set broker_url to amqp://…, or TAKETURNS_AMQP_URL if the app names none"
+            )
+        options = dict(source.transport_options or {})
+        options.pop("confirm_publish", None)
+        options["client_properties"] = {
+            "connection_name": "taketurns publisher",
+            **options.get("client_properties", {}),
+        }
+        return cls(**{**source.info(), "alternates": list(source.alt), "transport_options": options})
+
+    def get_transport_cls(self) -> type[confirms.Transport | confirms.SSLTransport]:
+        """Return ours, also after a failover to a URL that names another one."""
+        return confirms.SSLTransport if self.transport_cls == "amqps" else confirms.Transport
+
+    def ensure(self, _obj: Any, fun: Callable[..., Any], *_: Any, **__: Any) -> Callable[..., Any]:
+        """Return ``fun`` as it is, without kombu's retries."""
+        return fun
+
+    def begin(self, seconds: float) -> None:
+        """Allow what follows this many seconds, and drop a connection that the broker has left meanwhile."""
+        self._deadline = time.monotonic() + seconds
+        if not self.connected:
+            return
+        self.connection.deadline = self._deadline
+        try:
+            self.drain_events(timeout=0)
+        except (OSError, AMQPError) as error:
+            if not confirms.is_deadline(error):
+                self.collect()
+
+    @property
+    def default_channel(self) -> confirms.Channel:
+        """The confirming channel; connects if need be.
+
+        Raises:
+            BrokerUnavailable: no connection came about before the deadline.
+        """
+        try:
+            if not self.connected:
+                self._connect()
+            if self._default_channel is None:
+                self._default_channel = self.channel()
+        except (OSError, AMQPError) as error:
+            self.collect()
+            raise BrokerUnavailable(f"RabbitMQ could not be reached at {self.as_uri()}: {error}") from error
+        return self._default_channel
+
+    def _connect(self) -> None:
+        seconds = self._deadline - time.monotonic()
+        if seconds <= 0:
+            raise TimeoutError("timed out")
+        hosts = len(self.alt) or 1
+        if seconds < math.inf:
+            self.connect_timeout = seconds / hosts
+        self.ensure_connection(
+            max_retries=hosts - 1, interval_start=0, interval_step=0, reraise_as_library_errors=False
+        )
+        self.connection.deadline = self._deadline
+
+
+class ConnectionPool:
+    """At most ``limit`` connections; who finds them all busy waits for one. Thread-safe and fork-safe.
+
+    A forked child starts with none: it must not touch the sockets that it shares with its parent.
+    """
+
+    def __init__(self, make: Callable[[], PublishConnection], limit: int) -> None:
+        self._make = make
+        self._limit = limit
+        self._inherited: list[PublishConnection] = []
+        self._idle: list[PublishConnection] = []
+        self._slots = threading.BoundedSemaphore(limit)
+        call_after_fork(self._forget)
+
+    @contextmanager
+    def lease(self, seconds: float) -> Iterator[PublishConnection]:
+        """Lend a connection that has begun its ``seconds``; after an error it is reconnected before its next use.
+
+        Raises:
+            BrokerUnavailable: no connection became free within that time.
+        """
+        began = time.monotonic()
+        slots = self._slots
+        if not slots.acquire(timeout=seconds):
+            raise BrokerUnavailable(
+                f"all {self._limit} publish connections were busy for {seconds:g} s; "
+                f"TAKETURNS_PUBLISH_CONNECTIONS may allow more"
+            )
+        try:
+            connection = self._idle.pop() if self._idle else self._make()
+            connection.begin(seconds - (time.monotonic() - began))
+            try:
+                yield connection
+            except BaseException:
+                connection.collect()  # its state is unknown: a confirm may be under way on it
+                raise
+            finally:
+                self._idle.append(connection)
+        finally:
+            slots.release()
+
+    def close(self, seconds: float) -> None:
+        """Close the idle connections. The pool may be used again and opens new ones then."""
+        while self._idle:
+            connection = self._idle.pop()
+            connection.begin(seconds)
+            connection.release()
+
+    def _forget(self) -> None:
+        # Kept, not closed: closing would end the parent's connections.
+        self._inherited += self._idle
+        self._idle = []
+        self._slots = threading.BoundedSemaphore(self._limit)
+
+
+def call_after_fork(method: Callable[[], None]) -> None:
+    """Have a bound method called in every forked child, for as long as its object lives."""
+    reference = weakref.WeakMethod(method)
+
+    def call() -> None:
+        if (living := reference()) is not None:
+            living()
+
+    os.register_at_fork(after_in_child=call)

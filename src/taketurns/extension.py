@@ -1,0 +1,105 @@
+"""TakeTurns: what makes a Celery app serve tenants."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from celery import signals
+
+from taketurns.errors import InvalidSettings, TaketurnsError
+from taketurns.inheritance import pass_tenant_on
+from taketurns.limits.current import CurrentLimits
+from taketurns.limits.limiter import Limiter
+from taketurns.limits.rate import parse_rate
+from taketurns.management import Management
+from taketurns.publisher import Publisher
+from taketurns.registry import Registry
+from taketurns.settings import Settings
+from taketurns.store import Store
+
+if TYPE_CHECKING:
+    from celery import Celery
+
+WORKER_CONSUMER = "taketurns.worker.consumer:TenantConsumer"
+
+
+class TakeTurns:
+    """Installs taketurns in a Celery app: ``TakeTurns(app)``.
+
+    Nothing is connected to and the app's configuration is not read by this; the app may be configured before or
+    afterwards. The extension sets the app's ``worker_consumer`` and ``control_queue_exclusive``, and
+    ``broker_url`` if the app names no broker.
+
+    Args:
+        app: the app; it gets the attribute ``taketurns``.
+        settings: the settings; by default those of the environment and of the file that it names.
+
+    Attributes:
+        app: the app.
+        settings: the settings.
+        store: the Redis client.
+        registry: tenant settings, activity and workers.
+        limiter: the rate and concurrency limits.
+        limits: which limits a task has, at most a second old.
+        publisher: confirmed publishing into tenant queues.
+
+    Raises:
+        TaketurnsError: the app has the extension already.
+        InvalidSettings: a setting can't be used.
+    """
+
+    def __init__(self, app: Celery, settings: Settings | None = None) -> None:
+        if getattr(app, "taketurns", None) is not None:
+            raise TaketurnsError(f"TakeTurns is installed in {app!r} already; call TakeTurns(app) once")
+        self.app = app
+        self.settings = settings or Settings.load()
+        self.store = Store(self.settings.redis)
+        self.registry = Registry(self.store)
+        self.limiter = Limiter(self.store, self.settings.limiter)
+        default_rate = self.settings.limiter.default_rate_limit
+        self.limits = CurrentLimits(self.registry, parse_rate(default_rate) if default_rate else None)
+        self.publisher = Publisher(app, self.settings, self.registry)
+        app.taketurns = self
+        app.on_after_configure.connect(self._configure)
+        if app.configured:
+            self._configure(app, app.conf)
+        signals.before_task_publish.connect(pass_tenant_on, dispatch_uid="taketurns")
+
+    @classmethod
+    def of(cls, app: Celery) -> TakeTurns:
+        """Return the extension that is installed in an app.
+
+        Raises:
+            TaketurnsError: there is none.
+        """
+        extension = getattr(app, "taketurns", None)
+        if not isinstance(extension, cls):
+            raise TaketurnsError(f"{app!r} has no tenants: call TakeTurns(app) where the app is created")
+        return extension
+
+    @cached_property
+    def vhost(self) -> str:
+        """The virtual host of the app's broker."""
+        return self.app.connection_for_write().virtual_host or "/"
+
+    @cached_property
+    def management(self) -> Management:
+        """The client of RabbitMQ's management API."""
+        broker = self.settings.broker
+        return Management(broker.management_url, vhost=self.vhost, timeout=broker.management_timeout)
+
+    def close(self) -> None:
+        """Close the connections of this process; a later use opens new ones."""
+        self.publisher.close()
+        self.store.close()
+
+    def _configure(self, sender: Celery, source: Any, **_: Any) -> None:  # noqa: ARG002  # a Celery signal
+        if source.task_protocol != 2:  # noqa: PLR2004  # Celery's name for it
+            raise InvalidSettings("taketurns needs task_protocol = 2, Celery's default")
+        source.worker_consumer = WORKER_CONSUMER
+        # With Celery's default a half-open connection makes a worker exit that connects again: its control queue
+        # still belongs to the old one (405 RESOURCE_LOCKED).
+        source.control_queue_exclusive = False
+        if not source.broker_url and self.settings.broker.amqp_url:
+            source.broker_url = self.settings.broker.amqp_url

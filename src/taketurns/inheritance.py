@@ -1,0 +1,67 @@
+"""How a tenant gets from one task to the next: along chains, callbacks, chord bodies, and through ordinary tasks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from celery._state import get_current_worker_task
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+TENANT_HEADER = "taketurns_tenant"
+
+
+def tenant_of_request(request: Any) -> str | None:
+    """Return the tenant in the headers of a task's request, of an ordinary task's as well."""
+    return (request.headers or {}).get(TENANT_HEADER)
+
+
+def current_tenant() -> str | None:
+    """Return the tenant of the task that runs in this thread, if one does and has one."""
+    task = get_current_worker_task()
+    return tenant_of_request(task.request) if task is not None else None
+
+
+def pass_tenant_on(headers: dict[str, Any], properties: dict[str, Any], **_: Any) -> None:
+    """Handle Celery's before_task_publish: an ordinary task carries on the tenant of the task that sends it.
+
+    So a chain keeps its tenant when it goes through an ordinary task. The ``tenant`` option means nothing to
+    such a task and would end up among its message's properties.
+    """
+    tenant = properties.pop("tenant", None) or current_tenant()
+    if tenant is not None:
+        headers.setdefault(TENANT_HEADER, tenant)
+
+
+def give_tenant(signature: Any, tenant: str) -> Any:
+    """Return a copy of a signature in which every task without a tenant has this one.
+
+    What is to come after a task is sent by a worker: an errback perhaps outside of any task, a chord's body from
+    an unlock task. So it gets its tenant now. A tenant that is named inside wins over this one, and one that is
+    named for a whole group or chain wins over what is inside, as with all of Celery's options.
+    """
+    options = signature.get("options") or {}
+    if options.get("tenant") is not None:
+        return signature
+    kind = signature.get("subtask_type")
+    kwargs: Mapping[str, Any] = signature.get("kwargs") or {}
+    if kind in ("chain", "group"):
+        return _with(signature, kwargs={**kwargs, "tasks": give_all(kwargs["tasks"], tenant)})
+    if kind == "chord":
+        header = kwargs["header"]
+        given = give_tenant(header, tenant) if isinstance(header, dict) else give_all(header, tenant)
+        body = kwargs.get("body") and give_tenant(kwargs["body"], tenant)
+        return _with(signature, kwargs={**kwargs, "header": given, "body": body})
+    return _with(signature, options={**options, "tenant": tenant})
+
+
+def give_all(signatures: Any, tenant: str) -> list[Any]:
+    """Return [give_tenant][] of each of several signatures, or of one."""
+    several = [signatures] if isinstance(signatures, dict) else signatures
+    return [give_tenant(signature, tenant) for signature in several]
+
+
+def _with(signature: dict[str, Any], **changes: Any) -> Any:
+    # A plain dictionary is what a signature is in a message; Celery makes it one again where it needs one.
+    return {**signature, **changes}

@@ -1,0 +1,296 @@
+"""Publishing into tenant queues: the queue is there, the message is confirmed, or an error says so in time."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from amqp import Message
+from amqp.exceptions import AMQPError, FrameSyntaxError, NotFound, PreconditionFailed
+from kombu import Producer
+from kombu.pidbox import Mailbox
+
+from taketurns import delays
+from taketurns.confirms import ConnectionLost, Returned, is_deadline
+from taketurns.connections import ConnectionPool, PublishConnection, call_after_fork
+from taketurns.errors import BrokerUnavailable, RegistryUnavailable
+from taketurns.tenants import queue_name
+from taketurns.topology import EXCHANGE, TENANT_QUEUE_ARGUMENTS, declare_shared, tenant_exchange, tenant_queue
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator, Mapping
+
+    from celery import Celery
+
+    from taketurns.registry import Registry
+    from taketurns.settings import Settings
+
+logger = logging.getLogger(__name__)
+T = TypeVar("T")
+
+_TOUCH_INTERVAL = 1.0
+_REMEMBERED = 100_000  # tenants that a process remembers before it starts afresh
+
+
+class Publisher:
+    """Publishes for one app. Thread-safe, and safe after a fork.
+
+    Every call ends within ``settings.broker.publish_timeout`` seconds. A connection that turns out to be lost is
+    replaced once, and what was under way on it is sent again: a message may then be there twice, never not at all.
+    """
+
+    def __init__(self, app: Celery, settings: Settings, registry: Registry) -> None:
+        self._app = app
+        self._registry = registry
+        self._seconds = settings.broker.publish_timeout
+        self._pool = ConnectionPool(lambda: PublishConnection.of(app), settings.broker.publish_connections)
+        self._shared = False
+        self._ladder = False
+        self._ensured: set[str] = set()
+        self._foreign: set[str] = set()
+        self._touched: dict[str, float] = {}
+        self._workers: list[str] = []
+        self._declaring = threading.Lock()
+        call_after_fork(self._renew_lock)
+
+    def ensure(self, tenant: str) -> str:
+        """Return the name of the tenant's queue, which exists then; declare it if this process has not yet.
+
+        The workers are told of a new one, as a hint: they find it by themselves as well.
+
+        Raises:
+            InvalidTenant: the tenant id does not have the accepted form.
+            BrokerUnavailable: the queue could not be declared in time.
+        """
+        name = queue_name(tenant)
+        if not self.touch(tenant) and name in self._ensured:
+            return name
+        if not self._declaring.acquire(timeout=self._seconds):
+            raise BrokerUnavailable(f"other declarations kept {name!r} waiting for {self._seconds:g} s")
+        try:
+            with self._pool.lease(self._seconds) as connection:
+                self._attempt(connection, lambda: self._declare(connection, tenant))
+            if len(self._ensured) >= _REMEMBERED:
+                self._ensured.clear()
+            self._ensured.add(name)
+        finally:
+            self._declaring.release()
+        self.broadcast([tenant])
+        return name
+
+    def touch(self, tenant: str, until: float | None = None) -> bool:
+        """Record the tenant's activity, at most once a second; True if there was none, so its queue may be gone.
+
+        Args:
+            tenant: the tenant.
+            until: a Unix time until which the tenant counts as active, for delayed tasks.
+
+        While Redis is away nothing is recorded, and the answer is False: a task for a queue that was removed
+        takes the way through the lost queue then.
+        """
+        now = time.monotonic()
+        if until is None and now - self._touched.get(tenant, -_TOUCH_INTERVAL) < _TOUCH_INTERVAL:
+            return False
+        try:
+            unknown = self._registry.touch(tenant, until=until)
+        except RegistryUnavailable:
+            return False
+        if len(self._touched) >= _REMEMBERED:
+            self._touched.clear()
+        self._touched[tenant] = now
+        return unknown
+
+    def delayed(self, seconds: float) -> tuple[str, dict[str, bool]]:
+        """Return the exchange and the headers that delay a message by ``seconds``; the ladder exists then.
+
+        Raises:
+            InvalidInput: the delay is too long.
+            BrokerUnavailable: the ladder could not be declared in time.
+        """
+        route = delays.plan(seconds)
+        if not self._ladder:
+            with self._pool.lease(self._seconds) as connection:
+                self._attempt(connection, lambda: self._declare_shared(connection, ladder=True))
+        return route
+
+    @contextmanager
+    def producer(self) -> Iterator[ConfirmedProducer]:
+        """Lend a kombu producer whose ``publish()`` returns when the broker has confirmed the message.
+
+        Raises:
+            BrokerUnavailable: no connection became free in time.
+        """
+        with self._pool.lease(self._seconds) as connection:
+            yield ConfirmedProducer(connection, self._seconds, self._attempt)
+
+    def publish(
+        self, body: bytes, *, routing_key: str, exchange: str = EXCHANGE, properties: Mapping[str, Any]
+    ) -> None:
+        """Publish a message as it is, persistent and mandatory, and return when it is confirmed.
+
+        Args:
+            body: the encoded body.
+            routing_key: the name of the queue, for the shared exchange and the ladder.
+            exchange: the shared exchange, the ladder's (see [delayed][]), or ``""`` for a queue by its name.
+            properties: AMQP properties such as ``content_type`` and ``application_headers``.
+
+        Raises:
+            BrokerUnavailable: nothing was accepted.
+            PublishNotConfirmed: it may have been stored, or no queue took it.
+        """
+        message = Message(body, **{**properties, "delivery_mode": 2})
+        with self._pool.lease(self._seconds) as connection:
+            self._attempt(
+                connection,
+                lambda: connection.default_channel.basic_publish(
+                    message, exchange=exchange, routing_key=routing_key, mandatory=True
+                ),
+            )
+
+    def broadcast(self, tenants: Collection[str]) -> None:
+        """Tell the workers that serve tenants to consume these tenants' queues; a hint that may get lost."""
+        try:
+            self._workers = self._registry.workers()
+        except RegistryUnavailable:
+            logger.debug("Redis is away; the broadcast goes to the workers of the last known list")
+        if not self._workers:
+            return
+        control = self._app.control.mailbox
+        try:
+            with self._pool.lease(self._seconds) as connection:
+                mailbox = Mailbox(
+                    control.namespace, type=control.type, serializer=control.serializer, clock=self._app.clock
+                )(connection)
+                for tenant in tenants:
+                    tell = partial(
+                        mailbox.cast, self._workers, "add_consumer", add_consumer_arguments(tenant)
+                    )
+                    self._attempt(connection, tell)
+        except BrokerUnavailable as error:
+            logger.warning("workers were not told of a new tenant queue and will find it later: %s", error)
+
+    def close(self) -> None:
+        """Close the idle connections; a later publish opens new ones."""
+        self._pool.close(self._seconds)
+
+    def _declare(self, connection: PublishConnection, tenant: str) -> None:
+        self._declare_shared(connection)
+        queue = tenant_queue(tenant)
+        if queue.name not in self._foreign:
+            try:
+                queue(connection.default_channel).queue_declare()
+            except PreconditionFailed as error:
+                self._foreign.add(queue.name)
+                logger.warning(
+                    "queue %s was declared otherwise by somebody, used as it is: %s", queue.name, error
+                )
+                connection.collect()
+        queue(connection.default_channel).queue_bind()
+
+    def _declare_shared(self, connection: PublishConnection, *, ladder: bool = False) -> None:
+        if not self._shared:
+            declare_shared(connection.default_channel)
+            self._shared = True
+        if ladder and not self._ladder:
+            delays.declare(connection.default_channel)
+            self._ladder = True
+
+    def _repair(self, connection: PublishConnection) -> None:
+        """Declare again what this process thought was there."""
+        ladder, self._shared, self._ladder = self._ladder, False, False
+        self._declare_shared(connection, ladder=ladder)
+
+    def _attempt(self, connection: PublishConnection, operation: Callable[[], T]) -> T:
+        """Run an operation, and once more if the connection was lost or the shared topology was missing.
+
+        Raises:
+            BrokerUnavailable: and nothing was accepted.
+            PublishNotConfirmed: the first or second attempt may have been.
+        """
+        lost: ConnectionLost | None = None
+        try:
+            return operation()
+        except FrameSyntaxError:
+            raise  # a header that AMQP can't express
+        except (NotFound, Returned):
+            connection.collect()
+            repair = True
+        except ConnectionLost as error:
+            lost = error
+            connection.collect()
+            repair = False
+        except BrokerUnavailable:
+            raise
+        except (OSError, AMQPError) as error:
+            if is_deadline(error):
+                raise _unavailable(error) from error
+            connection.collect()
+            repair = False
+        try:
+            if repair:
+                self._repair(connection)
+            return operation()
+        except (ConnectionLost, Returned):
+            raise
+        except (OSError, AMQPError) as error:
+            raise lost or (error if isinstance(error, BrokerUnavailable) else _unavailable(error)) from error
+
+    def _renew_lock(self) -> None:
+        self._declaring = threading.Lock()  # another thread may have held it when this process was forked
+
+
+class ConfirmedProducer(Producer):
+    """A kombu producer on a lent connection; Celery publishes tasks through it."""
+
+    def __init__(
+        self,
+        connection: PublishConnection,
+        seconds: float,
+        attempt: Callable[[PublishConnection, Callable[[], Any]], Any],
+    ) -> None:
+        super().__init__(connection, auto_declare=False)
+        self._lent = connection
+        self._seconds = seconds
+        self._attempt = attempt
+
+    def publish(self, body: Any, **options: Any) -> Any:
+        """Publish, and return when the broker has confirmed it; ``retry`` and its policy have no effect.
+
+        Raises:
+            BrokerUnavailable: nothing was accepted.
+            PublishNotConfirmed: it may have been stored, or no queue took it.
+        """
+        options.update(retry=False)
+
+        def once() -> Any:
+            self.revive(self._lent)
+            return super(ConfirmedProducer, self).publish(body, **options)
+
+        self._lent.begin(self._seconds)
+        return self._attempt(self._lent, once)
+
+
+def add_consumer_arguments(tenant: str) -> dict[str, Any]:
+    """Return the arguments of Celery's ``add_consumer`` for a tenant's queue, complete.
+
+    With less of them a stock worker that acts on the command would declare another queue of that name, be refused
+    with 406, and exit.
+    """
+    name = queue_name(tenant)
+    return {
+        "queue": name,
+        "exchange": EXCHANGE,
+        "exchange_type": "direct",
+        "routing_key": name,
+        "durable": True,
+        "exchange_arguments": dict(tenant_exchange().arguments),
+        "queue_arguments": dict(TENANT_QUEUE_ARGUMENTS),
+    }
+
+
+def _unavailable(error: BaseException) -> BrokerUnavailable:
+    return BrokerUnavailable(f"RabbitMQ did not answer as it should: {error}")

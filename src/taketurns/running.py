@@ -1,0 +1,73 @@
+"""Running a TenantTask's body: admitted first where no gate has done it, and never the end of its worker."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from billiard.common import terminate_handler_fired
+from celery.exceptions import Ignore, Reject, WorkerShutdown, WorkerTerminate
+
+from taketurns.errors import BrokerUnavailable, TaskAborted
+from taketurns.extension import TakeTurns
+from taketurns.inheritance import tenant_of_request
+from taketurns.tenants import tenant_of
+
+if TYPE_CHECKING:
+    from taketurns.task import TenantTask
+
+ADMITTED_HEADER = "taketurns_admitted"
+"""Set in memory by the worker's gate, so that no task is charged twice."""
+
+
+def run_body(task: TenantTask, request: Any, args: Any, kwargs: Any) -> Any:
+    """Run the body once it is admitted.
+
+    Raises:
+        Ignore: it was refused and sent on for later, so that the message can be acknowledged.
+        Reject: it was refused and could not be sent on, so that the message goes back.
+        TaskAborted: the body raised what would have ended the worker.
+    """
+    tenant = tenant_of_request(request) or tenant_of((request.delivery_info or {}).get("routing_key") or "")
+    if tenant is None or (request.headers or {}).get(ADMITTED_HEADER):
+        return _survive(task, request, args, kwargs)
+    turns = TakeTurns.of(task.app)
+    limits = turns.limits.of(tenant, task.name, task.task_rate)
+    while not (admission := turns.limiter.admit(tenant, task.name, limits, lease=request.id)).admitted:
+        if not request.is_eager:
+            raise _put_off(task, tenant, admission.retry_after)
+        time.sleep(admission.retry_after)
+    try:
+        return _survive(task, request, args, kwargs)
+    finally:
+        if limits.max_concurrency is not None:
+            turns.limiter.release(tenant, request.id)
+
+
+def _put_off(task: TenantTask, tenant: str, seconds: float) -> Ignore | Reject:
+    """Submit the task again, the same in everything but its time, and tell what to do with this message."""
+    try:
+        task.signature_from_request(countdown=seconds).apply_async(tenant=tenant, add_to_parent=False)
+    except BrokerUnavailable as error:
+        return Reject(error, requeue=True)
+    return Ignore(f"throttled, again in {seconds:.3f} s")
+
+
+def _survive(task: TenantTask, request: Any, args: Any, kwargs: Any) -> Any:
+    try:
+        return task.run(*args, **kwargs)
+    except BaseException as error:
+        if _would_end_the_worker(error, request):
+            raise TaskAborted(f"the body of {task.name!r} raised {error!r}") from error
+        raise
+
+
+def _would_end_the_worker(error: BaseException, request: Any) -> bool:
+    """Tell the body's own doing from an order to the process, which must be obeyed."""
+    if isinstance(error, MemoryError):
+        return True
+    if isinstance(error, Exception | WorkerShutdown | WorkerTerminate):
+        return False
+    if isinstance(error, SystemExit) and terminate_handler_fired():
+        return False
+    return not (isinstance(error, KeyboardInterrupt) and request.is_eager)

@@ -1,0 +1,272 @@
+"""TenantTask, the base class of tasks that run for a tenant."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, ClassVar, cast
+
+from celery import Task
+from celery.exceptions import Reject
+from celery.utils.time import maybe_iso8601, maybe_make_aware
+
+from taketurns.bound import BoundTask
+from taketurns.declared import check_declaration
+from taketurns.delays import without_traces
+from taketurns.errors import BrokerUnavailable, InvalidInput, MissingTenant, TaketurnsError
+from taketurns.extension import TakeTurns
+from taketurns.inheritance import TENANT_HEADER, current_tenant, give_all, give_tenant
+from taketurns.running import ADMITTED_HEADER, run_body
+from taketurns.tenants import tenant_of, validate_tenant
+from taketurns.topology import EXCHANGE, PRIORITIES, tenant_queue
+
+if TYPE_CHECKING:
+    from celery import Celery
+    from celery.result import AsyncResult
+
+    from taketurns.limits.rate import RateLimit
+
+ETA_HEADER = "taketurns_eta"
+
+
+class TenantTask(Task):
+    """A task that is submitted for a tenant, and goes through this tenant's own queue.
+
+    ```python
+    @app.task(base=TenantTask, rate_limit_per_tenant="100/1m")
+    def thumbnail(image_id): ...
+
+    thumbnail.apply_async(("i-1",), tenant="acme")
+    ```
+
+    A task that is submitted by a running task has the tenant of that one unless another is named. It is
+    acknowledged when it has ended, so it runs again if its worker dies; make its effects repeatable.
+
+    Attributes:
+        rate_limit_per_tenant: how often it may start for each tenant, such as ``"100/1m"`` or ``"10/60s:5"``.
+        expose: True lets it be submitted through the HTTP API.
+    """
+
+    abstract = True
+
+    rate_limit_per_tenant: ClassVar[str | None] = None
+    expose: ClassVar[bool] = False
+
+    # Said here, so that the app's configuration for its ordinary tasks does not reach the tenants' ones.
+    acks_late = True
+    reject_on_worker_lost = True
+    retry_on_worker_lost = False
+    serializer = "json"
+    rate_limit = ""
+    priority = PRIORITIES["normal"]
+
+    task_rate: ClassVar[RateLimit | None] = None
+    """``rate_limit_per_tenant``, read when the task is registered."""
+
+    @classmethod
+    def on_bound(cls, app: Celery) -> None:
+        """Check what the task declares, when it is registered.
+
+        Raises:
+            InvalidRate: ``rate_limit_per_tenant`` is not of the accepted form.
+            TaketurnsError: an attribute has a value that would break what taketurns promises.
+        """
+        super().on_bound(app)
+        if cls.name is not None:
+            cls.task_rate = check_declaration(cls)
+
+    def for_tenant(self, tenant: str) -> BoundTask:
+        """Return this task for one tenant, with ``delay``, ``apply_async``, ``s``, ``si`` and ``signature``.
+
+        Raises:
+            InvalidTenant: the tenant id does not have the accepted form.
+        """
+        return BoundTask(self, validate_tenant(tenant))
+
+    def apply_async(
+        self,
+        args: Any = None,
+        kwargs: Any = None,
+        task_id: str | None = None,
+        producer: Any = None,
+        *,
+        link: Any = None,
+        link_error: Any = None,
+        shadow: str | None = None,
+        tenant: str | None = None,
+        **options: Any,
+    ) -> AsyncResult:
+        """Submit the task for a tenant, and return when the broker has confirmed it.
+
+        Takes the options of Celery's own ``apply_async``, but for those that choose another queue.
+
+        Args:
+            args: positional arguments of the task.
+            kwargs: keyword arguments of the task.
+            task_id: the task's id; by default a new one.
+            producer: ignored, as the task goes through a producer whose messages are confirmed.
+            link: what to run when the task has succeeded.
+            link_error: what to run when it has failed.
+            shadow: another name for logs.
+            tenant: the tenant; by default that of the task that is running.
+            **options: ``priority`` is low, normal or high (0, 1, 2); ``countdown`` and ``eta`` wait in the
+                broker, 38.7 days at most, and are at most 0.8 % or 0.1 s late.
+
+        Raises:
+            MissingTenant: no tenant was named, and no task with a tenant is running.
+            InvalidTenant: the tenant id does not have the accepted form.
+            InvalidInput: another option does not have the accepted form.
+            BrokerUnavailable: the broker could not be reached in time; nothing was submitted.
+            PublishNotConfirmed: the broker did not confirm the task; it may run all the same.
+        """
+        headers = without_traces(options.pop("headers", None))
+        headers.pop(ADMITTED_HEADER, None)
+        tenant = self._tenant(tenant, headers)
+        headers[TENANT_HEADER] = tenant
+        _refuse_destinations(self.name, options)
+        if options.get("serializer", "json") != "json":
+            raise InvalidInput(
+                options["serializer"], "json, the only serializer of tenant queues", field="serializer"
+            )
+        for option in ("chain", "chord"):
+            if options.get(option):
+                give = give_all if option == "chain" else give_tenant
+                options[option] = give(options[option], tenant)
+        options |= {
+            "task_id": task_id,
+            "link": give_all(link, tenant) if link else None,
+            "link_error": give_all(link_error, tenant) if link_error else None,
+            "shadow": shadow,
+            "headers": headers,
+            "priority": _priority(options.get("priority", self.priority)),
+        }
+        app = self._get_app()
+        if app.conf.task_always_eager:
+            return super().apply_async(args, kwargs, producer=producer, **options)
+        return self._publish(TakeTurns.of(app), tenant, args, kwargs, options)
+
+    def apply(self, args: Any = None, kwargs: Any = None, *positional: Any, **options: Any) -> Any:
+        """Run the task here and now, for a tenant; takes the options of Celery's own ``apply``.
+
+        Its rate applies: where a worker would put the task off, this waits.
+
+        Raises:
+            MissingTenant: no tenant was named, and no task with a tenant is running.
+            InvalidTenant: the tenant id does not have the accepted form.
+        """
+        headers = dict(options.pop("headers", None) or {})
+        headers[TENANT_HEADER] = self._tenant(options.pop("tenant", None), headers)
+        return super().apply(args, kwargs, *positional, headers=headers, **options)
+
+    def retry(self, *args: Any, **kwargs: Any) -> Any:
+        """Submit the task again for later; takes the options of Celery's own ``retry``.
+
+        Celery drops a task whose retry can't be published. Here the message goes back into its queue instead,
+        and this attempt is repeated.
+        """
+        try:
+            return super().retry(*args, **kwargs)
+        except Reject as error:
+            if isinstance(error.reason, BrokerUnavailable):
+                raise Reject(error.reason, requeue=True) from error
+            raise error.reason from error
+
+    def map(self, *_: Any) -> Any:
+        """Refused: see the error."""
+        raise _no_map(self.name, "map")
+
+    def starmap(self, *_: Any) -> Any:
+        """Refused: see the error."""
+        raise _no_map(self.name, "starmap")
+
+    def chunks(self, *_: Any) -> Any:
+        """Refused: see the error."""
+        raise _no_map(self.name, "chunks")
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the body: as a plain function, or for a worker, and then only once the limits admit it."""
+        request = self.request
+        if request.called_directly or getattr(request, "taketurns_entered", False):
+            return super().__call__(*args, **kwargs)
+        request.taketurns_entered = True  # a task that calls itself as a function is not admitted again
+        return run_body(self, request, args, kwargs)
+
+    def _tenant(self, named: str | None, headers: dict[str, Any]) -> str:
+        tenant = named if named is not None else headers.get(TENANT_HEADER) or current_tenant()
+        if tenant is None:
+            raise MissingTenant(self.name)
+        return validate_tenant(tenant)
+
+    def _publish(
+        self, turns: TakeTurns, tenant: str, args: Any, kwargs: Any, options: dict[str, Any]
+    ) -> AsyncResult:
+        publisher = turns.publisher
+        exchange = EXCHANGE
+        due = _due(turns.app, options.pop("countdown", None), options.pop("eta", None))
+        now = turns.app.now()
+        if due is not None and due > now:
+            exchange, bits = publisher.delayed((due - now).total_seconds())
+            options["headers"] |= {**bits, ETA_HEADER: due.isoformat()}
+            publisher.touch(tenant, until=due.timestamp())
+        name = publisher.ensure(tenant)
+        with publisher.producer() as producer:
+            return super().apply_async(
+                args,
+                kwargs,
+                producer=producer,
+                router=_Straight(),
+                queue=tenant_queue(tenant),
+                exchange=exchange,
+                routing_key=name,
+                mandatory=True,
+                delivery_mode=2,
+                declare=[],
+                **options,
+            )
+
+
+class _Straight:
+    """A router for Celery's send_task that leaves the options alone: no task_routes for tenant tasks."""
+
+    def route(self, options: dict[str, Any], *_: Any) -> dict[str, Any]:
+        return options
+
+
+def _refuse_destinations(task: str, options: dict[str, Any]) -> None:
+    """Take out the destination that ``retry`` passes on from the old message; refuse any other.
+
+    Raises:
+        TaketurnsError: a destination was chosen.
+    """
+    for option in ("redelivered", "router", "declare", "mandatory", "immediate", "delivery_mode"):
+        options.pop(option, None)
+    queue, exchange, key = (options.pop(option, None) for option in ("queue", "exchange", "routing_key"))
+    ours = exchange in (None, EXCHANGE) and all(name is None or tenant_of(str(name)) for name in (queue, key))
+    if not ours:
+        raise TaketurnsError(
+            f"task {task!r} goes into its tenant's queue: leave out queue, exchange and routing_key"
+        )
+
+
+def _priority(given: Any) -> int:
+    if isinstance(given, str) and given in PRIORITIES:
+        return PRIORITIES[given]
+    if isinstance(given, int) and not isinstance(given, bool) and given >= 0:
+        # An ordinary task may pass a higher one on (task_inherit_parent_priority); the broker would cap it too.
+        return min(given, max(PRIORITIES.values()))
+    raise InvalidInput(given, f"{', '.join(PRIORITIES)} or 0 to 2", field="priority")
+
+
+def _due(app: Celery, countdown: float | None, eta: datetime | str | None) -> datetime | None:
+    if countdown is not None:
+        try:
+            return cast("datetime", app.now()) + timedelta(seconds=countdown)
+        except OverflowError as error:
+            raise InvalidInput(countdown, "a delay of 38.7 days at most", field="countdown") from error
+    return maybe_make_aware(maybe_iso8601(eta), app.timezone) if eta is not None else None
+
+
+def _no_map(task: str, name: str) -> TaketurnsError:
+    return TaketurnsError(
+        f"{name}() would run {task!r} inside of an ordinary task, without its tenant's queue and limits: "
+        f"use group({task.rsplit('.', 1)[-1]}.s(item) for item in items)"
+    )
