@@ -1,0 +1,173 @@
+"""The recoverer: it sends on the tasks that were published for a queue which was not there."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from amqp.exceptions import AMQPError, FrameSyntaxError, PreconditionFailed
+
+from taketurns.connections import PublishConnection
+from taketurns.errors import BrokerUnavailable, PublishNotConfirmed
+from taketurns.tenants import QUEUE_PREFIX, queue_name, tenant_of
+from taketurns.topology import DEAD_QUEUE, LOST_QUEUE, declare_shared, tenant_queue
+
+if TYPE_CHECKING:
+    from amqp import Message
+
+    from taketurns.extension import TakeTurns
+
+logger = logging.getLogger(__name__)
+
+# Messages of one run at most: they stay unacknowledged until they are sent on, and a stop waits for the run.
+BATCH: Final = 500
+# A run ends after so many publish timeouts if some message could not be sent on.
+PATIENCE: Final = 3
+
+
+@dataclass(frozen=True)
+class RecoverReport:
+    """What one run of the recoverer did.
+
+    Attributes:
+        recovered: messages that were sent on to their tenant's queue.
+        dead: messages of no tenant, which went to the dead-letter queue.
+        failed: messages that could not be sent on and are in the lost queue again.
+        more: whether messages wait that this run left alone.
+    """
+
+    recovered: int = 0
+    dead: int = 0
+    failed: int = 0
+    more: bool = False
+
+
+class Recoverer:
+    """Sends lost tasks on. For one thread; any number of processes may do it at a time.
+
+    A message is acknowledged only after the broker has confirmed its copy, so a crash between the two runs the
+    task twice. A copy whose queue is removed again at that very moment is lost again, and found by the next run.
+    """
+
+    def __init__(self, turns: TakeTurns) -> None:
+        """Prepare a recoverer for the app of ``turns``; nothing is opened yet."""
+        self._publisher = turns.publisher
+        self._seconds = turns.settings.broker.publish_timeout
+        self._connection = PublishConnection.of(turns.app)
+        self._channel: Any = None
+        self._declaring: Any = None
+        self._failing = False
+
+    def run_once(self) -> RecoverReport:
+        """Send on what is in the lost queue now, up to a bound.
+
+        Raises:
+            BrokerUnavailable: RabbitMQ can't be reached; what was not sent on is still in the lost queue.
+        """
+        try:
+            report = self._recover()
+        except (AMQPError, OSError) as error:
+            self._connection.collect()
+            if isinstance(error, BrokerUnavailable):
+                raise
+            raise BrokerUnavailable(f"RabbitMQ can't be asked for lost tasks: {error}") from error
+        if report.recovered or report.dead:
+            logger.info(
+                "sent %d lost tasks on, and %d messages to %s", report.recovered, report.dead, DEAD_QUEUE
+            )
+        return report
+
+    def close(self) -> None:
+        """Close the connection; the next run opens a new one."""
+        self._connection.begin(self._seconds)
+        self._connection.release()
+
+    def _recover(self) -> RecoverReport:
+        self._connection.begin(self._seconds)
+        channel = self._open()
+        # What is lost again meanwhile comes behind these: a run never meets its own messages.
+        waiting = channel.queue_declare(LOST_QUEUE, passive=True).message_count
+        give_up = time.monotonic() + PATIENCE * self._seconds
+        existing: set[str] = set()
+        done: Counter[str] = Counter()
+        failed: list[int] = []
+        problem: Exception | None = None
+        for _ in range(min(waiting, BATCH)):
+            self._connection.begin(self._seconds)
+            message = channel.basic_get(LOST_QUEUE)
+            if message is None:
+                break
+            try:
+                done[self._send_on(message, existing)] += 1
+            except (PublishNotConfirmed, FrameSyntaxError) as error:
+                failed.append(message.delivery_tag)
+                problem = error
+                if time.monotonic() > give_up:
+                    break
+            else:
+                channel.basic_ack(message.delivery_tag)
+        for tag in failed:
+            channel.basic_reject(tag, requeue=True)
+        if problem is not None and not self._failing:
+            logger.warning(
+                "%d lost messages can't be sent on and stay in %s: %s", len(failed), LOST_QUEUE, problem
+            )
+        self._failing = problem is not None
+        more = waiting > BATCH and problem is None
+        return RecoverReport(done["recovered"], done["dead"], len(failed), more=more)
+
+    def _open(self) -> Any:
+        """Return the channel for the lost queue, which exists then."""
+        channel = self._connection.default_channel
+        if channel is not self._channel:
+            channel.auto_decode = False  # a body is to be sent on as the bytes that it is
+            declare_shared(channel)
+            self._channel = channel
+            self._declaring = self._connection.channel()
+        return channel
+
+    def _send_on(self, message: Message, existing: set[str]) -> Literal["recovered", "dead"]:
+        tenant = _tenant(message)
+        if tenant is None:
+            self._bury(message)
+            return "dead"
+        if tenant not in existing:
+            self._recreate(tenant)
+            existing.add(tenant)
+        self._publisher.publish(message.body, routing_key=queue_name(tenant), properties=message.properties)
+        return "recovered"
+
+    def _recreate(self, tenant: str) -> None:
+        """Declare the tenant's queue really: what the publisher remembers of it may be the mistake.
+
+        On a channel of its own, since a refusal closes the channel, and that of the lost queue has a message.
+        """
+        queue = tenant_queue(tenant)(self._declaring)
+        with suppress(PreconditionFailed):  # declared otherwise by somebody: used as it is
+            queue.queue_declare()
+        queue.queue_bind()
+        self._publisher.touch(tenant)
+        self._publisher.broadcast([tenant])
+
+    def _bury(self, message: Message) -> None:
+        routing_key = message.delivery_info["routing_key"]
+        headers = {
+            **message.properties.get("application_headers", {}),
+            "taketurns_queue": routing_key,
+            "taketurns_reason": "lost: its routing key is no tenant queue",
+            "taketurns_dead_at": datetime.now(UTC).isoformat(),
+        }
+        properties = {**message.properties, "application_headers": headers}
+        self._publisher.publish(message.body, routing_key=DEAD_QUEUE, exchange="", properties=properties)
+        logger.error("a message for %r, which is no tenant queue, went to %s", routing_key, DEAD_QUEUE)
+
+
+def _tenant(message: Message) -> str | None:
+    """Return whose task it is: by its routing key, or if that was lost on some detour, by its header."""
+    named = message.properties.get("application_headers", {}).get("taketurns_tenant")
+    return tenant_of(message.delivery_info["routing_key"]) or tenant_of(f"{QUEUE_PREFIX}{named}")

@@ -1,0 +1,147 @@
+"""The removal of idle tenant queues: the steps after which nobody can hold a message of a queue that goes.
+
+What may happen all the same, and why nothing is lost by it: a task published after the last look makes the broker
+refuse the deletion (the queue is not empty), and one published after the deletion goes to the lost queue, whence
+the recoverer sends it on to the tenant's new queue.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from taketurns.errors import BrokerUnavailable, RegistryUnavailable
+from taketurns.reaper.policy import decide
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Sequence
+
+    from taketurns.management import Management
+    from taketurns.reaper.policy import Decision, Snapshot
+    from taketurns.reaper.workers import LiveWorkers
+    from taketurns.registry import Registry
+    from taketurns.settings import ReaperSettings
+
+logger = logging.getLogger(__name__)
+
+
+class Removal:
+    """Removes queues that were found idle, or leaves them as they were."""
+
+    def __init__(
+        self,
+        *,
+        management: Management,
+        registry: Registry,
+        workers: LiveWorkers,
+        settings: ReaperSettings,
+        look: Callable[[], Snapshot],
+        must_stop: Callable[[], str | None],
+    ) -> None:
+        """Prepare a removal.
+
+        Args:
+            management: lists and deletes the queues.
+            registry: keeps draining marks and activity.
+            workers: the live workers.
+            settings: how long the steps may take.
+            look: returns a new snapshot.
+            must_stop: returns why nothing more may be removed, or None.
+        """
+        self._management = management
+        self._registry = registry
+        self._workers = workers
+        self._settings = settings
+        self._look = look
+        self._must_stop = must_stop
+
+    def remove(self, candidates: Sequence[Decision]) -> list[Decision]:
+        """Remove the candidates' queues that nobody has come to need meanwhile.
+
+        The tenants are marked as draining first, so that no worker subscribes; then each live worker confirms
+        that it holds and runs nothing of them; then everything is looked at again; then the broker deletes each
+        queue only if it is empty and without a consumer. Whatever isn't removed is served again at the end, also
+        if a step fails; should this process die, the marks and the workers' drain expire.
+
+        Returns:
+            What became of each candidate.
+
+        Raises:
+            ManagementUnavailable: the management API went away; a queue may have been deleted unnoticed, which
+                its workers find out by themselves.
+            BrokerUnavailable: the workers can't be reached.
+            RegistryUnavailable: Redis went away.
+        """
+        expiry = self._settings.drain_expiry
+        deadline = time.monotonic() + expiry
+        tenants = [candidate.tenant for candidate in candidates]
+        outcomes: list[Decision] = []
+        try:
+            self._registry.mark_draining(tenants, expiry)
+            held = self._workers.drain(tenants, expiry=expiry, within=self._settings.confirm_timeout)
+            outcomes += [each.kept(held[each.tenant]) for each in candidates if each.tenant in held]
+            drained = [each for each in candidates if each.tenant not in held]
+            for candidate in self._look_again(drained):
+                outcomes.append(self._delete(candidate, deadline) if candidate.remove else candidate)
+        finally:
+            for outcome in outcomes:
+                done = "removed" if outcome.remove else "kept"
+                logger.info("%s the idle queue of tenant %s: %s", done, outcome.tenant, outcome.reason)
+            removed = [outcome.tenant for outcome in outcomes if outcome.remove]
+            self._finish(removed)
+            self._undo(sorted(set(tenants) - set(removed)))
+        return outcomes
+
+    def _look_again(self, candidates: Sequence[Decision]) -> list[Decision]:
+        """Decide once more for drained queues, by what is there now."""
+        if not candidates:
+            return []
+        snapshot = self._look()
+        now = {each.queue: each for each in decide(replace(snapshot, draining=frozenset()))}
+        again = []
+        for candidate in candidates:
+            if candidate.tenant not in snapshot.draining:
+                again.append(candidate.kept("its draining mark is gone"))
+            else:
+                again.append(now.get(candidate.queue) or candidate.kept("unknown to the live listing"))
+        return again
+
+    def _delete(self, candidate: Decision, deadline: float) -> Decision:
+        if reason := self._must_stop():
+            return candidate.kept(reason)
+        if time.monotonic() >= deadline:
+            return candidate.kept("its draining mark has expired")
+        outcome = self._management.delete_queue(candidate.queue, if_empty=True, if_unused=True)
+        if outcome == "refused":
+            return candidate.kept("in use: a message or a consumer came meanwhile")
+        return candidate
+
+    def _finish(self, removed: Collection[str]) -> None:
+        """Have everybody forget removed queues."""
+        if not removed:
+            return
+        try:
+            self._workers.drop(removed)
+        except BrokerUnavailable as error:
+            logger.warning("the workers were not told of %d removed queues: %s", len(removed), error)
+        try:
+            for tenant in removed:
+                self._registry.clear_activity(tenant)
+            self._registry.unmark_draining(removed)
+        except RegistryUnavailable as error:
+            logger.warning("the records of %d removed queues were not cleared: %s", len(removed), error)
+
+    def _undo(self, kept: Collection[str]) -> None:
+        """Have queues served again that stay."""
+        if not kept:
+            return
+        try:
+            self._registry.unmark_draining(kept)
+        except RegistryUnavailable as error:
+            logger.warning("%d queues stay marked until the marks expire: %s", len(kept), error)
+        try:
+            self._workers.resume(kept)
+        except BrokerUnavailable as error:
+            logger.warning("%d queues stay drained until the drain expires: %s", len(kept), error)
