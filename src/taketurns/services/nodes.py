@@ -120,16 +120,21 @@ class PrivateNodes:
         return self._identity
 
 
+def missing_programs() -> list[str]:
+    """Return which of the needed programs are not installed."""
+    return [name for name in ("rabbitmq-server", "epmd", "redis-server") if find_program(name) is None]
+
+
 def _startable() -> tuple[type[Server], ...]:
     """Return what can be started on this machine."""
-    missing = [name for name in ("rabbitmq-server", "epmd", "redis-server") if find_program(name) is None]
+    missing = missing_programs()
     if not missing:
         return _INSTALLED
     if engine_answers():
         return (ComposedServers,)
     raise NodesUnavailable(
-        f"{', '.join(missing)}: not found, and no Docker engine answers. Install RabbitMQ 3.10 or later (with "
-        "it come Erlang and its epmd) and Redis 6.2 or later, by `apt install rabbitmq-server redis-server`, "
+        f"{', '.join(missing)}: not found, and no Docker engine answers. Install RabbitMQ 3.10 or later, with"
+        " it Erlang and its epmd, and Redis 6.2 or later, by `apt install rabbitmq-server redis-server`, "
         "`dnf install rabbitmq-server redis` or `brew install rabbitmq redis`; or start Docker; or name "
         "servers that run already by TAKETURNS_AMQP_URL, TAKETURNS_MANAGEMENT_URL and TAKETURNS_REDIS_URL."
     )

@@ -106,7 +106,7 @@ class Server(ABC):
                 os.kill(int(self._lock.read_text()), signal.SIGTERM)
 
     def wait_until_gone(self) -> bool:
-        """Wait until server and guardian have ended, ``grace`` and 10 seconds at most; return whether they have."""
+        """Wait, at most 10 seconds beyond ``grace``, until it has ended; return whether it has."""
         deadline = time.monotonic() + self.grace + 10
         while self.running or (self._guardian is not None and self._guardian.poll() is None):
             if time.monotonic() > deadline:
