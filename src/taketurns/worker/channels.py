@@ -168,21 +168,14 @@ class TenantChannel(pyamqp.Channel):
 
     # ---- answers
 
-    def _on_get_ok_listener(
-        self,
-        delivery_tag: int,
-        redelivered: bool,
-        exchange: str,
-        routing_key: str,
-        message_count: int,
-        raw: Any,
-    ) -> None:
-        self._on_get_ok(delivery_tag, redelivered, exchange, routing_key, message_count, raw)
+    def _on_get_ok_listener(self, *answer: Any) -> None:
+        *_, remaining, raw = answer
+        self._on_get_ok(*answer)  # py-amqp's own part: it makes the raw message's delivery_info
         queue, self.fetching = self.fetching, None
         assert queue is not None  # noqa: S101  # a get-ok answers a get
         message = TenantMessage(raw, self, queue)
         self.unsettled.add(message)
-        self.listener.on_fetched(queue, message, message_count)
+        self.listener.on_fetched(queue, message, remaining)
 
     def _on_get_empty_listener(self, *_: object) -> None:
         queue, self.fetching = self.fetching, None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from time import time
 from typing import TYPE_CHECKING, Any
 
 from celery.exceptions import NotRegistered
@@ -14,8 +15,9 @@ from vine import promise
 from taketurns import delays
 from taketurns.errors import TaketurnsError
 from taketurns.limits.book import LimitBook
-from taketurns.limits.limiter import Limits
-from taketurns.task import ADMITTED_HEADER, ETA_HEADER, TenantTask
+from taketurns.limits.rate import parse_rate
+from taketurns.running import ADMITTED_HEADER
+from taketurns.task import ETA_HEADER, TenantTask
 from taketurns.tenants import tenant_of
 from taketurns.topology import DEAD_QUEUE
 
@@ -23,13 +25,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from taketurns.extension import TakeTurns
+    from taketurns.limits.limiter import Limits
     from taketurns.registry import TenantSettings
     from taketurns.worker.background import Background
     from taketurns.worker.channels import TenantMessage
 
 logger = get_logger(__name__)
 
-_RETRY_DEAD_LETTER = 5.0  # seconds between two attempts to put a poisonous message away
+_RETRY_PUBLISH = 5.0  # seconds between two attempts to send a message elsewhere
 _CLAIM_LEAD = 0.005  # seconds ahead of a token at which its message is fetched
 _CLAIM_TTL = 2.0  # seconds after which a fetch for a token counts as given up
 
@@ -67,7 +70,9 @@ class Gate:
         self._consumer = consumer
         self._background = background
         self._owner = owner
-        self._book = LimitBook({}, turns.settings.limiter.default_rate_limit)
+        default = turns.settings.limiter.default_rate_limit
+        self._default_rate = parse_rate(default) if default else None
+        self._book = LimitBook({}, self._default_rate)
         self._latest: dict[str, tuple[str, Limits]] = {}
         self._leases: dict[TenantMessage, tuple[str, str]] = {}
         self.requests: dict[TenantMessage, Any] = {}
@@ -75,7 +80,7 @@ class Gate:
 
     def use(self, settings: Mapping[str, TenantSettings]) -> None:
         """Take over the tenants' settings; they apply to every message from now on."""
-        self._book = LimitBook(settings, self._turns.settings.limiter.default_rate_limit)
+        self._book = LimitBook(settings, self._default_rate)
         self._latest.clear()
 
     def forget(self, queue: str) -> None:
@@ -135,7 +140,7 @@ class Gate:
 
     def _admit(self, message: TenantMessage, task: Any) -> Verdict:
         tenant = _tenant(message.queue)
-        rate = task.tenant_rate if isinstance(task, TenantTask) else None
+        rate = task.task_rate if isinstance(task, TenantTask) else None
         limits = self._book.limits(tenant, task.name, rate)
         if not limits:
             self._latest.pop(message.queue, None)
@@ -171,6 +176,25 @@ class Gate:
         else:  # Celery would look for the id in the body
             self._consumer.on_unknown_message(None, message)
 
+    def _move_to_delay(self, message: TenantMessage) -> None:
+        """Send a task that is not due yet through the delay queues, where it costs no worker anything."""
+        eta = str(message.headers["eta"])
+        try:
+            due = datetime.fromisoformat(eta)
+            seconds = (due if due.tzinfo else due.replace(tzinfo=UTC)).timestamp() - time()
+            delays.plan(max(seconds, 0.0))
+        except (ValueError, TaketurnsError) as error:
+            reason = f"eta: {error}"
+            self._put_away(message, reason, lambda: self._consumer.on_unknown_message(None, message))
+            return
+
+        def publish() -> None:
+            exchange, bits = self._turns.publisher.delayed(max(seconds, 0.0))
+            headers = {**message.headers, "eta": None, ETA_HEADER: eta, **bits}
+            self._publish(message, headers, exchange, message.queue)
+
+        self._do(publish, message.ack, message)
+
     def _put_away(self, message: TenantMessage, reason: str, then: Callable[[], None]) -> None:
         """Publish a poisonous message to the dead-letter queue; only once that is confirmed, let it go."""
         logger.error("message of %s goes to %s: %s", message.queue, DEAD_QUEUE, reason)
@@ -182,45 +206,19 @@ class Gate:
             "taketurns_dead_at": datetime.now(UTC).isoformat(),
         }
         headers.pop(ADMITTED_HEADER, None)
-        self._republish(message, headers, routing_key=DEAD_QUEUE, exchange="", then=then)
+        self._do(lambda: self._publish(message, headers, "", DEAD_QUEUE), then, message)
 
-    def _move_to_delay(self, message: TenantMessage) -> None:
-        """Send a task that is not due yet through the delay queues, where it costs no worker anything."""
-        eta = str(message.headers["eta"])
-        try:
-            due = datetime.fromisoformat(eta)
-            seconds = (due if due.tzinfo else due.replace(tzinfo=UTC)).timestamp() - datetime.now(
-                UTC
-            ).timestamp()
-            exchange, delay_headers = delays.plan(max(seconds, 0.0))
-        except (ValueError, TaketurnsError) as error:
-            self._put_away(message, f"eta: {error}", lambda: self._consumer.on_unknown_message(None, message))
-            return
-        headers = {**message.headers, "eta": None, ETA_HEADER: eta, **delay_headers}
-        self._republish(message, headers, routing_key=message.queue, exchange=exchange, then=message.ack)
-
-    def _republish(
-        self,
-        message: TenantMessage,
-        headers: dict[str, Any],
-        *,
-        routing_key: str,
-        exchange: str,
-        then: Callable[[], None],
-    ) -> None:
-        properties = {**message.properties, "application_headers": headers, "delivery_mode": 2}
+    def _publish(self, message: TenantMessage, headers: dict[str, Any], exchange: str, key: str) -> None:
+        properties = {**message.properties, "application_headers": headers}
         body = message.body if isinstance(message.body, bytes) else str(message.body).encode()
+        self._turns.publisher.publish(body, routing_key=key, exchange=exchange, properties=properties)
 
-        def publish() -> None:
-            self._turns.publisher.publish(
-                body, routing_key=routing_key, exchange=exchange, properties=properties
-            )
+    def _do(self, publish: Callable[[], None], then: Callable[[], None], message: TenantMessage) -> None:
+        """Publish in the background until it is confirmed, then let the message go."""
 
         def again(error: TaketurnsError) -> None:
-            logger.warning("message of %s stays here for now, since %s", message.queue, error)
-            self._consumer.timer.call_after(
-                _RETRY_DEAD_LETTER, self._background.submit, (publish, lambda _: then(), again)
-            )
+            logger.warning("a message of %s stays here for now: %s", message.queue, error)
+            self._consumer.timer.call_after(_RETRY_PUBLISH, self._do, (publish, then, message))
 
         self._background.submit(publish, lambda _: then(), again)
 

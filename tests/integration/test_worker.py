@@ -1,0 +1,346 @@
+"""A team's ordinary worker process, with tenant queues: what every pool must do."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import signal
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import requests
+from pika import BasicProperties, BlockingConnection, URLParameters
+
+from support.workers import Ledger, worker
+from taketurns.tenants import queue_name
+from taketurns.topology import DEAD_QUEUE, EXCHANGE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from conftest import Broker
+    from taketurns import TakeTurns
+    from taketurns.settings import Settings
+
+    Eventually = Callable[..., None]
+
+
+@pytest.fixture
+def ledger(settings: Settings) -> Ledger:
+    return Ledger(settings)
+
+
+@pytest.fixture
+def shop(settings: Settings) -> Iterator[Any]:
+    """The app of support.shop, as a publisher in this process: the same tasks on this test's own vhost."""
+    from support.publishing import shop_for  # noqa: PLC0415  # reads the environment, so not at import
+
+    with shop_for(settings) as module:
+        yield module
+
+
+@pytest.fixture
+def amqp(broker: Broker) -> Iterator[BlockingConnection]:
+    """A client that is not Celery."""
+    connection = BlockingConnection(URLParameters(broker.amqp_url))
+    yield connection
+    if connection.is_open:
+        connection.close()
+
+
+@pytest.mark.parametrize("pool", ["prefork", "threads", "solo"])
+def test_every_pool_serves_tenants_and_ordinary_tasks(
+    pool: str, shop: Any, settings: Settings, ledger: Ledger, tmp_path: Path, eventually: Eventually
+) -> None:
+    """Two tenants' tasks and an ordinary one all run once, and their results come back."""
+    with worker(settings, tmp_path, "-P", pool, "-c", "2"):
+        results = [
+            shop.work.apply_async((f"{tenant}{n}",), tenant=tenant)
+            for tenant in ("a", "b")
+            for n in range(20)
+        ]
+        results.append(shop.ordinary.delay("o"))
+        assert [result.get(timeout=20) for result in results] == [
+            *(f"{tenant}{n}" for tenant in ("a", "b") for n in range(20)),
+            "o",
+        ]
+    rows = ledger.rows()
+    assert Counter(row["tenant"] for row in rows) == {"a": 20, "b": 20, None: 1}
+    assert not any(row["redelivered"] for row in rows)
+
+
+def test_a_worker_finds_queues_that_it_never_heard_of(
+    shop: Any, settings: Settings, ledger: Ledger, tmp_path: Path, eventually: Eventually
+) -> None:
+    """Tasks published before any worker ran are found, and so are queues of which the broadcast was missed."""
+    shop.work.apply_async(("early",), tenant="early")
+    with worker(settings, tmp_path, "-P", "solo"):
+        eventually(lambda: ledger.labels() == ["early"])
+        shop.turns.publisher.broadcast = lambda _: None
+        shop.work.apply_async(("unheard",), tenant="unheard")
+        eventually(lambda: ledger.labels() == ["early", "unheard"])
+
+
+def test_a_canvas_runs_on_the_tenants_queue(shop: Any, settings: Settings, tmp_path: Path) -> None:
+    """A chord of the tenant's, and a task submitted by a running one, keep their tenant."""
+    with worker(settings, tmp_path, "-P", "threads", "-c", "4"):
+        assert shop.total("acme").apply_async().get(timeout=20) == 10
+
+
+def test_a_task_passes_its_tenant_on(
+    shop: Any, settings: Settings, ledger: Ledger, tmp_path: Path, eventually: Eventually
+) -> None:
+    """A task submitted inside a running one runs for the same tenant; a retry as well."""
+    with worker(settings, tmp_path, "-P", "prefork", "-c", "2"):
+        shop.parent.apply_async(("p",), tenant="acme")
+        shop.flaky.apply_async(("f",), tenant="acme")
+        eventually(lambda: sorted(ledger.labels()) == ["f-0", "f-1", "p", "p-child"])
+    assert {row["tenant"] for row in ledger.rows()} == {"acme"}
+
+
+def test_a_worker_with_queues_of_its_own_leaves_tenants_alone(
+    shop: Any, settings: Settings, ledger: Ledger, tmp_path: Path, eventually: Eventually
+) -> None:
+    """``-Q ordinary`` serves no tenant queue, unless the settings say always."""
+    shop.work.apply_async(("t",), tenant="acme")
+    shop.ordinary.delay("o")
+    with worker(settings, tmp_path, "-P", "solo", "-Q", "ordinary", serves=False):
+        eventually(lambda: ledger.labels() == ["o"])
+    assert ledger.labels() == ["o"]
+    with worker(
+        settings, tmp_path, "-P", "solo", "-Q", "ordinary", name="w2", TAKETURNS_WORKER_SERVE_TENANTS="always"
+    ):
+        eventually(lambda: ledger.labels() == ["o", "t"])
+
+
+def test_operators_commands_work(
+    shop: Any, settings: Settings, tmp_path: Path, eventually: Eventually
+) -> None:
+    """active_queues names tenant queues; cancel_consumer and add_consumer stop and start them."""
+    with worker(settings, tmp_path, "-P", "solo") as running:
+        inspect = shop.app.control.inspect([running.name], timeout=5)
+        shop.work.apply_async(("1",), tenant="acme").get(timeout=20)
+
+        def active() -> list[str]:
+            return [queue["name"] for queue in (inspect.active_queues() or {})[running.name]]
+
+        assert set(active()) == {"ordinary", "usersequence_acme"}
+        shop.app.control.cancel_consumer("usersequence_acme", destination=[running.name], reply=True)
+        eventually(lambda: active() == ["ordinary"])
+        result = shop.work.apply_async(("2",), tenant="acme")
+        listing = shop.turns.management
+        eventually(lambda: listing.queue("usersequence_acme").ready == 1)
+        shop.app.control.add_consumer("usersequence_acme", destination=[running.name], reply=True)
+        assert result.get(timeout=20) == "2"
+
+
+def test_pause_and_limits_apply_to_the_backlog(
+    shop: Any, settings: Settings, ledger: Ledger, tmp_path: Path, eventually: Eventually
+) -> None:
+    """A paused tenant's tasks wait while another's run; a limit given at run time spaces those that follow."""
+    registry = shop.turns.registry
+    registry.update("acme", paused=True, rate_limit="20/1s")
+    with worker(settings, tmp_path, "-P", "threads", "-c", "2"):
+        for n in range(6):
+            shop.work.apply_async((f"a{n}",), tenant="acme")
+        shop.work.apply_async(("b",), tenant="b").get(timeout=20)
+        assert ledger.labels() == ["b"]
+        registry.update("acme", paused=False)
+        eventually(lambda: len(ledger) == 7)
+    starts = sorted(row["started"] for row in ledger.rows() if row["tenant"] == "acme")
+    assert starts[-1] - starts[0] >= 5 * 0.05 * 0.9
+
+
+def test_a_tasks_own_limit_is_kept_by_all_workers(
+    shop: Any, settings: Settings, ledger: Ledger, tmp_path: Path, eventually: Eventually
+) -> None:
+    """rate_limit_per_tenant spaces one tenant's starts over two workers, and holds nobody else up."""
+    with (
+        worker(settings, tmp_path, "-P", "threads", "-c", "2", name="w1"),
+        worker(settings, tmp_path, "-P", "threads", "-c", "2", name="w2"),
+    ):
+        for n in range(12):
+            shop.limited.apply_async((f"l{n}",), tenant="acme")
+        shop.work.apply_async(("free",), tenant="acme").get(timeout=20)
+        eventually(lambda: len(ledger) == 13)
+    starts = sorted(row["started"] for row in ledger.rows() if row["label"].startswith("l"))
+    assert starts[-1] - starts[0] >= 11 * 0.1 * 0.9
+    assert Counter(ledger.labels()) == Counter([*(f"l{n}" for n in range(12)), "free"])
+
+
+POISON: dict[str, tuple[bytes, dict[str, Any], str]] = {
+    "pickle": (
+        pickle.dumps(([], {}, {})),
+        {"content_type": "application/x-python-serialize"},
+        "content type",
+    ),
+    "not JSON": (b"{", {}, "undecodable"),
+    "a number": (b"7", {}, "body"),
+    "an object": (b'{"args": []}', {}, "body"),
+    "two elements": (b"[[], {}]", {}, "body"),
+    "wrong elements": (b"[{}, [], 1]", {}, "body"),
+    "unknown task": (b"[[], {}, {}]", {"headers": {"task": "nobody.knows", "id": "u-1"}}, "unknown task"),
+    "no task": (b"[[], {}, {}]", {"headers": {"id": "n-1"}}, "no task name"),
+}
+
+
+@pytest.mark.parametrize("pool", ["prefork", "solo"])
+def test_poison_goes_to_the_dead_letters_and_the_worker_goes_on(
+    pool: str, shop: Any, settings: Settings, amqp: BlockingConnection, tmp_path: Path, eventually: Eventually
+) -> None:
+    """A message that can never run ends in usersequence.dead with the reason; the tasks behind it run."""
+    queue = shop.turns.publisher.ensure("acme")
+    channel = amqp.channel()
+    for body, properties, _ in POISON.values():
+        given = {
+            "content_type": "application/json",
+            "headers": {"task": "support.shop.work", "id": "p-1"},
+            "delivery_mode": 2,
+            **properties,
+        }
+        channel.basic_publish(EXCHANGE, queue, body, BasicProperties(**given))
+    with worker(settings, tmp_path, "-P", pool, "-c", "1"):
+        assert shop.work.apply_async(("after",), tenant="acme").get(timeout=20) == "after"
+        management = shop.turns.management
+        eventually(lambda: management.queue(DEAD_QUEUE).ready == len(POISON))
+        eventually(lambda: management.queue(queue).unacknowledged == 0)
+    reasons = []
+    for _ in POISON:
+        _, properties, body = channel.basic_get(DEAD_QUEUE, auto_ack=True)
+        assert properties.headers["taketurns_tenant"] == "acme"
+        reasons.append((body, properties.headers["taketurns_reason"]))
+    for body, _, reason in POISON.values():
+        assert any(body == dead and reason in why for dead, why in reasons), (body, reasons)
+
+
+@pytest.mark.parametrize("pool", ["prefork", "threads"])
+def test_a_body_that_would_end_the_worker_fails_its_task(
+    pool: str, shop: Any, settings: Settings, tmp_path: Path
+) -> None:
+    """SystemExit out of a task is a failure of that task; its worker runs the next."""
+    with worker(settings, tmp_path, "-P", pool, "-c", "1"):
+        left = shop.leave.apply_async(tenant="acme")
+        with pytest.raises(Exception, match=r"TaskAborted|SystemExit"):
+            left.get(timeout=20)
+        assert shop.work.apply_async(("on",), tenant="acme").get(timeout=20) == "on"
+
+
+def test_a_deleted_queue_costs_the_worker_nothing_else(
+    shop: Any, settings: Settings, broker: Broker, ledger: Ledger, tmp_path: Path, eventually: Eventually
+) -> None:
+    """A queue deleted by hand, and one declared otherwise, leave connection and running tasks alone."""
+    with worker(settings, tmp_path, "-P", "threads", "-c", "2") as running:
+        long = shop.work.apply_async(("long", 1.5), tenant="acme")
+        eventually(lambda: shop.turns.management.queue("usersequence_acme").unacknowledged == 1)
+        for tenant in ("b", "c"):
+            shop.work.apply_async((tenant,), tenant=tenant).get(timeout=20)
+            requests.delete(
+                broker.api(f"queues/{{vhost}}/usersequence_{tenant}"), timeout=10
+            ).raise_for_status()
+        requests.put(
+            broker.api("queues/{vhost}/usersequence_q"),
+            json={"durable": True, "arguments": {"x-queue-type": "quorum"}},
+            timeout=10,
+        ).raise_for_status()
+        assert shop.work.apply_async(("q",), tenant="q").get(timeout=20) == "q"
+        assert long.get(timeout=20) == "long"
+        assert "onnection to broker lost" not in running.output
+    assert Counter(ledger.labels()) == {"long": 1, "b": 1, "c": 1, "q": 1}
+
+
+@pytest.mark.parametrize("pool", ["prefork", "threads"])
+def test_a_clean_stop_runs_nothing_twice(
+    pool: str, shop: Any, settings: Settings, ledger: Ledger, tmp_path: Path, eventually: Eventually
+) -> None:
+    """SIGTERM lets the running tasks end and gives the rest back; the next worker runs that, each task once."""
+    for n in range(40):
+        shop.work.apply_async((f"{n}", 0.05), tenant=f"t{n % 5}")
+    with worker(settings, tmp_path, "-P", pool, "-c", "2") as first:
+        eventually(lambda: len(ledger) >= 6)
+        assert first.stop() == 0
+        done = len(ledger)
+        assert done < 40
+    listing = shop.turns.management.tenant_queues()
+    assert sum(info.ready or 0 for info in listing.values()) == 40 - done
+    with worker(settings, tmp_path, "-P", pool, "-c", "2", name="w2"):
+        eventually(lambda: len(ledger) >= 40, within=20)
+    assert Counter(ledger.labels()) == {f"{n}": 1 for n in range(40)}
+
+
+def test_a_killed_worker_loses_nothing(
+    shop: Any, settings: Settings, ledger: Ledger, tmp_path: Path, eventually: Eventually
+) -> None:
+    """After kill -9 another worker runs everything, and at most what was running runs twice."""
+    for n in range(30):
+        shop.work.apply_async((f"{n}", 0.05), tenant=f"t{n % 3}")
+    with worker(settings, tmp_path, "-P", "threads", "-c", "2") as first:
+        eventually(lambda: len(ledger) >= 5)
+        first.stop(signal.SIGKILL)
+    with worker(settings, tmp_path, "-P", "threads", "-c", "2", name="w2"):
+        eventually(lambda: len(set(ledger.labels())) == 30, within=20)
+    assert sum(count - 1 for count in Counter(ledger.labels()).values()) <= 2
+
+
+@pytest.mark.parametrize("pool", ["prefork", "threads"])
+def test_a_lost_connection_is_made_again(
+    pool: str,
+    shop: Any,
+    settings: Settings,
+    broker: Broker,
+    ledger: Ledger,
+    tmp_path: Path,
+    eventually: Eventually,
+) -> None:
+    """When the broker closes its connections the worker comes back by itself and serves as before."""
+    with worker(settings, tmp_path, "-P", pool, "-c", "2") as running:
+        shop.work.apply_async(("before",), tenant="acme").get(timeout=20)
+        _close_connections(broker, eventually)
+        eventually(lambda: "onnection to broker lost" in running.output)
+        results = [shop.work.apply_async((f"{n}",), tenant=f"t{n % 4}") for n in range(20)]
+        assert [result.get(timeout=30) for result in results] == [f"{n}" for n in range(20)]
+        eventually(lambda: not _unacknowledged(shop.turns))
+    assert len(ledger) == 21
+
+
+def test_gevent_is_refused(settings: Settings, tmp_path: Path) -> None:
+    """A pool that can't serve tenants stops the start, and the message says which can."""
+    pytest.importorskip("gevent")
+    with (
+        pytest.raises(AssertionError, match="start the worker with -P prefork, threads or solo"),
+        worker(settings, tmp_path, "-P", "gevent"),
+    ):
+        pass
+
+
+def test_pika_sees_durable_queues_and_persistent_messages(shop: Any, amqp: BlockingConnection) -> None:
+    """A client that is not Celery finds the tenant's queue durable and the task persistent, JSON, and named."""
+    shop.work.apply_async(("x",), tenant="acme")
+    channel = amqp.channel()
+    channel.queue_declare(queue_name("acme"), durable=True, passive=True)
+    _, properties, body = channel.basic_get(queue_name("acme"), auto_ack=True)
+    assert properties.delivery_mode == 2
+    assert properties.content_type == "application/json"
+    assert properties.headers["taketurns_tenant"] == "acme"
+    assert json.loads(body)[0] == ["x"]
+
+
+def _close_connections(broker: Broker, eventually: Eventually) -> None:
+    """Close every connection of the vhost that the management API knows of; it learns of them with a delay."""
+
+    def listed() -> list[dict[str, Any]]:
+        answer = requests.get(broker.api("vhosts/{vhost}/connections"), timeout=10)
+        answer.raise_for_status()
+        return [
+            each for each in answer.json() if each.get("user_provided_name") is not None or each.get("name")
+        ]
+
+    eventually(listed, within=15)
+    for each in listed():
+        name = requests.utils.quote(each["name"], safe="")
+        requests.delete(f"{broker.management_url}/api/connections/{name}", timeout=10)
+
+
+def _unacknowledged(turns: TakeTurns) -> int:
+    return sum(info.unacknowledged or 0 for info in turns.management.tenant_queues().values())

@@ -1,0 +1,110 @@
+"""The Celery app of the worker tests: ``celery -A support.shop worker``.
+
+Its tasks write what happened, and when, to a list in Redis that only the tests use: the ledger.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from typing import Any
+
+from celery import Celery, chord, current_task, group
+from redis import Redis
+
+from taketurns import TakeTurns, TenantTask
+
+app = Celery("shop", backend=os.environ.get("TAKETURNS_REDIS_URL"))
+app.conf.task_default_queue = "ordinary"
+app.conf.broker_connection_retry_on_startup = True
+app.conf.worker_cancel_long_running_tasks_on_connection_loss = False
+turns = TakeTurns(app)
+
+_redis = Redis.from_url(turns.settings.redis.redis_url)
+LEDGER = f"{turns.settings.redis.redis_prefix}-ledger"
+
+
+def _note(label: str, started: float) -> None:
+    request = current_task.request
+    row = {
+        "label": label,
+        "id": request.id,
+        "tenant": getattr(request, "taketurns_tenant", None),
+        "started": started,
+        "ended": time.time(),
+        "pid": os.getpid(),
+        "worker": request.hostname,
+        "redelivered": request.delivery_info.get("redelivered"),
+    }
+    _redis.rpush(LEDGER, json.dumps(row))
+
+
+@app.task(base=TenantTask, expose=True)
+def work(label: str = "", seconds: float = 0.0) -> str:
+    """Take so many seconds, asleep."""
+    started = time.time()
+    if seconds:
+        time.sleep(seconds)
+    _note(label, started)
+    return label
+
+
+@app.task(base=TenantTask, expose=True, rate_limit_per_tenant="10/1s")
+def limited(label: str = "") -> str:
+    """Be limited by the task's own rate."""
+    _note(label, time.time())
+    return label
+
+
+@app.task(base=TenantTask)
+def noop() -> None:
+    """Do nothing, for throughput."""
+
+
+@app.task(base=TenantTask, bind=True, max_retries=2)
+def flaky(self: Any, label: str) -> str:
+    """Fail once, then succeed."""
+    _note(f"{label}-{self.request.retries}", time.time())
+    if self.request.retries == 0:
+        raise self.retry(countdown=0.1)
+    return label
+
+
+@app.task(base=TenantTask)
+def leave() -> None:
+    """Try to end the worker."""
+    raise SystemExit(3)
+
+
+@app.task(base=TenantTask)
+def parent(label: str) -> None:
+    """Submit another task without naming a tenant."""
+    work.delay(f"{label}-child")
+    _note(label, time.time())
+
+
+@app.task(base=TenantTask)
+def add(*numbers: int) -> int:
+    """Add numbers, or one list of them."""
+    flat = numbers[0] if len(numbers) == 1 and isinstance(numbers[0], list) else numbers
+    return sum(flat)
+
+
+@app.task
+def ordinary(label: str = "") -> str:
+    """Run on the app's own queue."""
+    _note(label, time.time())
+    return label
+
+
+@app.task(acks_late=True, ignore_result=True)
+def plain_noop() -> None:
+    """Do nothing on the app's own queue, for throughput."""
+
+
+def total(tenant: str) -> Any:
+    """Return a chord of the tenant's that adds 1 to 4."""
+    return chord(
+        group(add.s(1, 2).set(tenant=tenant), add.s(3, 4).set(tenant=tenant)), add.s().set(tenant=tenant)
+    )

@@ -1,0 +1,135 @@
+"""Real worker processes, as a team would start them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from redis import Redis
+
+from taketurns.registry import Registry
+from taketurns.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from taketurns.settings import Settings
+
+TESTS = Path(__file__).parents[1]
+START_WITHIN = 40.0
+
+
+def environment(settings: Settings, **more: str) -> dict[str, str]:
+    """Return the environment of a process that uses the test's own vhost and key prefix."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("TAKETURNS_")}
+    return {
+        **clean,
+        "PYTHONPATH": os.fspath(TESTS),
+        "PYTHONWARNINGS": "default",
+        "TAKETURNS_AMQP_URL": str(settings.broker.amqp_url),
+        "TAKETURNS_MANAGEMENT_URL": settings.broker.management_url,
+        "TAKETURNS_REDIS_URL": settings.redis.redis_url,
+        "TAKETURNS_REDIS_PREFIX": settings.redis.redis_prefix,
+        "TAKETURNS_WORKER_RECONCILE_INTERVAL": "1",
+        "TAKETURNS_WORKER_HEARTBEAT_INTERVAL": "1",
+        **more,
+    }
+
+
+class Worker:
+    """One worker process; its output is kept for the message of a failing test."""
+
+    def __init__(self, process: subprocess.Popen[bytes], log: Path, name: str) -> None:
+        self.process = process
+        self.name = name
+        self._log = log
+
+    @property
+    def output(self) -> str:
+        """What the worker has printed so far."""
+        return self._log.read_text(errors="replace")
+
+    def stop(self, number: signal.Signals = signal.SIGTERM, within: float = 30.0) -> int:
+        """Send a signal and wait for the end; return the exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        try:
+            return self.process.wait(within)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise AssertionError(f"{self.name} did not stop:\n{self.output[-8000:]}") from None
+
+
+@contextmanager
+def worker(
+    settings: Settings,
+    log: Path,
+    *options: str,
+    name: str = "w1",
+    app: str = "support.shop",
+    serves: bool = True,
+    **variables: str,
+) -> Iterator[Worker]:
+    """Run ``celery -A APP worker OPTIONS`` until the block ends; it is ready when the block begins."""
+    node = f"{name}@{settings.redis.redis_prefix}"
+    command = [sys.executable, "-m", "celery", "-A", app, "worker", "-n", node, "-l", "INFO", *options]
+    path = log / f"{name}.log"
+    with path.open("wb") as output:
+        process = subprocess.Popen(  # noqa: S603  # our own worker
+            command,
+            env=environment(settings, **variables),
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    this = Worker(process, path, node)
+    try:
+        _wait_until_ready(this, settings, serves=serves)
+        yield this
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+
+
+def _wait_until_ready(this: Worker, settings: Settings, *, serves: bool) -> None:
+    registry = Registry(Store(settings.redis))
+    deadline = time.monotonic() + START_WITHIN
+    while time.monotonic() < deadline:
+        if this.process.poll() is not None:
+            raise AssertionError(f"the worker ended with {this.process.returncode}:\n{this.output[-8000:]}")
+        if " ready." in this.output and (not serves or this.name in registry.workers()):
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"the worker was not ready in {START_WITHIN} s:\n{this.output[-8000:]}")
+
+
+class Ledger:
+    """What the tasks of ``support.shop`` wrote."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._redis = Redis.from_url(settings.redis.redis_url)
+        self._key = f"{settings.redis.redis_prefix}-ledger"
+
+    def __len__(self) -> int:
+        return int(self._redis.llen(self._key))  # type: ignore[arg-type]
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return a row for each run, in the order in which the runs ended."""
+        return [json.loads(row) for row in self._redis.lrange(self._key, 0, -1)]  # type: ignore[union-attr]
+
+    def labels(self) -> list[str]:
+        """Return the label of each run."""
+        return [row["label"] for row in self.rows()]
