@@ -8,18 +8,20 @@ import threading
 import time
 import weakref
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from amqp.exceptions import AMQPError
+from amqp.exceptions import AMQPError, FrameSyntaxError, NotFound
 from kombu import Connection
 
 from taketurns import confirms
-from taketurns.errors import BrokerUnavailable, TaketurnsError
+from taketurns.errors import BrokerUnavailable, PublishNotConfirmed, TaketurnsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from celery import Celery
+
+T = TypeVar("T")
 
 _AMQP = frozenset({"amqp", "amqps", "pyamqp", "librabbitmq"})
 
@@ -74,6 +76,35 @@ class PublishConnection(Connection):
         except (OSError, AMQPError) as error:
             if not confirms.is_deadline(error):
                 self.collect()
+
+    def attempt(self, operation: Callable[[], T], *, repair: Callable[[], None]) -> T:
+        """Run an operation, and once more if the connection was lost or something it needs did not exist.
+
+        Args:
+            operation: what to do, on [default_channel][].
+            repair: declares what may have been missing; called before the second attempt.
+
+        Raises:
+            BrokerUnavailable: it failed, and nothing was accepted.
+            PublishNotConfirmed: it failed, and the first or the second attempt may have been accepted.
+            FrameSyntaxError: AMQP has no form for a value that was to be sent.
+        """
+        with _translated():
+            try:
+                return operation()
+            except (OSError, AMQPError) as error:
+                if not _may_succeed_now(error):
+                    raise
+                first = error
+            self.collect()
+            try:
+                if isinstance(first, confirms.Returned | NotFound):
+                    repair()
+                return operation()
+            except (OSError, AMQPError) as error:
+                if isinstance(first, confirms.ConnectionLost) and not isinstance(error, PublishNotConfirmed):
+                    raise first from error  # the first attempt may have been accepted, after all
+                raise
 
     @property
     def default_channel(self) -> confirms.Channel:
@@ -158,6 +189,22 @@ class ConnectionPool:
         self._inherited += self._idle
         self._idle = []
         self._slots = threading.BoundedSemaphore(self._limit)
+
+
+def _may_succeed_now(error: Exception) -> bool:
+    if isinstance(error, confirms.ConnectionLost | confirms.Returned):
+        return True
+    return not (isinstance(error, BrokerUnavailable | FrameSyntaxError) or confirms.is_deadline(error))
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except (BrokerUnavailable, FrameSyntaxError):
+        raise
+    except (OSError, AMQPError) as error:
+        raise BrokerUnavailable(f"RabbitMQ failed: {error}") from error
 
 
 def call_after_fork(method: Callable[[], None]) -> None:

@@ -1,9 +1,9 @@
 """Delays that wait in the broker: a ladder of queues, each twice as long as the one below it.
 
-Level *k* holds a message for 2^k times 100 ms. A message carries a boolean header for each level, ``d0 … d24``; the
-level's headers exchange sends it into the level's queue if its header is true, and else to the next level at once.
-What expires in a queue goes to the next level as well, and from the last one into the shared exchange. The routing
-key is never touched, so that it may be any tenant's.
+Level *k* holds a message for 2^k times 100 ms. A message carries a boolean header for each level, up to
+``taketurns_d24``; the level's headers exchange sends it into the level's queue if its header is true, and else to
+the next level at once. What expires in a queue goes to the next level as well, and from the last one into the shared
+exchange. The routing key is never touched, so that it may be any tenant's.
 
 The queues are permanent quorum queues: they exist once, whatever the number of tenants, and a message moves on
 only after the next queue has confirmed it.
@@ -29,7 +29,8 @@ _SIGNIFICANT_BITS = 8
 LONGEST: Final = ((2**_SIGNIFICANT_BITS - 1) << (LEVELS - _SIGNIFICANT_BITS)) * STEP
 """Seconds of the longest delay, 38.7 days."""
 
-_HEADERS = frozenset(f"d{level}" for level in range(LEVELS))
+# A prefix of our own, since a task may have headers of its own.
+_HEADERS = tuple(f"taketurns_d{level}" for level in range(LEVELS))
 
 
 def plan(seconds: float) -> tuple[str, dict[str, bool]]:
@@ -50,7 +51,7 @@ def plan(seconds: float) -> tuple[str, dict[str, bool]]:
     spare = max(0, steps.bit_length() - _SIGNIFICANT_BITS)
     steps = -(-steps >> spare) << spare
     top = steps.bit_length() - 1
-    return exchange_name(top), {f"d{level}": bool(steps >> level & 1) for level in range(top + 1)}
+    return exchange_name(top), {_HEADERS[level]: bool(steps >> level & 1) for level in range(top + 1)}
 
 
 def exchange_name(level: int) -> str:
@@ -95,7 +96,7 @@ def declare(channel: Any) -> None:
         )
         channel.exchange_declare(exchange=name, type="headers", durable=True, auto_delete=False)
         channel.exchange_bind(
-            destination=below, source=name, arguments={"x-match": "all", f"d{level}": False}
+            destination=below, source=name, arguments={"x-match": "all", _HEADERS[level]: False}
         )
-        channel.queue_bind(queue=name, exchange=name, arguments={"x-match": "all", f"d{level}": True})
+        channel.queue_bind(queue=name, exchange=name, arguments={"x-match": "all", _HEADERS[level]: True})
         below = name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,9 @@ from taketurns.store import Store
 if TYPE_CHECKING:
     from celery import Celery
 
+logger = logging.getLogger(__name__)
+
+STOCK_CONSUMER = "celery.worker.consumer:Consumer"
 WORKER_CONSUMER = "taketurns.worker.consumer:TenantConsumer"
 
 
@@ -28,8 +32,8 @@ class TakeTurns:
     """Installs taketurns in a Celery app: ``TakeTurns(app)``.
 
     Nothing is connected to and the app's configuration is not read by this; the app may be configured before or
-    afterwards. The extension sets the app's ``worker_consumer`` and ``control_queue_exclusive``, and
-    ``broker_url`` if the app names no broker.
+    afterwards. The extension sets the app's ``worker_consumer`` unless the app has one of its own,
+    ``control_queue_exclusive``, and ``broker_url`` if the app names no broker.
 
     Args:
         app: the app; it gets the attribute ``taketurns``.
@@ -97,7 +101,10 @@ class TakeTurns:
     def _configure(self, sender: Celery, source: Any, **_: Any) -> None:  # noqa: ARG002  # a Celery signal
         if source.task_protocol != 2:  # noqa: PLR2004  # Celery's name for it
             raise InvalidSettings("taketurns needs task_protocol = 2, Celery's default")
-        source.worker_consumer = WORKER_CONSUMER
+        if source.worker_consumer in (STOCK_CONSUMER, WORKER_CONSUMER):
+            source.worker_consumer = WORKER_CONSUMER
+        else:
+            logger.warning("this app has a worker_consumer of its own: its workers will not serve tenants")
         # With Celery's default a half-open connection makes a worker exit that connects again: its control queue
         # still belongs to the old one (405 RESOURCE_LOCKED).
         source.control_queue_exclusive = False

@@ -10,12 +10,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from amqp import Message
-from amqp.exceptions import AMQPError, FrameSyntaxError, NotFound, PreconditionFailed
+from amqp.exceptions import PreconditionFailed
 from kombu import Producer
 from kombu.pidbox import Mailbox
 
 from taketurns import delays
-from taketurns.confirms import ConnectionLost, Returned, is_deadline
 from taketurns.connections import ConnectionPool, PublishConnection, call_after_fork
 from taketurns.errors import BrokerUnavailable, RegistryUnavailable
 from taketurns.tenants import queue_name
@@ -67,13 +66,17 @@ class Publisher:
             BrokerUnavailable: the queue could not be declared in time.
         """
         name = queue_name(tenant)
-        if not self.touch(tenant) and name in self._ensured:
+        if self.touch(tenant):
+            self._ensured.discard(name)
+        if name in self._ensured:
             return name
         if not self._declaring.acquire(timeout=self._seconds):
             raise BrokerUnavailable(f"other declarations kept {name!r} waiting for {self._seconds:g} s")
         try:
+            if name in self._ensured:  # another thread was quicker
+                return name
             with self._pool.lease(self._seconds) as connection:
-                self._attempt(connection, lambda: self._declare(connection, tenant))
+                self._attempt(connection, partial(self._declare, connection, tenant))
             if len(self._ensured) >= _REMEMBERED:
                 self._ensured.clear()
             self._ensured.add(name)
@@ -114,7 +117,7 @@ class Publisher:
         route = delays.plan(seconds)
         if not self._ladder:
             with self._pool.lease(self._seconds) as connection:
-                self._attempt(connection, lambda: self._declare_shared(connection, ladder=True))
+                self._attempt(connection, partial(self._declare_shared, connection, ladder=True))
         return route
 
     @contextmanager
@@ -125,7 +128,7 @@ class Publisher:
             BrokerUnavailable: no connection became free in time.
         """
         with self._pool.lease(self._seconds) as connection:
-            yield ConfirmedProducer(connection, self._seconds, self._attempt)
+            yield ConfirmedProducer(connection, self._seconds, partial(self._attempt, connection))
 
     def publish(
         self, body: bytes, *, routing_key: str, exchange: str = EXCHANGE, properties: Mapping[str, Any]
@@ -136,13 +139,15 @@ class Publisher:
             body: the encoded body.
             routing_key: the name of the queue, for the shared exchange and the ladder.
             exchange: the shared exchange, the ladder's (see [delayed][]), or ``""`` for a queue by its name.
-            properties: AMQP properties such as ``content_type`` and ``application_headers``.
+            properties: AMQP properties such as ``content_type`` and ``application_headers``, those of a received
+                message for instance.
 
         Raises:
             BrokerUnavailable: nothing was accepted.
             PublishNotConfirmed: it may have been stored, or no queue took it.
         """
-        message = Message(body, **{**properties, "delivery_mode": 2})
+        headers = delays.without_traces(properties.get("application_headers"))
+        message = Message(body, **{**properties, "application_headers": headers, "delivery_mode": 2})
         with self._pool.lease(self._seconds) as connection:
             self._attempt(
                 connection,
@@ -205,39 +210,7 @@ class Publisher:
         self._declare_shared(connection, ladder=ladder)
 
     def _attempt(self, connection: PublishConnection, operation: Callable[[], T]) -> T:
-        """Run an operation, and once more if the connection was lost or the shared topology was missing.
-
-        Raises:
-            BrokerUnavailable: and nothing was accepted.
-            PublishNotConfirmed: the first or second attempt may have been.
-        """
-        lost: ConnectionLost | None = None
-        try:
-            return operation()
-        except FrameSyntaxError:
-            raise  # a header that AMQP can't express
-        except (NotFound, Returned):
-            connection.collect()
-            repair = True
-        except ConnectionLost as error:
-            lost = error
-            connection.collect()
-            repair = False
-        except BrokerUnavailable:
-            raise
-        except (OSError, AMQPError) as error:
-            if is_deadline(error):
-                raise _unavailable(error) from error
-            connection.collect()
-            repair = False
-        try:
-            if repair:
-                self._repair(connection)
-            return operation()
-        except (ConnectionLost, Returned):
-            raise
-        except (OSError, AMQPError) as error:
-            raise lost or (error if isinstance(error, BrokerUnavailable) else _unavailable(error)) from error
+        return connection.attempt(operation, repair=partial(self._repair, connection))
 
     def _renew_lock(self) -> None:
         self._declaring = threading.Lock()  # another thread may have held it when this process was forked
@@ -247,10 +220,7 @@ class ConfirmedProducer(Producer):
     """A kombu producer on a lent connection; Celery publishes tasks through it."""
 
     def __init__(
-        self,
-        connection: PublishConnection,
-        seconds: float,
-        attempt: Callable[[PublishConnection, Callable[[], Any]], Any],
+        self, connection: PublishConnection, seconds: float, attempt: Callable[[Callable[[], T]], T]
     ) -> None:
         super().__init__(connection, auto_declare=False)
         self._lent = connection
@@ -271,7 +241,7 @@ class ConfirmedProducer(Producer):
             return super(ConfirmedProducer, self).publish(body, **options)
 
         self._lent.begin(self._seconds)
-        return self._attempt(self._lent, once)
+        return self._attempt(once)
 
 
 def add_consumer_arguments(tenant: str) -> dict[str, Any]:
@@ -290,7 +260,3 @@ def add_consumer_arguments(tenant: str) -> dict[str, Any]:
         "exchange_arguments": dict(tenant_exchange().arguments),
         "queue_arguments": dict(TENANT_QUEUE_ARGUMENTS),
     }
-
-
-def _unavailable(error: BaseException) -> BrokerUnavailable:
-    return BrokerUnavailable(f"RabbitMQ did not answer as it should: {error}")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from billiard.common import terminate_handler_fired
 from celery.exceptions import Ignore, Reject, WorkerShutdown, WorkerTerminate
 
+from taketurns.delays import STEP
 from taketurns.errors import BrokerUnavailable, TaskAborted
 from taketurns.extension import TakeTurns
 from taketurns.inheritance import tenant_of_request
@@ -47,7 +48,9 @@ def run_body(task: TenantTask, request: Any, args: Any, kwargs: Any) -> Any:
 def _put_off(task: TenantTask, tenant: str, seconds: float) -> Ignore | Reject:
     """Submit the task again, the same in everything but its time, and tell what to do with this message."""
     try:
-        task.signature_from_request(countdown=seconds).apply_async(tenant=tenant, add_to_parent=False)
+        task.signature_from_request(countdown=max(seconds, STEP)).apply_async(
+            tenant=tenant, add_to_parent=False
+        )
     except BrokerUnavailable as error:
         return Reject(error, requeue=True)
     return Ignore(f"throttled, again in {seconds:.3f} s")

@@ -200,6 +200,7 @@ class TenantTask(Task):
         self, turns: TakeTurns, tenant: str, args: Any, kwargs: Any, options: dict[str, Any]
     ) -> AsyncResult:
         publisher = turns.publisher
+        name = publisher.ensure(tenant)
         exchange = EXCHANGE
         due = _due(turns.app, options.pop("countdown", None), options.pop("eta", None))
         now = turns.app.now()
@@ -207,7 +208,6 @@ class TenantTask(Task):
             exchange, bits = publisher.delayed((due - now).total_seconds())
             options["headers"] |= {**bits, ETA_HEADER: due.isoformat()}
             publisher.touch(tenant, until=due.timestamp())
-        name = publisher.ensure(tenant)
         with publisher.producer() as producer:
             return super().apply_async(
                 args,
