@@ -1,0 +1,48 @@
+# What a person needs first: `make demo`, `make test`. Both install what is missing.
+# Where RabbitMQ and Redis run already, name them: TAKETURNS_AMQP_URL, TAKETURNS_MANAGEMENT_URL, TAKETURNS_REDIS_URL.
+
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON ?= python3
+export PYTHON
+
+BIN := .venv/bin
+# Ends the command should make itself be killed; its servers end with it.
+RUN := $(if $(shell command -v setpriv),setpriv --pdeathsig TERM --) $(BIN)
+
+.PHONY: help setup environment demo test lint format lock clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## Install what is missing: servers through apt, Python packages into .venv
+	@.ci/bootstrap servers
+
+environment:
+	@.ci/bootstrap
+
+demo: setup ## Run the main job: a noisy neighbour, taking turns (KEEP=1 leaves it up)
+	@$(RUN)/python -m taketurns.demo
+
+test: setup ## Run the tests on real servers of their own (ARGS="-k reaper" chooses)
+	@$(RUN)/pytest $(ARGS)
+
+lint: environment ## Check style and types
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+
+format: environment ## Format the code and mend what can be mended
+	@$(BIN)/ruff check --fix-only
+	@$(BIN)/ruff format
+
+# The build backend and uv itself are in the lock too: so nothing is ever fetched without its hash.
+lock: environment ## Choose the newest versions anew and write requirements.lock
+	@printf 'hatchling>=1.25\nuv\n' | $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
+		--generate-hashes --all-extras --group dev --no-header --no-annotate --no-emit-index-url \
+		pyproject.toml - --output-file requirements.lock
+
+clean: ## Remove .venv, caches and the private nodes with their data
+	@if [ -d .taketurns ]; then $(BIN)/taketurns services down; fi
+	rm -rf .venv .taketurns .pytest_cache .mypy_cache .ruff_cache .hypothesis dist build
+	find src tests -name __pycache__ -prune -exec rm -rf {} +
