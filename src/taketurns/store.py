@@ -7,7 +7,7 @@ import os
 import threading
 import time
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from redis import ConnectionPool, Redis
 from redis.backoff import NoBackoff
@@ -115,6 +115,12 @@ class Store:
     def close(self) -> None:
         """Close the connections. The next call opens new ones."""
         self._redis.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 def _pool(settings: RedisSettings) -> ConnectionPool:

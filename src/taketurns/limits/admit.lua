@@ -1,7 +1,7 @@
 -- Admits one start of a task, or refuses it: all of its limits in one step, all or nothing. See gcra.lua.
 --
--- KEYS[1]  the tenant's rate                 "TAT T"
--- KEYS[2]  the tenant's rate for this task   "TAT T"
+-- KEYS[1]  the tenant's rate                 string, see gcra.lua
+-- KEYS[2]  the tenant's rate for this task   string, see gcra.lua
 -- KEYS[3]  the tenant's running starts       sorted set: lease -> microseconds at which it ends
 -- KEYS[4]  the tenant's claims               sorted set: owner -> microseconds at which it ends; see claim.lua
 -- ARGV[1]  interval of the tenant's rate in microseconds; '' for none
@@ -32,8 +32,8 @@ local rates = {
 local longest, reason = 0, 0
 
 for index, rate in ipairs(rates) do
-  if rate and wait_of(rate, 0, now) > longest then
-    longest, reason = wait_of(rate, 0, now), index
+  if rate and wait_of(rate, 0) > longest then
+    longest, reason = wait_of(rate, 0), index
   end
 end
 
@@ -60,9 +60,9 @@ end
 local next_wait = 0
 for _, rate in ipairs(rates) do
   if rate then
-    rate.tat = rate.tat + rate.interval
+    rate.ahead = rate.ahead + rate.interval
     write_limit(rate, now)
-    next_wait = math.max(next_wait, wait_of(rate, 0, now))
+    next_wait = math.max(next_wait, wait_of(rate, 0))
   end
 end
 if most then

@@ -4,8 +4,8 @@
 -- A claim stands for one token: it is granted when, after a start for each claim of the others, one more would be
 -- admitted. With a smooth rate that is one claim at a time; of a burst of five, five workers may fetch one each.
 --
--- KEYS[1]  the tenant's rate                 "TAT T"
--- KEYS[2]  the tenant's rate for this task   "TAT T"
+-- KEYS[1]  the tenant's rate                 string, see gcra.lua
+-- KEYS[2]  the tenant's rate for this task   string, see gcra.lua
 -- KEYS[3]  the tenant's running starts       sorted set: lease -> microseconds at which it ends
 -- KEYS[4]  the tenant's claims               sorted set: owner -> microseconds at which it ends
 -- ARGV[1]  interval of the tenant's rate in microseconds; '' for none
@@ -27,7 +27,7 @@ local longest = 0
 for index = 1, 2 do
   local rate = read_limit(KEYS[index], ARGV[2 * index - 1], ARGV[2 * index], now)
   if rate then
-    longest = math.max(longest, wait_of(rate, others, now) - tonumber(ARGV[7]))
+    longest = math.max(longest, wait_of(rate, others) - tonumber(ARGV[7]))
     if rate.changed then
       write_limit(rate, now)
     end

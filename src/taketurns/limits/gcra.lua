@@ -12,14 +12,16 @@
 -- a worker all do, moves all later ones by its lateness, and the rate is never reached. With it the long-run rate
 -- is exact while two starts of a smooth limit are still 0.9 * T apart.
 --
--- What is stored for a limit: the string "TAT T", both in microseconds, the key expiring when TAT is past (a TAT
--- in the past and no key mean the same). T is kept beside TAT so that TAT can be read as a level, in starts that
--- are not yet paid off: (TAT - now) / T. The level is what survives a change of the limit: after "1/1h" becomes
--- "100/1s" the start of a moment ago is paid off in 10 ms and not in an hour, and the other way round it is not
--- forgotten.
+-- What is stored for a limit: the string "written ahead T": at the time `written` TAT was `ahead` of it. The key
+-- expires at TAT, since a TAT in the past and no key mean the same. TAT itself is not stored: as a double it would
+-- be exact to a quarter of a microsecond only, and every start would round it the same way.
 --
--- All times are microseconds of Redis' own clock, as Lua numbers: doubles, exact to a quarter of a microsecond at
--- today's dates. Redis cuts numbers in an answer to integers, so every answer is rounded here: waits upwards.
+-- T is kept beside it so that `ahead` can be read as a level, in starts that are not yet paid off: ahead / T. The
+-- level is what survives a change of the limit: after "1/1h" becomes "100/1s" the start of a moment ago is paid
+-- off in 10 ms and not in an hour, and the other way round it is not forgotten.
+--
+-- All times are microseconds, and by Redis' own clock. Redis cuts numbers in an answer to integers, so every
+-- answer is rounded here: waits upwards.
 
 local LARGEST = 2 ^ 53
 
@@ -28,39 +30,40 @@ local function read_clock()
   return tonumber(time[1]) * 1000000 + tonumber(time[2])
 end
 
--- A limit as it stands now. interval and burst are strings from ARGV; an empty interval means: no limit, nil.
+-- A limit as it stands now; `ahead` is that of its TAT. interval and burst are strings from ARGV; an empty interval
+-- means that there is no limit: nil.
 local function read_limit(key, interval, burst, now)
   if interval == '' then
     return nil
   end
-  local limit = { key = key, interval = tonumber(interval), tat = now, changed = false }
+  local limit = { key = key, interval = tonumber(interval), ahead = 0, changed = false }
   limit.tolerance = (tonumber(burst) - 0.9) * limit.interval
-  local tat, paid_by = string.match(redis.call('GET', key) or '', '^(%S+) (%S+)$')
-  tat, paid_by = tonumber(tat), tonumber(paid_by)
-  if tat and paid_by and tat > now then
-    limit.tat = tat
+  local written, ahead, paid_by = string.match(redis.call('GET', key) or '', '^(%S+) (%S+) (%S+)$')
+  written, ahead, paid_by = tonumber(written), tonumber(ahead), tonumber(paid_by)
+  if written and ahead and paid_by then
+    limit.ahead = math.max(0, ahead - (now - written))
     if paid_by ~= limit.interval then
-      limit.tat = now + (tat - now) / paid_by * limit.interval
+      limit.ahead = limit.ahead / paid_by * limit.interval
       limit.changed = true
     end
     -- More than a full burst can't be owed: the burst was made smaller, or the clock was set back.
-    local latest = now + limit.tolerance + limit.interval
-    if limit.tat > latest then
-      limit.tat = latest
+    local most = limit.tolerance + limit.interval
+    if limit.ahead > most then
+      limit.ahead = most
       limit.changed = true
     end
   end
   return limit
 end
 
--- Microseconds until the limit would admit a start, if `ahead` other starts come first; not above 0: it would now.
-local function wait_of(limit, ahead, now)
-  return limit.tat + ahead * limit.interval - limit.tolerance - now
+-- Microseconds until the limit would admit a start, if `others` come first; not above 0: it would now.
+local function wait_of(limit, others)
+  return limit.ahead + others * limit.interval - limit.tolerance
 end
 
 local function write_limit(limit, now)
-  local expiry = math.min(LARGEST, math.max(1, math.ceil((limit.tat - now) / 1000)))
-  redis.call('SET', limit.key, string.format('%.2f %.17g', limit.tat, limit.interval),
+  local expiry = math.min(LARGEST, math.max(1, math.ceil(limit.ahead / 1000)))
+  redis.call('SET', limit.key, string.format('%.0f %.17g %.17g', now, limit.ahead, limit.interval),
     'PX', string.format('%.0f', expiry))
 end
 

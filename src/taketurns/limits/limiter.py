@@ -79,9 +79,9 @@ class RateStatus:
 class Limiter:
     """Keeps the rates and the concurrency of tenants. Thread-safe, and safe after a fork.
 
-    Every decision is one Lua script in Redis, by Redis' own clock; ``gcra.lua`` tells the algorithm. While
-    Redis is away, ``settings.when_redis_is_away`` decides: ``open`` admits everything, ``closed`` nothing that
-    has a limit. Only [status][] raises an error then.
+    Every decision is one Lua script in Redis, by Redis' clock; ``gcra.lua`` tells the algorithm. While Redis is
+    away, ``settings.when_redis_is_away`` decides: ``open`` admits everything, ``closed`` nothing that has a
+    limit. Only [status][] raises an error then.
 
     A decision whose answer was lost has been charged all the same: a limit is then used less than it could
     be, never more.
@@ -161,8 +161,8 @@ class Limiter:
     def renew(self, tenant_leases: Mapping[str, Collection[str]]) -> None:
         """Let leases of running tasks last for ``settings.lease`` seconds from now.
 
-        One that has ended in the meantime, or that Redis has lost, is there again: its task runs, after all.
-        So never renew what has been released.
+        One that was released in the meantime does not come back, so this may run beside [release][]. Nor does
+        one that Redis has lost: until its task ends, one more than ``max_concurrency`` may run.
         """
         lasting = {tenant: leases for tenant, leases in tenant_leases.items() if leases}
         if lasting:
@@ -175,7 +175,7 @@ class Limiter:
         with redis.pipeline(transaction=False) as pipe:
             for tenant, leases in tenant_leases.items():
                 key = self._store.tenant_key(tenant, "leases")
-                pipe.zadd(key, dict.fromkeys(leases, ends))
+                pipe.zadd(key, dict.fromkeys(leases, ends), xx=True)
                 pipe.pexpire(key, math.ceil(self._lease * 1000))
             pipe.execute()
 

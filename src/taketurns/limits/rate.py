@@ -14,7 +14,7 @@ _ACCEPTED = "count/period[:burst] with numbers above zero, such as 10/60s, 100/1
 
 @dataclass(frozen=True, slots=True)
 class RateLimit:
-    """``count`` starts in each ``period`` seconds, of which ``burst`` may come at once.
+    """``count`` starts in each ``period`` (whole seconds), of which ``burst`` may come at once.
 
     A burst of 1 is smooth: the starts are evenly spaced, [interval][taketurns.limits.rate.RateLimit.interval]
     seconds apart.
@@ -30,13 +30,9 @@ class RateLimit:
         return self.period / self.count
 
     def __str__(self) -> str:
-        period = f"{self.period:g}s"
-        for unit in ("d", "h", "m"):
-            if self.period % _UNIT_SECONDS[unit] == 0:
-                period = f"{self.period / _UNIT_SECONDS[unit]:g}{unit}"
-                break
+        unit = next((unit for unit in "dhm" if self.period % _UNIT_SECONDS[unit] == 0), "s")
         burst = f":{self.burst}" if self.burst > 1 else ""
-        return f"{self.count}/{period}{burst}"
+        return f"{self.count}/{self.period / _UNIT_SECONDS[unit]:.0f}{unit}{burst}"
 
 
 def parse_rate(text: object, *, field: str | None = None) -> RateLimit:

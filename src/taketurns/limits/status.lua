@@ -1,6 +1,6 @@
 -- Tells how rates stand; changes nothing. See gcra.lua.
 --
--- KEYS[i]          a rate   "TAT T"
+-- KEYS[i]          a rate   string, see gcra.lua
 -- ARGV[2 * i - 1]  its interval in microseconds
 -- ARGV[2 * i]      its burst
 --
@@ -10,6 +10,6 @@ local now = read_clock()
 local ahead = {}
 for index, key in ipairs(KEYS) do
   local rate = read_limit(key, ARGV[2 * index - 1], ARGV[2 * index], now)
-  ahead[index] = answer(rate.tat - now)
+  ahead[index] = answer(rate.ahead)
 end
 return ahead

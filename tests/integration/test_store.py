@@ -1,0 +1,127 @@
+"""The store on a real Redis. What it does while Redis is away: see test_redis_outage.py."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from redis.crc import key_slot
+
+from taketurns.errors import InvalidSettings, RegistryUnavailable
+from taketurns.settings import RedisSettings
+from taketurns.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.conftest import Servers
+
+TENANTS = st.from_regex(r"[a-c][a-c:+]{0,4}", fullmatch=True)
+PARTS = st.lists(st.text("abc:{}+", max_size=5), max_size=1)
+
+
+@pytest.fixture
+def store(servers: Servers, redis_prefix: str) -> Iterator[Store]:
+    with Store(RedisSettings(redis_url=servers.redis_url, redis_prefix=redis_prefix)) as store:
+        yield store
+
+
+def echo(store: Store, text: str) -> str:
+    return str(store.call(lambda redis: redis.echo(text)))
+
+
+def test_a_call_returns_what_its_operation_returns(store: Store) -> None:
+    """An operation is given a client whose answers are strings."""
+    key = store.key("greeting")
+    store.call(lambda redis: redis.set(key, "grüß Gott", px=60_000))
+    assert store.call(lambda redis: redis.get(key)) == "grüß Gott"
+    store.ping()
+
+
+def test_every_key_begins_with_the_prefix(store: Store, redis_prefix: str) -> None:
+    """Two installations with two prefixes share a Redis."""
+    assert store.key("a", "b") == f"{redis_prefix}:a:b"
+    assert store.tenant_key("acme", "rate") == f"{redis_prefix}:{{acme}}:rate"
+
+
+@given(st.lists(st.tuples(TENANTS, PARTS), min_size=2, max_size=2))
+def test_no_two_tenants_or_tasks_share_a_key(pairs: list[tuple[str, list[str]]]) -> None:
+    """Colons in tenant ids, and anything in task names, lead to no common key; a tenant's keys share a slot."""
+    store = Store(RedisSettings(redis_prefix="p:q"))
+    (one, one_parts), (other, other_parts) = pairs
+    keys = [store.tenant_key(one, "rate", *one_parts), store.tenant_key(other, "rate", *other_parts)]
+    assert (keys[0] == keys[1]) == (pairs[0] == pairs[1])
+    if one == other:
+        assert key_slot(keys[0].encode()) == key_slot(keys[1].encode()) == key_slot(one.encode())
+
+
+def test_threads_get_their_own_answers(store: Store) -> None:
+    """Threads that share a store never read each other's answer."""
+
+    def check(thread: int) -> None:
+        for number in range(100):
+            assert echo(store, f"{thread}-{number}") == f"{thread}-{number}"
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(check, range(8)))
+
+
+def test_a_forked_child_has_its_own_connections(store: Store) -> None:
+    """After a fork parent and child go on with the same store, and neither reads the other's answers."""
+
+    def all_right(name: str) -> bool:
+        return all(echo(store, f"{name}{number}") == f"{name}{number}" for number in range(200))
+
+    store.ping()
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if all_right("child") else 1)
+    parent_right = all_right("parent")
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+    assert parent_right
+
+
+def test_a_closed_store_opens_again(store: Store) -> None:
+    """Closing gives the connections back; the store itself stays usable."""
+    store.ping()
+    store.close()
+    store.ping()
+
+
+def test_an_error_answer_is_an_outage(servers: Servers, redis_prefix: str) -> None:
+    """What Redis refuses to do is told like a Redis that is away, with Redis' own words."""
+    store = Store(RedisSettings(redis_url=servers.redis_url, redis_prefix=redis_prefix))
+    store.call(lambda redis: redis.set(store.key("text"), "text", px=60_000))
+    with pytest.raises(RegistryUnavailable, match=r"WRONGTYPE.*TAKETURNS_REDIS_URL"):
+        store.call(lambda redis: redis.zcard(store.key("text")))
+    store.close()
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1", "127.0.0.1:6379", "redis://127.0.0.1:port", ""])
+def test_a_url_of_something_else_is_refused(url: str) -> None:
+    """A URL that can't lead to a Redis is told by the setting's name when the store is made."""
+    with pytest.raises(InvalidSettings, match=r"^TAKETURNS_REDIS_URL: "):
+        Store(RedisSettings(redis_url=url))
+
+
+@pytest.mark.parametrize("options", ["socket_timeout=30", "retry_on_timeout=yes", "decode_responses=no"])
+def test_the_url_does_not_undo_the_manners(servers: Servers, options: str) -> None:
+    """Options in the URL change neither timeouts nor retries nor the kind of answers."""
+    store = Store(RedisSettings(redis_url=f"{servers.redis_url}?{options}", redis_timeout=0.2))
+
+    def look(redis: object) -> tuple[float, float, int, str]:
+        pool = redis.connection_pool  # type: ignore[attr-defined]  # redis-py's, as at work
+        connection = pool.get_connection()
+        try:
+            retries = connection.retry.get_retries()
+            return connection.socket_timeout, connection.socket_connect_timeout, retries, redis.echo("x")  # type: ignore[attr-defined]
+        finally:
+            pool.release(connection)
+
+    assert store.call(look) == (0.2, 0.2, 0, "x")
+    store.close()

@@ -1,0 +1,90 @@
+"""The errors: one base, fields, messages that help, and a way through pickle (Celery sends errors that way)."""
+
+from __future__ import annotations
+
+import inspect
+import pickle
+
+import pytest
+
+from taketurns import errors
+from taketurns.errors import (
+    InvalidInput,
+    InvalidRate,
+    InvalidTenant,
+    InvalidWeight,
+    MissingTenant,
+    TaketurnsError,
+    UnknownTask,
+)
+
+ALL = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if kind.__module__ == errors.__name__]
+
+EXAMPLES = [
+    InvalidInput(3, "a word", field="color"),
+    InvalidTenant("a b", "letters"),
+    InvalidRate("often", "count/period", field="task_rate_limits"),
+    InvalidWeight(0, "a number above zero"),
+    MissingTenant("shop.thumbnail"),
+    UnknownTask("shop.nothing"),
+]
+
+
+def test_one_except_catches_all() -> None:
+    """Every error of the module is a TaketurnsError."""
+    assert [kind for kind in ALL if not issubclass(kind, TaketurnsError)] == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "standard"),
+    [
+        (InvalidInput, ValueError),
+        (MissingTenant, TypeError),
+        (UnknownTask, LookupError),
+        (errors.BrokerUnavailable, ConnectionError),
+        (errors.ManagementUnavailable, ConnectionError),
+        (errors.RegistryUnavailable, ConnectionError),
+    ],
+)
+def test_errors_are_what_python_would_raise(kind: type[Exception], standard: type[Exception]) -> None:
+    """Who knows nothing of taketurns catches them by Python's own classes."""
+    assert issubclass(kind, standard)
+
+
+@pytest.mark.parametrize("error", EXAMPLES, ids=lambda error: type(error).__name__)
+def test_an_error_survives_pickling(error: TaketurnsError) -> None:
+    """Class, fields and message are the same after pickle."""
+    copy = pickle.loads(pickle.dumps(error))  # noqa: S301  # our own bytes
+    assert type(copy) is type(error)
+    assert vars(copy) == vars(error)
+    assert str(copy) == str(error)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in ALL if kind not in {type(error) for error in EXAMPLES}])
+def test_a_plain_error_survives_pickling(kind: type[TaketurnsError]) -> None:
+    """The errors that carry only a message keep it."""
+    copy = pickle.loads(pickle.dumps(kind("Redis is away")))  # noqa: S301  # our own bytes
+    assert type(copy) is kind
+    assert str(copy) == "Redis is away"
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (EXAMPLES[0], "color: 3 is not valid; accepted is a word"),
+        (EXAMPLES[1], "tenant: 'a b' is not valid; accepted is letters"),
+        (EXAMPLES[2], "task_rate_limits: 'often' is not valid; accepted is count/period"),
+        (EXAMPLES[3], "weight: 0 is not valid; accepted is a number above zero"),
+        (EXAMPLES[4], "task 'shop.thumbnail' needs a tenant: pass apply_async(..., tenant='acme')"),
+        (EXAMPLES[5], "name: no task 'shop.nothing' can be submitted here"),
+    ],
+)
+def test_a_message_names_the_field_and_what_to_do(error: TaketurnsError, message: str) -> None:
+    """The message says what was wrong, and what is accepted or to be done."""
+    assert str(error).startswith(message)
+
+
+def test_a_field_belongs_to_its_error() -> None:
+    """Naming a field for one error leaves the next one's alone."""
+    assert InvalidRate("x", "y", field="task_rate_limits").field == "task_rate_limits"
+    assert InvalidRate("x", "y").field == "rate_limit"

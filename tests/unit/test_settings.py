@@ -1,0 +1,142 @@
+"""Settings: environment over file over defaults, and every mistake told at once."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from taketurns.errors import InvalidSettings
+from taketurns.settings import Settings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No variable of the test run's own servers leads these tests astray."""
+    for name in list(os.environ):
+        if name.upper().startswith("TAKETURNS_"):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def env_file(tmp_path: Path) -> Path:
+    return tmp_path / "settings.env"
+
+
+def test_nothing_needs_to_be_set() -> None:
+    """Without any variable the settings are the defaults that are listed by name."""
+    settings = Settings.load()
+    assert settings.redis.redis_url == Settings.names()["TAKETURNS_REDIS_URL"] == "redis://127.0.0.1:6379/0"
+    assert settings.reaper.idle_time == Settings.names()["TAKETURNS_REAPER_IDLE_TIME"] == 3600
+    assert settings.limiter.default_rate_limit is None
+
+
+def test_a_file_is_read_because_it_is_named(env_file: Path) -> None:
+    """Values of a named file apply, in the type of their setting."""
+    env_file.write_text("# a comment\nTAKETURNS_REDIS_PREFIX=shop\nTAKETURNS_WORKER_MAX_CREDIT=3\n")
+    settings = Settings.load(env_file)
+    assert settings.redis.redis_prefix == "shop"
+    assert settings.worker.max_credit == 3
+
+
+def test_a_file_in_the_current_folder_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither .env nor config.env counts only because it lies there."""
+    for name in (".env", "config.env"):
+        (tmp_path / name).write_text("TAKETURNS_REDIS_PREFIX=shop\n")
+    monkeypatch.chdir(tmp_path)
+    assert Settings.load().redis.redis_prefix == "taketurns"
+
+
+def test_the_environment_may_name_the_file(env_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """TAKETURNS_CONFIG names the file for a worker, which has no option for it."""
+    env_file.write_text("TAKETURNS_REDIS_PREFIX=shop\n")
+    monkeypatch.setenv("TAKETURNS_CONFIG", str(env_file))
+    assert Settings.load().redis.redis_prefix == "shop"
+
+
+def test_the_environment_wins(env_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A variable of the environment is stronger than the file, each by itself."""
+    env_file.write_text("TAKETURNS_REDIS_PREFIX=file\nTAKETURNS_REDIS_TIMEOUT=0.5\n")
+    monkeypatch.setenv("TAKETURNS_REDIS_PREFIX", "environment")
+    settings = Settings.load(env_file)
+    assert settings.redis.redis_prefix == "environment"
+    assert settings.redis.redis_timeout == 0.5
+
+
+def test_an_empty_value_in_the_file_is_the_default(env_file: Path) -> None:
+    """A line whose value was left out changes nothing."""
+    env_file.write_text("TAKETURNS_API_PORT=\nTAKETURNS_API_JWT_SECRET=\n")
+    settings = Settings.load(env_file)
+    assert settings.api.port == 8000
+    assert settings.api.jwt_secret is None
+
+
+def test_a_missing_file_is_told(env_file: Path) -> None:
+    """A file that is named but not there is an error and not the defaults."""
+    with pytest.raises(InvalidSettings, match=r"no settings file .*settings\.env"):
+        Settings.load(env_file)
+
+
+def test_a_misspelt_name_is_told_with_the_right_one(env_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An unknown name is an error wherever it stands, with the name that was probably meant."""
+    env_file.write_text("TAKETURNS_REDIS_ULR=redis://127.0.0.1\n")
+    with pytest.raises(
+        InvalidSettings, match=r"REDIS_ULR in .*settings\.env .* did you mean TAKETURNS_REDIS_URL\?"
+    ):
+        Settings.load(env_file)
+    monkeypatch.setenv("TAKETURNS_RAEPER_INTERVAL", "5")
+    with pytest.raises(
+        InvalidSettings, match=r"in the environment .* did you mean TAKETURNS_REAPER_INTERVAL\?"
+    ):
+        Settings.load()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("TAKETURNS_REDIS_TIMEOUT", "1"),
+        ("TAKETURNS_REDIS_TIMEOUT", "0"),
+        ("TAKETURNS_REDIS_PREFIX", "a{b}"),
+        ("TAKETURNS_REDIS_PREFIX", ""),
+        ("TAKETURNS_LIMITER_WHEN_REDIS_IS_AWAY", "ajar"),
+        ("TAKETURNS_LIMITER_DEFAULT_RATE_LIMIT", "often"),
+        ("TAKETURNS_WORKER_MAX_CREDIT", "0"),
+        ("TAKETURNS_API_PORT", "70000"),
+        ("TAKETURNS_REAPER_INTERVAL", "-1"),
+    ],
+)
+def test_a_bad_value_is_told_by_its_variable(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error names the variable as the user wrote it."""
+    monkeypatch.setenv(name, value)
+    with pytest.raises(InvalidSettings, match=f"{name}: "):
+        Settings.load()
+
+
+def test_all_mistakes_are_told_together(env_file: Path) -> None:
+    """Three mistakes cost one attempt, not three."""
+    env_file.write_text("TAKETURNS_API_PORT=x\nTAKETURNS_WORKER_MAX_CREDIT=x\nTAKETURNS_NOTHING=x\n")
+    with pytest.raises(InvalidSettings) as caught:
+        Settings.load(env_file)
+    for name in ("TAKETURNS_API_PORT", "TAKETURNS_WORKER_MAX_CREDIT", "TAKETURNS_NOTHING"):
+        assert name in str(caught.value)
+
+
+def test_a_secret_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The JWT secret is in no repr of the settings."""
+    monkeypatch.setenv("TAKETURNS_API_JWT_SECRET", "correct-horse-battery-staple")
+    settings = Settings.load()
+    assert settings.api.jwt_secret is not None
+    assert settings.api.jwt_secret.get_secret_value() == "correct-horse-battery-staple"
+    assert "horse" not in repr(settings)
+
+
+def test_a_default_rate_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The default rate is a rate as everywhere; empty is none."""
+    monkeypatch.setenv("TAKETURNS_LIMITER_DEFAULT_RATE_LIMIT", "100/1m:5")
+    assert Settings.load().limiter.default_rate_limit == "100/1m:5"
+    monkeypatch.setenv("TAKETURNS_LIMITER_DEFAULT_RATE_LIMIT", "")
+    assert Settings.load().limiter.default_rate_limit is None
