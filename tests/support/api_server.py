@@ -5,18 +5,22 @@ from __future__ import annotations
 import threading
 import time
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import uvicorn
+from celery import Celery
+from pydantic import SecretStr
 
+from taketurns import TakeTurns, TenantTask
 from taketurns.api.app import create_app
 from taketurns.api.auth import Tokens
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from taketurns.extension import TakeTurns
+    from taketurns.settings import Settings
 
 SECRET = "the secret of the tests, which is long enough"
 START_WITHIN = 10.0
@@ -54,3 +58,46 @@ def serving(turns: TakeTurns) -> Iterator[Client]:
     finally:
         server.should_exit = True
         thread.join()
+
+
+def shop(settings: Settings, *, results: bool = True, **changes: Any) -> TakeTurns:
+    """Return a small app whose tasks the API serves; its results are kept in the test's own Redis keys.
+
+    Args:
+        settings: the test's settings; they get a JWT secret.
+        results: whether the app has a result backend.
+        **changes: changed settings of the API.
+    """
+    api = settings.api.model_copy(update={"jwt_secret": SecretStr(SECRET), **changes})
+    app = Celery("shop", backend=settings.redis.redis_url if results else None, set_as_current=False)
+    app.conf.result_backend_transport_options = {"global_keyprefix": f"{settings.redis.redis_prefix}-"}
+
+    # Unshared, since Celery would give each test's tasks to all later apps too.
+    tenants = {"base": TenantTask, "shared": False}
+    app.task(thumbnail, name="shop.thumbnail", expose=True, rate_limit_per_tenant="100/1m:5", **tenants)
+    app.task(anything, name="shop.anything", expose=True, **tenants)
+    app.task(silent, name="shop.silent", expose=True, ignore_result=True, **tenants)
+    app.task(internal, name="shop.internal", **tenants)
+    app.task(ordinary, name="shop.ordinary", shared=False)
+    return TakeTurns(app, replace(settings, api=api))
+
+
+def thumbnail(image_id: str, size: int = 128) -> str:
+    """Have a rate of its own."""
+    return f"{image_id}@{size}"
+
+
+def anything(*args: Any, **kwargs: Any) -> None:
+    """Take whatever comes."""
+
+
+def silent() -> None:
+    """Keep no result."""
+
+
+def internal() -> None:
+    """Be out of HTTP's reach."""
+
+
+def ordinary() -> None:
+    """Belong to no tenant."""

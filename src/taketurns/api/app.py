@@ -1,0 +1,70 @@
+"""The FastAPI application."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+from celery.result import denied_join_result
+from fastapi import FastAPI
+
+from taketurns import __version__
+from taketurns.api import errors
+from taketurns.api.auth import Tokens
+from taketurns.api.body_limit import BodyLimit
+from taketurns.api.readiness import Readiness
+from taketurns.api.routers import health, me, tasks, tenants
+from taketurns.extension import TakeTurns
+
+_DESCRIPTION: Final = """
+Submit background tasks and look after them. Every tenant has a queue of its own, and the queues take turns:
+many tasks of one tenant do not delay the first task of another.
+
+The tenant comes from the bearer token, never from the request. Every error has one shape: a code in `error`,
+the reason in `message`, and in `field` the name of the offending field, if it is one.
+"""
+
+_TAGS: Final = [
+    {"name": "tasks", "description": "Submit tasks and see what became of them."},
+    {"name": "me", "description": "The caller's own tenant: limits, backlog, next token."},
+    {"name": "tenants", "description": "All tenants and their settings. For operators."},
+    {"name": "health", "description": "For load balancers and orchestrators; no token needed."},
+]
+
+
+def create_app(turns: TakeTurns) -> FastAPI:
+    """Return the API of the Celery app that ``turns`` is installed in.
+
+    Nothing is contacted yet: it starts, and says that it is not ready, while RabbitMQ or Redis is away.
+
+    Raises:
+        InvalidSettings: the JWT secret is missing or too short.
+    """
+    tokens = Tokens(turns.settings.api)
+    # Finds the tasks of `imports`, `include` and autodiscover_tasks(), as a worker does at its start.
+    turns.app.loader.import_default_modules()
+    turns.app.finalize(auto=True)
+    app = FastAPI(
+        title="taketurns",
+        version=__version__,
+        summary="Multi-tenant background tasks that take turns.",
+        description=_DESCRIPTION,
+        openapi_tags=_TAGS,
+        lifespan=_lifespan,
+    )
+    app.state.turns = turns
+    app.state.tokens = tokens
+    app.state.readiness = Readiness(turns)
+    app.add_middleware(BodyLimit, limit=turns.settings.api.max_body)
+    errors.install(app)
+    for router in (tasks.router, me.router, tenants.router, health.router):
+        app.include_router(router)
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    # With a result backend in Redis, each submission would subscribe to its result, and wait long for a Redis
+    # that is away. Nobody here waits for a result that way: GET /tasks asks the backend when it is asked.
+    with denied_join_result():
+        yield
+    app.state.turns.publisher.close()

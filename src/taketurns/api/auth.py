@@ -1,0 +1,123 @@
+"""Who is calling: JSON Web Tokens, HS256, and nothing of FastAPI."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import jwt
+
+from taketurns.errors import InvalidSettings, InvalidTenant, TaketurnsError
+from taketurns.settings import ApiSettings, variable
+from taketurns.tenants import validate_tenant
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+OPERATOR: Final = "operator"
+"""The role that may see and change every tenant."""
+
+_ALGORITHM: Final = "HS256"
+_SHORTEST_SECRET: Final = 32
+_CLOCK_SKEW: Final = 10.0
+_MAKE_ONE: Final = "python3 -c 'import secrets; print(secrets.token_urlsafe(48))'"
+
+
+class NotAuthenticated(TaketurnsError):
+    """The token does not say who is calling; the message says no more than the caller may know."""
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Whom a verified token speaks for.
+
+    Attributes:
+        tenant: the tenant in whose name the caller acts.
+        operator: whether the caller may also see and change every other tenant's settings.
+    """
+
+    tenant: str
+    operator: bool = False
+
+
+class Tokens:
+    """Makes and verifies the API's tokens.
+
+    Args:
+        settings: the secret, the names of the claims, and the issuer and audience if they are to be checked.
+
+    Raises:
+        InvalidSettings: the secret is missing or shorter than 32 bytes.
+    """
+
+    def __init__(self, settings: ApiSettings) -> None:
+        self._secret = _secret(settings)
+        self._settings = settings
+
+    def issue(self, tenant: str, *, operator: bool = False, seconds: float = 24 * 3600.0) -> str:
+        """Return a token for ``tenant`` that is valid for ``seconds`` from now.
+
+        Raises:
+            InvalidTenant: the tenant id does not have the accepted form.
+        """
+        now = int(time.time())
+        claims: dict[str, Any] = {"iat": now, "exp": now + round(seconds)}
+        if self._settings.jwt_issuer:
+            claims["iss"] = self._settings.jwt_issuer
+        if self._settings.jwt_audience:
+            claims["aud"] = self._settings.jwt_audience
+        if operator:
+            claims[self._settings.jwt_role_claim] = OPERATOR
+        claims[self._settings.jwt_tenant_claim] = validate_tenant(tenant)
+        return jwt.encode(claims, self._secret, algorithm=_ALGORITHM)
+
+    def verify(self, token: str) -> Caller:
+        """Return whom ``token`` speaks for.
+
+        Raises:
+            NotAuthenticated: its signature, its time, its issuer or its audience is wrong, it never expires,
+                or its tenant claim is missing or is no tenant id.
+        """
+        settings = self._settings
+        try:
+            claims = jwt.decode(
+                token,
+                self._secret,
+                algorithms=[_ALGORITHM],
+                issuer=settings.jwt_issuer or None,
+                audience=settings.jwt_audience or None,
+                leeway=_CLOCK_SKEW,
+                options={
+                    "require": ["exp", settings.jwt_tenant_claim],
+                    "verify_iss": bool(settings.jwt_issuer),
+                    "verify_aud": bool(settings.jwt_audience),
+                },
+            )
+        except (jwt.PyJWTError, ValueError, RecursionError):
+            # Which check failed would help whoever is guessing, and the cause holds parts of the token.
+            raise NotAuthenticated("the bearer token is not valid, or has expired") from None
+        try:
+            tenant = validate_tenant(claims[settings.jwt_tenant_claim])
+        except InvalidTenant as error:
+            raise NotAuthenticated(
+                f"the token's claim {settings.jwt_tenant_claim!r} is no tenant id; accepted is {error.accepted}"
+            ) from None
+        return Caller(tenant, operator=_is_operator(claims, settings.jwt_role_claim))
+
+
+def _is_operator(claims: Mapping[str, Any], claim: str) -> bool:
+    """Tell whether the role claim is, or lists, the operator role."""
+    role = claims.get(claim)
+    return role == OPERATOR or (isinstance(role, list) and OPERATOR in role)
+
+
+def _secret(settings: ApiSettings) -> bytes:
+    secret = settings.jwt_secret.get_secret_value().encode() if settings.jwt_secret else b""
+    if len(secret) < _SHORTEST_SECRET:
+        problem = f"is only {len(secret)} bytes long" if secret else "is not set"
+        raise InvalidSettings(
+            f"{variable(ApiSettings, 'jwt_secret')} {problem}; the API needs {_SHORTEST_SECRET} bytes at least. "
+            f"Make a secret with: {_MAKE_ONE}"
+        )
+    return secret

@@ -1,0 +1,156 @@
+"""Every error as JSON of one shape: ``{"error": code, "message": text, "field": name or null}``."""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any, Final
+
+from fastapi import FastAPI, HTTPException, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException as StarletteHTTPException
+
+from taketurns.api.auth import NotAuthenticated
+from taketurns.api.results import ResultsUnavailable
+from taketurns.api.schemas import Problem
+from taketurns.errors import (
+    BrokerUnavailable,
+    InvalidInput,
+    ManagementUnavailable,
+    PublishNotConfirmed,
+    RegistryUnavailable,
+    TaketurnsError,
+    UnknownTask,
+)
+
+RETRY_AFTER: Final = 5
+"""Seconds after which a client may try again what a server that is away prevented."""
+
+_SHOWN: Final = 5
+"""Invalid fields that one message names, at most."""
+
+# Their own messages name hosts and ports, which are for the operator's log and not for every client.
+_AWAY: Final[Mapping[type[TaketurnsError], tuple[str, str]]] = {
+    PublishNotConfirmed: (
+        "not_confirmed",
+        "RabbitMQ did not confirm the task in time, so it is not accepted; it may run all the same",
+    ),
+    BrokerUnavailable: ("broker_unavailable", "RabbitMQ can't be reached at present; nothing was accepted"),
+    ManagementUnavailable: (
+        "management_unavailable",
+        "RabbitMQ's management API can't be reached at present",
+    ),
+    RegistryUnavailable: ("redis_unavailable", "Redis can't be reached at present"),
+    ResultsUnavailable: ("results_unavailable", "the app's result backend can't be reached at present"),
+}
+
+_DESCRIPTIONS: Final[Mapping[HTTPStatus, str]] = {
+    HTTPStatus.UNAUTHORIZED: "No valid bearer token.",
+    HTTPStatus.FORBIDDEN: "The token is no operator's.",
+    HTTPStatus.NOT_FOUND: "There is none of that name, or it is another tenant's.",
+    HTTPStatus.CONFLICT: "Its queue still holds messages, or is in use.",
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The body is too large.",
+    HTTPStatus.UNPROCESSABLE_ENTITY: "A value is not valid; `field` names it.",
+    HTTPStatus.SERVICE_UNAVAILABLE: "A server that this needs is away; nothing was accepted or changed.",
+}
+
+
+class ApiError(HTTPException):
+    """An error that belongs to HTTP alone."""
+
+    def __init__(self, status: HTTPStatus, code: str, message: str) -> None:
+        super().__init__(status, message)
+        self.code = code
+
+
+def problem(
+    status: int,
+    code: str,
+    message: str,
+    *,
+    field: str | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> JSONResponse:
+    """Return the answer to a request that failed."""
+    body = Problem(
+        error=code, message=_encodable(message), field=None if field is None else _encodable(field)
+    )
+    return JSONResponse(body.model_dump(), status_code=status, headers=dict(headers or {}))
+
+
+def describe(*statuses: HTTPStatus) -> dict[int | str, dict[str, Any]]:
+    """Return the ``responses=`` of a route that may fail with these statuses."""
+    return {status.value: {"model": Problem, "description": _DESCRIPTIONS[status]} for status in statuses}
+
+
+def install(app: FastAPI) -> None:
+    """Give the application its error handlers."""
+    app.exception_handler(NotAuthenticated)(_not_authenticated)
+    app.exception_handler(InvalidInput)(_invalid_input)
+    app.exception_handler(UnknownTask)(_unknown_task)
+    app.exception_handler(RequestValidationError)(_invalid_request)
+    app.exception_handler(StarletteHTTPException)(_http)
+    app.exception_handler(Exception)(_unexpected)
+    for kind in _AWAY:
+        app.exception_handler(kind)(_away)
+
+
+async def _not_authenticated(_: Request, error: NotAuthenticated) -> JSONResponse:
+    return problem(
+        HTTPStatus.UNAUTHORIZED, "not_authenticated", str(error), headers={"WWW-Authenticate": "Bearer"}
+    )
+
+
+async def _invalid_input(_: Request, error: InvalidInput) -> JSONResponse:
+    return problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_input", str(error), field=error.field)
+
+
+async def _unknown_task(_: Request, error: UnknownTask) -> JSONResponse:
+    return problem(HTTPStatus.UNPROCESSABLE_ENTITY, "unknown_task", str(error), field="name")
+
+
+async def _invalid_request(_: Request, error: RequestValidationError) -> JSONResponse:
+    found = [(_field(each["loc"]), _said(each)) for each in error.errors()]
+    message = "; ".join(f"{field}: {said}" for field, said in found[:_SHOWN])
+    if len(found) > _SHOWN:
+        message += f"; and {len(found) - _SHOWN} more"
+    return problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_input", message, field=found[0][0])
+
+
+async def _http(_: Request, error: StarletteHTTPException) -> JSONResponse:
+    code = error.code if isinstance(error, ApiError) else HTTPStatus(error.status_code).name.lower()
+    return problem(error.status_code, code, str(error.detail), headers=error.headers)
+
+
+async def _away(_: Request, error: TaketurnsError) -> JSONResponse:
+    code, message = next(_AWAY[kind] for kind in type(error).__mro__ if kind in _AWAY)
+    headers = {"Retry-After": str(RETRY_AFTER)}
+    return problem(HTTPStatus.SERVICE_UNAVAILABLE, code, message, headers=headers)
+
+
+async def _unexpected(_: Request, __: Exception) -> JSONResponse:
+    message = "something went wrong here; the server's log says what"
+    return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "internal_error", message)
+
+
+def _field(location: tuple[str | int, ...]) -> str:
+    """Return the field as the client knows it: without FastAPI's leading ``body``, ``query`` or ``path``."""
+    if location[1:] and not isinstance(location[1], int):
+        return ".".join(str(part) for part in location[1:])
+    return str(location[0])
+
+
+def _said(detail: Mapping[str, Any]) -> str:
+    match detail["type"]:
+        case "extra_forbidden":
+            return "there is no such field here"
+        case "json_invalid":
+            return f"the body is no JSON ({detail['ctx']['error']})"
+        case "missing" | "model_attributes_type" if detail["loc"] == ("body",):
+            return "a JSON object is needed, with Content-Type: application/json"
+        case _:
+            return str(detail["msg"])
+
+
+def _encodable(text: str) -> str:
+    """Replace lone surrogates: JSON may carry them as escapes, UTF-8 can't."""
+    return text.encode("utf-8", "backslashreplace").decode()

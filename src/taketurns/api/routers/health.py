@@ -1,0 +1,35 @@
+"""Whether the process runs, and whether it can accept tasks."""
+
+from http import HTTPStatus
+
+from fastapi import APIRouter, Request, Response
+
+from taketurns.api.readiness import Readiness
+from taketurns.api.schemas import Live, Ready
+
+router = APIRouter(prefix="/health", tags=["health"])
+
+
+@router.get("/live", summary="Does the process run?")
+async def live() -> Live:
+    """Answer, whatever the servers behind it do."""
+    return Live()
+
+
+@router.get(
+    "/ready",
+    summary="Can tasks be accepted?",
+    response_description="Tasks are accepted.",
+    responses={HTTPStatus.SERVICE_UNAVAILABLE.value: {"model": Ready, "description": "No broker."}},
+)
+async def ready(request: Request, response: Response) -> Ready:
+    """Ask RabbitMQ, its management API and Redis whether they answer.
+
+    Only RabbitMQ is needed to accept tasks: without it this answers 503, without another one `degraded`.
+    """
+    readiness = request.app.state.readiness
+    assert isinstance(readiness, Readiness)  # noqa: S101
+    found = await readiness.look()
+    if found.status == "unavailable":
+        response.status_code = HTTPStatus.SERVICE_UNAVAILABLE
+    return found

@@ -1,0 +1,181 @@
+"""What the API takes and gives. The docstrings are the descriptions in its OpenAPI document."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+TaskStatus = Literal["QUEUED", "RUNNING", "RETRY", "SUCCESS", "FAILURE", "REVOKED", "IGNORED", "UNKNOWN"]
+
+TaskId = Annotated[str, Field(examples=["5bd3a4b2-9f5c-4a2f-8f0e-3f0c7f1d6a11"])]
+TaskName = Annotated[str, Field(examples=["shop.tasks.thumbnail"])]
+TenantId = Annotated[str, Field(examples=["acme"])]
+QueueName = Annotated[str, Field(examples=["usersequence_acme"])]
+Rate = Annotated[str, Field(examples=["10/60s:5"])]
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+
+class _Request(BaseModel):
+    # Strict, so that "yes" is no boolean and "2" no number: what was accepted is what was meant.
+    model_config = ConfigDict(use_attribute_docstrings=True, extra="forbid", strict=True)
+
+
+class Problem(_Answer):
+    """The one shape of every error."""
+
+    error: Annotated[str, Field(examples=["invalid_input"])]
+    """A short code that programs may compare."""
+    message: Annotated[
+        str, Field(examples=["rate_limit: 'x' is not valid; accepted is count/period[:burst]"])
+    ]
+    """What was wrong, and what would be accepted or helps."""
+    field: Annotated[str | None, Field(examples=["rate_limit"])] = None
+    """The offending field, if it is one."""
+
+
+class TaskSubmission(_Request):
+    """A task to run for the caller's own tenant."""
+
+    name: Annotated[TaskName, Field(min_length=1, max_length=255)]
+    """The task's name."""
+    args: Annotated[list[Any], Field(examples=[["i-1"]])] = []
+    """Its positional arguments."""
+    kwargs: Annotated[dict[str, Any], Field(examples=[{"size": 128}])] = {}
+    """Its keyword arguments."""
+
+
+class TaskAccepted(_Answer):
+    """The broker has confirmed the task."""
+
+    task_id: TaskId
+    tenant: TenantId
+    queue: QueueName
+    status: Literal["QUEUED"] = "QUEUED"
+
+
+class TaskError(_Answer):
+    """What a task raised."""
+
+    type: Annotated[str, Field(examples=["ValueError"])]
+    message: Annotated[str, Field(examples=["no such image"])]
+
+
+class TaskState(_Answer):
+    """What is known of a task."""
+
+    task_id: TaskId
+    name: TaskName
+    tenant: TenantId
+    queue: QueueName
+    submitted_at: Annotated[float, Field(examples=[1767225600.0])]
+    """Seconds since 1970."""
+    status: TaskStatus
+    """RUNNING is only seen with `track_started`. UNKNOWN: the app keeps no results, or not for so long."""
+    result: JsonValue = None
+    """What the task returned, at SUCCESS."""
+    error: TaskError | None = None
+    """What it raised, at FAILURE, RETRY and REVOKED."""
+
+
+class Backlog(_Answer):
+    """The messages of a tenant's queue, as they are now."""
+
+    ready: int | None
+    """Waiting in the queue; null: unknown."""
+    unacknowledged: int | None
+    """Held or being run by workers; null: unknown."""
+
+
+class TenantPatch(_Request):
+    """The settings to change: only what is given changes, and null brings the default back."""
+
+    rate_limit: Rate | None = None
+    """Starts of tasks in a period: `count/period[:burst]`, such as `10/60s:5`, `4000/3h` or `1/1d`."""
+    weight: Annotated[float | None, Field(examples=[2.0])] = None
+    """A finite number above zero."""
+    max_concurrency: Annotated[int | None, Field(examples=[4])] = None
+    """Tasks that may run at once, at least 1."""
+    paused: bool | None = None
+    """Whether to hold its queued tasks back."""
+
+
+class TenantView(_Answer):
+    """A tenant: its queue and its settings."""
+
+    tenant: TenantId
+    queue: QueueName
+    has_queue: bool | None
+    """Whether the queue is there at present; null: unknown."""
+    backlog: Backlog | None
+    """null: unknown."""
+    rate_limit: Rate | None
+    """Starts of tasks in a period; null: the default."""
+    task_rate_limits: Annotated[dict[str, str], Field(examples=[{"shop.tasks.thumbnail": "100/1m"}])]
+    """The same for single tasks, by their names."""
+    weight: Annotated[float, Field(examples=[1.0])]
+    """The share of the turns, relative to the other tenants."""
+    max_concurrency: int | None
+    """Tasks that may run at once; null: any."""
+    paused: bool
+    """Whether its queued tasks are held back."""
+
+
+class TenantPage(_Answer):
+    """Some of the tenants, in the order of their ids."""
+
+    tenants: list[TenantView]
+    total: int
+    """All tenants that have a queue or settings of their own."""
+    next_cursor: Annotated[str | None, Field(examples=["acme"])]
+    """Pass it as `cursor` for the next page; null: there is no more."""
+
+
+class LimitStatus(_Answer):
+    """A rate limit and what is left of it now."""
+
+    scope: Annotated[str, Field(examples=["tenant"])]
+    """`tenant`, or the task's name."""
+    limit: Rate
+    tokens: float
+    """Tasks that could start at once."""
+    capacity: int
+    """The most that `tokens` can be."""
+    refill_per_second: float
+    next_token_in: float
+    """Seconds until the next task may start; 0: now."""
+
+
+class Me(TenantView):
+    """The caller's own tenant."""
+
+    operator: bool
+    """Whether the caller is an operator."""
+    limits: list[LimitStatus]
+    """Every rate limit that applies."""
+
+
+class Check(_Answer):
+    """How a server that the API needs is doing."""
+
+    status: Literal["ok", "error"]
+    message: str = ""
+
+
+class Live(_Answer):
+    """The process runs."""
+
+    status: Literal["alive"] = "alive"
+
+
+class Ready(_Answer):
+    """Whether tasks can be accepted. `degraded`: they are, but a server that other things need is away."""
+
+    status: Literal["ready", "degraded", "unavailable"]
+    broker: Check
+    """Without it nothing can be accepted."""
+    management: Check
+    """Without it no backlog can be told."""
+    redis: Check
+    """Without it no settings, limits and task states can be told."""

@@ -1,0 +1,17 @@
+"""The command ``taketurns``, one file a command."""
+
+from __future__ import annotations
+
+import sys
+
+from taketurns.cli.extras import MissingExtra, needs_extra
+
+
+def main() -> None:
+    """Run the command line and exit: 0 done, 1 failed (one line on stderr says why), 2 used wrongly."""
+    try:
+        with needs_extra("cli"):
+            from taketurns.cli.root import run  # noqa: PLC0415  # typer and rich may be missing
+    except MissingExtra as error:
+        sys.exit(f"taketurns: {error}")
+    run()

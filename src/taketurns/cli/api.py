@@ -1,0 +1,67 @@
+"""``taketurns api``: serve the HTTP API."""
+
+import logging
+import signal
+import sys
+from typing import Annotated, Any, Final
+
+import typer
+
+from taketurns.cli.application import load_turns
+from taketurns.cli.extras import needs_extra
+
+_GRACE: Final = 10
+"""Seconds that running requests have after the signal to stop."""
+
+
+class WithoutProbes(logging.Filter):
+    """Leaves successful health checks out of the access log."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Tell whether the record is to be logged."""
+        match record.args:
+            case (_, _, str(path), _, 200):
+                return not path.startswith("/health/")
+        return True
+
+
+_LOGGING: Final[dict[str, Any]] = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
+    "filters": {"without_probes": {"()": f"{__name__}.WithoutProbes"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "loggers": {"uvicorn.access": {"filters": ["without_probes"]}},
+    "root": {"level": "INFO", "handlers": ["stderr"]},
+}
+
+
+def api(
+    context: typer.Context,
+    *,
+    host: Annotated[str | None, typer.Option(help="Address to listen on (TAKETURNS_API_HOST).")] = None,
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="Port; 0 is any free one (TAKETURNS_API_PORT).")
+    ] = None,
+) -> None:
+    """Serve the HTTP API of the app's exposed tasks.
+
+    Its documentation is at /docs. SIGTERM and Ctrl-C stop it after the running requests.
+    """
+    with needs_extra("api"):
+        import uvicorn  # noqa: PLC0415  # an extra
+
+        from taketurns.api.app import create_app  # noqa: PLC0415  # FastAPI is an extra
+
+    turns = load_turns(context.obj)
+    application = create_app(turns)
+    # uvicorn stops at a signal and then raises it again; to be told to stop is no failure.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    uvicorn.run(
+        application,
+        host=host if host is not None else turns.settings.api.host,
+        port=port if port is not None else turns.settings.api.port,
+        log_config=_LOGGING,
+        server_header=False,
+        timeout_graceful_shutdown=_GRACE,
+    )

@@ -1,0 +1,73 @@
+"""The command itself: its options, its commands, and how errors are told."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from taketurns import __version__
+from taketurns.cli import api, reaper, services, token
+from taketurns.errors import TaketurnsError
+from taketurns.settings import CONFIG_VARIABLE
+
+app = typer.Typer(
+    name="taketurns",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("api")(api.api)
+app.command("reaper")(reaper.reaper)
+app.command("token")(token.token)
+app.add_typer(services.app, name="services")
+
+
+def run() -> None:
+    """Run the command line and exit."""
+    try:
+        app()
+    except TaketurnsError as error:
+        sys.stderr.write(f"taketurns: {error}\n")
+        sys.exit(1)
+
+
+def _print_version(wanted: bool) -> None:  # noqa: FBT001  # typer passes it so
+    if wanted:
+        typer.echo(f"taketurns {__version__}")
+        raise typer.Exit
+
+
+@app.callback(
+    epilog="[bold]Examples[/bold]\n\n"
+    "taketurns -A shop --config config.env api --port 8000\n\n"
+    "taketurns -A shop:app reaper --dry-run\n\n"
+    "taketurns token acme --hours 8\n\n"
+    "The workers are the ordinary ones: celery -A shop worker"
+)
+def options(
+    context: typer.Context,
+    *,
+    application: Annotated[
+        str | None,
+        typer.Option("--app", "-A", metavar="MODULE[:ATTRIBUTE]", help="Your Celery app, as for celery -A."),
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Read settings from this file, such as config.env; the environment wins over it.",
+        ),
+    ] = None,
+    _version_wanted: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Celery on RabbitMQ with a durable queue for every tenant, served in turn."""
+    if config is not None:
+        # Before the app's module is imported, since its TakeTurns(app) reads the settings.
+        os.environ[CONFIG_VARIABLE] = str(config.absolute())
+    context.obj = application

@@ -1,0 +1,401 @@
+"""The HTTP API on a real broker and a real Redis: what a tenant does with it."""
+
+from __future__ import annotations
+
+import json
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from pika import BlockingConnection, URLParameters
+
+import taketurns
+from support.api_server import Client, serving, shop
+from taketurns.limits.limiter import Limits
+from taketurns.limits.rate import parse_rate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import httpx
+
+    from conftest import Broker
+    from taketurns import TakeTurns
+    from taketurns.settings import Settings
+
+    Eventually = Callable[..., None]
+
+# Celery 5.7 stores results by a call that redis-py 8 calls deprecated.
+pytestmark = pytest.mark.filterwarnings("ignore:Call to deprecated setex:DeprecationWarning")
+
+THUMBNAIL = {"name": "shop.thumbnail", "args": ["i-1"]}
+
+
+@pytest.fixture
+def turns(settings: Settings) -> TakeTurns:
+    return shop(settings)
+
+
+@pytest.fixture
+def api(turns: TakeTurns) -> Iterator[Client]:
+    with serving(turns) as client:
+        yield client
+
+
+@pytest.fixture
+def acme(api: Client) -> Iterator[Client]:
+    with api.as_("acme") as client:
+        yield client
+
+
+def assert_problem(response: httpx.Response, status: int, *, code: str, field: str | None = None) -> str:
+    """Check that a response is an error of the one shape, and return its message."""
+    body = response.json()
+    assert response.status_code == status, body
+    assert set(body) == {"error", "message", "field"}
+    assert (body["error"], body["field"]) == (code, field), body
+    assert body["message"]
+    return str(body["message"])
+
+
+# ---- submitting
+
+
+def test_a_submitted_task_is_in_its_tenants_queue(acme: Client, broker: Broker) -> None:
+    """202 means that the task is in the durable queue of the token's tenant, persistent and complete."""
+    response = acme.post("/tasks", json={**THUMBNAIL, "kwargs": {"size": 64}})
+    assert response.status_code == 202, response.text
+    accepted = response.json()
+    assert accepted == {
+        "task_id": accepted["task_id"],
+        "tenant": "acme",
+        "queue": "usersequence_acme",
+        "status": "QUEUED",
+    }
+    connection = BlockingConnection(URLParameters(broker.amqp_url))
+    _, properties, body = connection.channel().basic_get("usersequence_acme", auto_ack=True)
+    connection.close()
+    assert properties is not None
+    assert body is not None
+    assert json.loads(body)[:2] == [["i-1"], {"size": 64}]
+    assert properties.headers["id"] == accepted["task_id"]
+    assert properties.headers["task"] == "shop.thumbnail"
+    assert properties.headers["taketurns_tenant"] == "acme"
+    assert properties.delivery_mode == 2
+
+
+@pytest.mark.parametrize("name", ["shop.nothing", "shop.internal", "shop.ordinary", "celery.chord", "x\x00y"])
+def test_only_exposed_tasks_can_be_submitted(name: str, acme: Client) -> None:
+    """Unknown, unexposed and ordinary tasks get the same 422, which names ``name``."""
+    message = assert_problem(acme.post("/tasks", json={"name": name}), 422, code="unknown_task", field="name")
+    assert message == f"name: no task {name!r} can be submitted here"
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"name": "shop.thumbnail"}, "args"),
+        ({"name": "shop.thumbnail", "args": [1, 2, 3]}, "args"),
+        ({"name": "shop.thumbnail", "args": [1], "kwargs": {"colour": 1}}, "kwargs"),
+        ({"name": "shop.thumbnail", "args": [1], "kwargs": {"self": 1}}, "kwargs"),
+        ({"name": "shop.thumbnail", "args": "i-1"}, "args"),
+        ({"name": "shop.thumbnail", "args": [1], "kwargs": [2]}, "kwargs"),
+        ({"name": 7}, "name"),
+        ({"name": ""}, "name"),
+        ({"name": "x" * 256}, "name"),
+        ({"args": []}, "name"),
+        ({**THUMBNAIL, "tenant": "mallory"}, "tenant"),
+        ({**THUMBNAIL, "queue": "celery"}, "queue"),
+        ({**THUMBNAIL, "\ud800": 1}, "body"),
+        ([], "body"),
+        (None, "body"),
+    ],
+)
+def test_a_body_that_does_not_fit_names_the_field(
+    body: object, field: str, acme: Client, turns: TakeTurns
+) -> None:
+    """What a submission can't have gets a 422 that names the field, and nothing is queued for anybody."""
+    response = acme.post("/tasks", content=json.dumps(body), headers={"Content-Type": "application/json"})
+    assert_problem(response, 422, code="invalid_input", field=field)
+    assert turns.management.tenant_queues() == {}
+
+
+@pytest.mark.parametrize(
+    ("content", "kind", "status"),
+    [
+        (b"", "application/json", 422),
+        (b"{", "application/json", 422),
+        (b"\xff\xfe{}", "application/json", 422),
+        (b'{"name": "shop.thumbnail", "args": ["i-1"]}', "text/plain", 422),
+        (b"name=shop.thumbnail", "application/x-www-form-urlencoded", 422),
+        (b'{"name": "shop.anything", "args": [' + b"[" * 90 + b"]" * 90 + b"]}", "application/json", 422),
+        (b'{"name": "shop.anything", "args": [' + b"[" * 900 + b"]" * 900 + b"]}", "application/json", 422),
+        (b"[" * 100_000, "application/json", 400),
+        (b'{"name": "shop.anything", "args": [' + b"9" * 5000 + b"]}", "application/json", 400),
+        (b'{"name": "shop.anything", "args": [NaN]}', "application/json", 422),
+    ],
+)
+def test_a_body_that_is_no_task_is_refused(content: bytes, kind: str, status: int, acme: Client) -> None:
+    """Whatever the bytes are, the answer is an error of the one shape and never a 500."""
+    response = acme.post("/tasks", content=content, headers={"Content-Type": kind})
+    assert response.status_code == status, response.text
+    assert set(response.json()) == {"error", "message", "field"}
+
+
+@pytest.mark.parametrize("text", ["\ud800", "\x00", "日本", "\u202e", "'\"\\\n", "x" * 100_000])
+def test_strange_text_is_an_argument_like_any_other(text: str, acme: Client) -> None:
+    """Text that JSON can carry is accepted, as a value and as a name."""
+    body = json.dumps({"name": "shop.anything", "args": [text], "kwargs": {text: text}})
+    response = acme.post("/tasks", content=body, headers={"Content-Type": "application/json"})
+    assert response.status_code == 202, response.text
+
+
+def test_a_body_that_is_too_large_is_refused(acme: Client, turns: TakeTurns) -> None:
+    """One byte too many gets a 413, with the length told in advance or in chunks; one less is accepted."""
+    limit = turns.settings.api.max_body
+    frame = b'{"name": "shop.anything", "args": ["%s"]}'
+    headers = {"Content-Type": "application/json"}
+
+    def body(size: int) -> bytes:
+        return frame % (b"x" * (size - len(frame) + 2))
+
+    assert len(body(limit)) == limit
+    assert acme.post("/tasks", content=body(limit), headers=headers).status_code == 202
+    for content in (body(limit + 1), iter([body(limit), b" "])):
+        message = assert_problem(
+            acme.post("/tasks", content=content, headers=headers), 413, code="body_too_large"
+        )
+        assert str(limit) in message
+
+
+def test_many_tenants_submit_at_once(api: Client, turns: TakeTurns, eventually: Eventually) -> None:
+    """More requests at a time than the API has threads and connections are all accepted."""
+    tenants = [f"t{n}" for n in range(120)]
+
+    def submit(tenant: str) -> int:
+        with api.as_(tenant) as client:
+            return client.post("/tasks", json=THUMBNAIL).status_code
+
+    with ThreadPoolExecutor(len(tenants)) as pool:
+        assert set(pool.map(submit, tenants)) == {202}
+    eventually(lambda: sum(queue.ready or 0 for queue in turns.management.tenant_queues().values()) == 120)
+
+
+# ---- who is calling
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Authorization": "Bearer"},
+        {"Authorization": "Bearer x.y.z"},
+        {"Authorization": "Basic YWNtZTp4"},
+        {"Authorization": b"Bearer \xff"},
+    ],
+)
+@pytest.mark.parametrize("path", ["/me", "/tasks/x", "/tenants", "/tenants/acme"])
+def test_without_a_token_there_is_nothing(path: str, headers: Any, api: Client) -> None:
+    """No token, another scheme and a bad token get a 401 that asks for a bearer token."""
+    response = api.get(path, headers=headers)
+    assert_problem(response, 401, code="not_authenticated")
+    assert response.headers["WWW-Authenticate"] == "Bearer"
+
+
+def test_a_token_counts_before_the_body(api: Client) -> None:
+    """Without a token nobody learns whether a body would have been right."""
+    assert_problem(api.post("/tasks", json={"nonsense": 1}), 401, code="not_authenticated")
+
+
+def test_an_operator_submits_for_its_own_tenant(api: Client) -> None:
+    """An operator's tasks go to the tenant that its token names."""
+    with api.as_("root", operator=True) as operator:
+        assert operator.post("/tasks", json=THUMBNAIL).json()["queue"] == "usersequence_root"
+
+
+# ---- what became of it
+
+
+def submit(client: Client, name: str = "shop.anything") -> str:
+    response = client.post("/tasks", json={"name": name})
+    assert response.status_code == 202, response.text
+    return str(response.json()["task_id"])
+
+
+def test_a_new_task_is_queued(acme: Client) -> None:
+    """A task is known from its submission on."""
+    before = time.time()
+    state = acme.get(f"/tasks/{(task_id := submit(acme))}").json()
+    assert before - 1 < state.pop("submitted_at") < time.time() + 1
+    assert state == {
+        "task_id": task_id,
+        "name": "shop.anything",
+        "tenant": "acme",
+        "queue": "usersequence_acme",
+        "status": "QUEUED",
+        "result": None,
+        "error": None,
+    }
+
+
+@pytest.mark.parametrize(
+    ("state", "result", "shown"),
+    [
+        ("STARTED", {"pid": 1}, {"status": "RUNNING", "result": None, "error": None}),
+        ("PROGRESS", {"done": 3}, {"status": "RUNNING", "result": None, "error": None}),
+        ("SUCCESS", {"sum": [3, None]}, {"status": "SUCCESS", "result": {"sum": [3, None]}, "error": None}),
+        ("SUCCESS", [float("nan"), "\ud800"], {"status": "SUCCESS", "result": [None, "?"], "error": None}),
+        (
+            "FAILURE",
+            ValueError("no such image"),
+            {
+                "status": "FAILURE",
+                "result": None,
+                "error": {"type": "ValueError", "message": "no such image"},
+            },
+        ),
+    ],
+)
+def test_a_task_shows_what_became_of_it(
+    state: str, result: object, shown: dict[str, Any], acme: Client, turns: TakeTurns
+) -> None:
+    """State, result and error come from the app's result backend."""
+    task_id = submit(acme)
+    turns.app.backend.store_result(task_id, result, state)
+    answer = acme.get(f"/tasks/{task_id}").json()
+    assert {name: answer[name] for name in shown} == shown
+
+
+def test_a_result_without_end_is_shown_as_text(acme: Client, turns: TakeTurns) -> None:
+    """A result that is nested too deeply for others' JSON is still an answer."""
+    deep: list[Any] = []
+    for _ in range(300):
+        deep = [deep]
+    turns.app.backend.store_result(task_id := submit(acme), deep, "SUCCESS")
+    assert acme.get(f"/tasks/{task_id}").json()["result"].startswith("[[[")
+
+
+def test_another_tenants_task_is_not_there(api: Client, acme: Client) -> None:
+    """A task of another tenant, operators included, looks exactly like one that never was."""
+    task_id = submit(acme)
+    with api.as_("mallory") as mallory, api.as_("root", operator=True) as operator:
+        answers = [
+            mallory.get(f"/tasks/{task_id}"),
+            operator.get(f"/tasks/{task_id}"),
+            mallory.get("/tasks/5bd3a4b2-9f5c-4a2f-8f0e-3f0c7f1d6a11"),
+            mallory.get("/tasks/..%00"),
+        ]
+    for answer in answers:
+        assert_problem(answer, 404, code="not_found")
+    assert len({answer.content for answer in answers}) == 1
+
+
+def test_what_the_app_does_not_keep_is_unknown(settings: Settings) -> None:
+    """Without a result backend, or for a task that ignores its result, no state is made up."""
+    with serving(shop(settings)) as api, api.as_("acme") as acme:
+        assert acme.get(f"/tasks/{submit(acme, 'shop.silent')}").json()["status"] == "UNKNOWN"
+    with serving(shop(settings, results=False)) as api, api.as_("acme") as acme:
+        assert acme.get(f"/tasks/{submit(acme)}").json()["status"] == "UNKNOWN"
+
+
+def test_a_result_that_may_have_expired_is_unknown(
+    acme: Client, turns: TakeTurns, eventually: Eventually
+) -> None:
+    """Celery calls pending what it has forgotten; nobody is told that such a task is still queued."""
+    task_id = submit(acme)
+    assert acme.get(f"/tasks/{task_id}").json()["status"] == "QUEUED"
+    turns.app.conf.result_expires = 0.2
+    eventually(lambda: acme.get(f"/tasks/{task_id}").json()["status"] == "UNKNOWN")
+
+
+# ---- the caller's own limits
+
+
+def test_me_shows_the_callers_own_limits(acme: Client, turns: TakeTurns) -> None:
+    """A tenant sees its settings, its backlog, and for each limit the tokens and when the next one comes."""
+    turns.registry.update("acme", rate_limit="10/60s:2", weight=2.0, max_concurrency=3, paused=True)
+    submit(acme)
+    limits = Limits(tenant_rate=parse_rate("10/60s:2"))
+    assert turns.limiter.admit("acme", "shop.anything", limits, lease="a").admitted
+    assert turns.limiter.admit("acme", "shop.anything", limits, lease="b").admitted
+    me = acme.get("/me").json()
+    tenant, task = me.pop("limits")
+    assert me == {
+        "tenant": "acme",
+        "operator": False,
+        "queue": "usersequence_acme",
+        "has_queue": True,
+        "backlog": {"ready": 1, "unacknowledged": 0},
+        "rate_limit": "10/60s:2",
+        "task_rate_limits": {},
+        "weight": 2.0,
+        "max_concurrency": 3,
+        "paused": True,
+    }
+    assert (tenant["scope"], tenant["limit"], tenant["capacity"]) == ("tenant", "10/1m:2", 2)
+    assert tenant["refill_per_second"] == pytest.approx(10 / 60)
+    assert 0 <= tenant["tokens"] < 1
+    assert 3 < tenant["next_token_in"] <= 6
+    assert (task["scope"], task["tokens"], task["next_token_in"]) == ("shop.thumbnail", 5, 0)
+
+
+def test_me_shows_the_tenants_own_rate_for_a_task(acme: Client, turns: TakeTurns) -> None:
+    """The rate that an operator set for a tenant's task takes the place of the task's own."""
+    turns.registry.update("acme", task_rate_limits={"shop.thumbnail": "1/1h"})
+    (limit,) = acme.get("/me").json()["limits"]
+    assert (limit["scope"], limit["limit"]) == ("shop.thumbnail", "1/1h")
+
+
+def test_me_of_a_newcomer_is_all_defaults(acme: Client, settings: Settings) -> None:
+    """A tenant that was never seen before has the default settings and an empty backlog."""
+    me = acme.get("/me").json()
+    assert (me["has_queue"], me["backlog"]) == (False, {"ready": 0, "unacknowledged": 0})
+    assert (me["rate_limit"], me["weight"], me["paused"]) == (None, 1.0, False)
+    limited = replace(settings, limiter=settings.limiter.model_copy(update={"default_rate_limit": "7/1s"}))
+    with serving(shop(limited)) as api, api.as_("acme") as client:
+        assert client.get("/me").json()["limits"][0]["limit"] == "7/1s"
+
+
+# ---- the document
+
+
+def test_every_operation_is_documented(api: Client) -> None:
+    """The OpenAPI document has the package's version, and for each operation a summary and its errors."""
+    document = api.get("/openapi.json").json()
+    assert document["info"]["version"] == taketurns.__version__
+    operations = {
+        (method, path): operation
+        for path, methods in document["paths"].items()
+        for method, operation in methods.items()
+    }
+    assert set(operations) == {
+        ("post", "/tasks"),
+        ("get", "/tasks/{task_id}"),
+        ("get", "/me"),
+        ("get", "/tenants"),
+        ("get", "/tenants/{tenant}"),
+        ("patch", "/tenants/{tenant}"),
+        ("delete", "/tenants/{tenant}"),
+        ("get", "/health/live"),
+        ("get", "/health/ready"),
+    }
+    for (_, path), operation in operations.items():
+        assert operation["summary"]
+        assert operation["tags"]
+        errors = {status for status in operation["responses"] if status >= "400"}
+        assert path.startswith("/health") or {"401", "503"} <= errors
+        for status in errors:
+            schema = operation["responses"][status]["content"]["application/json"]["schema"]["$ref"]
+            assert schema.rsplit("/", 1)[-1] == ("Ready" if path == "/health/ready" else "Problem")
+    assert api.get("/docs").status_code == 200
+    assert "HTTPValidationError" not in document["components"]["schemas"]
+
+
+def test_a_path_that_is_not_there_is_an_error_of_the_same_shape(api: Client) -> None:
+    """FastAPI's own errors have the one shape too."""
+    assert_problem(api.get("/nothing"), 404, code="not_found")
+    response = api.put("/tasks")
+    assert_problem(response, 405, code="method_not_allowed")
+    assert response.headers["Allow"] == "POST"
