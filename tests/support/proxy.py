@@ -1,0 +1,123 @@
+"""A TCP proxy before a real server: its connections can be counted, cut, and left without an answer."""
+
+from __future__ import annotations
+
+import contextlib
+import selectors
+import socket
+import threading
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class Proxy:
+    """Passes bytes on, until told otherwise. Use [running][]."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self._server = (host, port)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._selector = selectors.DefaultSelector()
+        self._peers: dict[socket.socket, socket.socket] = {}
+        self._from_server: set[socket.socket] = set()
+        self._answering = threading.Event()
+        self._answering.set()
+        self._held: list[tuple[socket.socket, bytes]] = []
+        self._lock = threading.Lock()
+        self._stopped = False
+        self.accepted = 0
+
+    @property
+    def port(self) -> int:
+        """Where the proxy listens, on 127.0.0.1."""
+        return int(self._listener.getsockname()[1])
+
+    def silence(self) -> None:
+        """Hold back from now on what the server answers."""
+        self._answering.clear()
+
+    def answer(self) -> None:
+        """Deliver what was held back, and what comes from now on."""
+        with self._lock:
+            self._answering.set()
+            for peer, data in self._held:
+                with contextlib.suppress(OSError):
+                    peer.sendall(data)
+            self._held.clear()
+
+    def drop(self) -> None:
+        """End all connections, forget what was held back, and pass on what comes by new ones."""
+        self.cut()
+        with self._lock:
+            self._held.clear()
+            self._answering.set()
+
+    def cut(self) -> None:
+        """End all connections."""
+        with self._lock:
+            for end in list(self._peers):
+                with contextlib.suppress(OSError):
+                    end.shutdown(socket.SHUT_RDWR)
+
+    def serve(self) -> None:
+        """Pass bytes on until [stop][] is called."""
+        self._selector.register(self._listener, selectors.EVENT_READ)
+        while not self._stopped:
+            for key, _ in self._selector.select(timeout=0.02):
+                end = key.fileobj
+                assert isinstance(end, socket.socket)
+                if end is self._listener:
+                    self._accept()
+                else:
+                    self._pass_on(end)
+        for end in [*self._peers, self._listener]:
+            end.close()
+        self._selector.close()
+
+    def stop(self) -> None:
+        """Let [serve][] end."""
+        self._stopped = True
+
+    def _accept(self) -> None:
+        client, _ = self._listener.accept()
+        server = socket.create_connection(self._server)
+        with self._lock:
+            self.accepted += 1
+            self._from_server.add(server)
+            for end, peer in ((client, server), (server, client)):
+                self._peers[end] = peer
+                self._selector.register(end, selectors.EVENT_READ)
+
+    def _pass_on(self, end: socket.socket) -> None:
+        if end not in self._peers:
+            return
+        try:
+            data = end.recv(65536)
+        except OSError:
+            data = b""
+        with self._lock:
+            peer = self._peers[end]
+            if not data:
+                for closed in (end, peer):
+                    self._selector.unregister(closed)
+                    del self._peers[closed]
+                    closed.close()
+            elif end in self._from_server and not self._answering.is_set():
+                self._held.append((peer, data))
+            else:
+                with contextlib.suppress(OSError):
+                    peer.sendall(data)
+
+
+@contextlib.contextmanager
+def running(host: str, port: int) -> Iterator[Proxy]:
+    """Run a proxy before a server until the block ends."""
+    proxy = Proxy(host, port)
+    thread = threading.Thread(target=proxy.serve)
+    thread.start()
+    try:
+        yield proxy
+    finally:
+        proxy.stop()
+        thread.join()
