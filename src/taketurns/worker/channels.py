@@ -156,8 +156,16 @@ class TenantChannel(pyamqp.Channel):
         self.send_method(spec.Basic.Consume, "BssbbbbF", (0, queue, tag, False, False, False, False, {}))
 
     def unlisten(self, tag: str) -> None:
-        """Cancel a subscription; what is on its way still arrives, until the broker's cancel-ok."""
+        """Cancel a subscription; what is on its way still arrives, until the broker's cancel-ok.
+
+        The cancel waits for the consume-ok: one that overtakes it crashes the channel of RabbitMQ 3.10 and with it
+        the connection (541 INTERNAL_ERROR), and 4.3 then never sends the consume-ok.
+        """
         self.cancelling[tag] = self.tags.pop(tag)
+        if tag not in self.subscribing:
+            self._cancel(tag)
+
+    def _cancel(self, tag: str) -> None:
         self.send_method(spec.Basic.Cancel, "sb", (tag, False))
 
     def settled(self, message: TenantMessage) -> None:
@@ -184,9 +192,13 @@ class TenantChannel(pyamqp.Channel):
         self.listener.on_fetch_empty(queue)
 
     def _on_consume_ok(self, tag: str) -> None:
-        if self.subscribing and self.subscribing[0] == tag:
-            self.subscribing.popleft()
-        elif tag in self.subscribing:  # a cluster may answer out of order
+        self._subscribed(tag)
+        if tag in self.cancelling:
+            self._cancel(tag)
+
+    def _subscribed(self, tag: str) -> None:
+        """Note that a consume is decided; after the last one under way what came early can be trusted."""
+        if tag in self.subscribing:
             self.subscribing.remove(tag)
         if not self.subscribing:
             early, self.early = self.early, []
@@ -210,9 +222,12 @@ class TenantChannel(pyamqp.Channel):
             self.listener.on_cancelled(queue)
 
     def _on_server_cancel(self, tag: str) -> None:
+        self._subscribed(tag)
         queue = self.tags.pop(tag, None)
         if queue is not None:
             self.listener.on_unlistened(queue)
+        elif (cancelled := self.cancelling.pop(tag, None)) is not None:
+            self.listener.on_cancelled(cancelled)  # the broker was quicker
 
     # ---- the end of a channel
 
