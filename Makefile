@@ -38,7 +38,7 @@ format: environment ## Format the code and mend what can be mended
 
 # The build backend and uv itself are in the lock too: so nothing is ever fetched without its hash.
 lock: environment ## Choose the newest versions anew and write requirements.lock
-	@printf 'hatchling>=1.25\nuv\n' | $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
+	@printf '%s\n' 'hatchling>=1.25' editables uv | $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
 		--generate-hashes --all-extras --group dev --no-header --no-annotate --no-emit-index-url \
 		pyproject.toml - --output-file requirements.lock
 
