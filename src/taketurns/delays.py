@@ -59,19 +59,23 @@ def exchange_name(level: int) -> str:
     return f"usersequence.delay.{2**level * 100}"
 
 
-def without_traces(headers: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return message headers without what an earlier way through the ladder left in them.
+def without_deaths(headers: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return message headers without what RabbitMQ added to them on an earlier way through the ladder.
 
-    RabbitMQ up to 3.x takes a message for a cycle, and drops it, when it expires into a queue that its x-death
-    header names already; a task that retries would be lost.
+    RabbitMQ up to 3.x takes a message for one that goes round in circles, and drops it, when it expires into a
+    queue that its x-death header names already; a task that retries would be lost.
     """
+    traces = ("x-first-death-", "x-last-death-")
     return {
         name: value
         for name, value in (headers or {}).items()
-        if name not in _HEADERS
-        and name != "x-death"
-        and not name.startswith(("x-first-death-", "x-last-death-"))
+        if name != "x-death" and not name.startswith(traces)
     }
+
+
+def without_traces(headers: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return message headers without anything that an earlier way through the ladder left in them."""
+    return {name: value for name, value in without_deaths(headers).items() if name not in _HEADERS}
 
 
 def declare(channel: Any) -> None:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from amqp import Message
 from amqp.exceptions import PreconditionFailed
 from kombu import Producer
-from kombu.pidbox import Mailbox
 
 from taketurns import delays
 from taketurns.connections import ConnectionPool, PublishConnection, call_after_fork
@@ -114,11 +113,12 @@ class Publisher:
             InvalidInput: the delay is too long.
             BrokerUnavailable: the ladder could not be declared in time.
         """
-        route = delays.plan(seconds)
+        delays.plan(seconds)  # one that is too long is refused before anything is declared
+        began = time.monotonic()
         if not self._ladder:
             with self._pool.lease(self._seconds) as connection:
                 self._attempt(connection, partial(self._declare_shared, connection, ladder=True))
-        return route
+        return delays.plan(max(0.0, seconds - (time.monotonic() - began)))
 
     @contextmanager
     def producer(self) -> Iterator[ConfirmedProducer]:
@@ -146,7 +146,7 @@ class Publisher:
             BrokerUnavailable: nothing was accepted.
             PublishNotConfirmed: it may have been stored, or no queue took it.
         """
-        headers = delays.without_traces(properties.get("application_headers"))
+        headers = delays.without_deaths(properties.get("application_headers"))
         message = Message(body, **{**properties, "application_headers": headers, "delivery_mode": 2})
         with self._pool.lease(self._seconds) as connection:
             self._attempt(
@@ -164,19 +164,24 @@ class Publisher:
             logger.debug("Redis is away; the broadcast goes to the workers of the last known list")
         if not self._workers:
             return
-        control = self._app.control.mailbox
         try:
-            with self._pool.lease(self._seconds) as connection:
-                mailbox = Mailbox(
-                    control.namespace, type=control.type, serializer=control.serializer, clock=self._app.clock
-                )(connection)
-                for tenant in tenants:
-                    tell = partial(
-                        mailbox.cast, self._workers, "add_consumer", add_consumer_arguments(tenant)
-                    )
-                    self._attempt(connection, tell)
+            for tenant in tenants:
+                self.tell(self._workers, "add_consumer", add_consumer_arguments(tenant))
         except BrokerUnavailable as error:
             logger.warning("workers were not told of a new tenant queue and will find it later: %s", error)
+
+    def tell(
+        self, workers: Collection[str], command: str, arguments: Mapping[str, Any] | None = None
+    ) -> None:
+        """Send one of Celery's control commands to some workers, without waiting for what they answer.
+
+        Raises:
+            BrokerUnavailable: it could not be sent in time.
+        """
+        with self._pool.lease(self._seconds) as connection:
+            mailbox = self._app.control.mailbox(connection)
+            mailbox.producer_pool = None  # Celery's own would wait for a lost broker without end
+            self._attempt(connection, partial(mailbox.cast, list(workers), command, dict(arguments or {})))
 
     def close(self) -> None:
         """Close the idle connections; a later publish opens new ones."""

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taketurns.delays import LEVELS, LONGEST, STEP, exchange_name, plan, without_traces
+from taketurns.delays import LEVELS, LONGEST, STEP, exchange_name, plan, without_deaths, without_traces
 from taketurns.errors import InvalidInput
 
 
@@ -75,4 +75,5 @@ def test_traces_of_the_ladder_are_removed_and_nothing_else() -> None:
     traces = {**bits, "x-death": [{"queue": "usersequence.delay.100"}], "x-first-death-queue": "q"}
     kept = {"taketurns_tenant": "acme", "x-own": 1, "d5": True, "id": "1"}
     assert without_traces({**kept, **traces, "x-last-death-reason": "expired"}) == kept
+    assert without_deaths({**kept, **traces, "x-last-death-reason": "expired"}) == {**kept, **bits}
     assert without_traces(None) == {}
