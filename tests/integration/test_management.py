@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from pika.adapters.blocking_connection import BlockingChannel
-    from tests.conftest import Broker, Servers
+
+    from conftest import Broker, Servers
 
 AWKWARD_TENANTS = ["a.b", "A@b.co", "x+y", "u:7", "m-n_o", "z" * 128]
 

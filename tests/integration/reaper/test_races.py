@@ -1,0 +1,200 @@
+"""What comes in between while queues are being removed: tasks, holders, silence."""
+
+from __future__ import annotations
+
+import signal
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from support.reaping import meanwhile, publish, queues, reasons
+from support.workers import Ledger, worker
+from taketurns.reaper.reaper import Reaper
+from taketurns.reaper.recover import Recoverer
+from taketurns.tenants import queue_name
+from taketurns.topology import LOST_QUEUE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from pika.adapters.blocking_connection import BlockingChannel
+
+    from taketurns import TakeTurns
+    from taketurns.settings import Settings
+
+    Eventually = Callable[..., None]
+
+
+def test_a_running_task_keeps_its_queue(
+    shop: Any,
+    turns: TakeTurns,
+    settings: Settings,
+    ledger: Ledger,
+    run_first_task: Callable[[], None],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    eventually: Eventually,
+) -> None:
+    """A queue without ready messages stays while a worker runs its task, and is served again afterwards."""
+    with worker(settings, tmp_path, "-P", "threads", "-c", "2") as process:
+        run_first_task()
+        reaper = Reaper(turns)
+
+        def submit() -> None:
+            shop.work.apply_async(("long", 4), tenant="acme")
+            eventually(lambda: turns.management.tenant_queues()[queue_name("acme")].unacknowledged == 1)
+
+        meanwhile(monkeypatch, reaper._workers, "drain", before=submit)
+        report = reaper.run_once()
+        assert reasons(report) == {"acme": f"held by worker {process.name}"}
+        assert reasons(Reaper(turns).run_once(dry_run=True)) == {"acme": "1 message unacknowledged"}
+        assert turns.registry.draining() == set()
+        shop.work.apply_async(("next",), tenant="acme")
+        # Served again at once: neither the expiry of the drain nor a reconciliation is waited for.
+        eventually(lambda: ledger.labels() == ["first", "next", "long"], within=6)
+    assert not any(row["redelivered"] for row in ledger.rows())
+
+
+def test_a_worker_that_does_not_answer_keeps_the_queues(
+    shop: Any,
+    turns: TakeTurns,
+    settings: Settings,
+    ledger: Ledger,
+    run_first_task: Callable[[], None],
+    tmp_path: Path,
+    eventually: Eventually,
+) -> None:
+    """While a live worker is silent nothing goes; when it comes back it serves the tenant again."""
+    with worker(
+        settings, tmp_path, "-P", "threads", "-c", "1", TAKETURNS_WORKER_HEARTBEAT_INTERVAL="10"
+    ) as process:
+        run_first_task()
+        process.process.send_signal(signal.SIGSTOP)
+        try:
+            report = Reaper(turns).run_once()
+        finally:
+            process.process.send_signal(signal.SIGCONT)
+        assert reasons(report) == {"acme": f"no answer from worker {process.name}"}
+        assert queues(turns) == {"acme"}
+        assert turns.registry.draining() == set()
+        shop.work.apply_async(("second",), tenant="acme")
+        eventually(lambda: ledger.labels() == ["first", "second"], within=6)
+
+
+def test_a_message_held_by_a_stranger_keeps_its_queue(
+    turns: TakeTurns, channel: BlockingChannel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A message that some client holds without consuming keeps the queue, to the broker empty and unused."""
+    turns.publisher.ensure("acme")
+    reaper = Reaper(turns)
+
+    def fetch() -> None:
+        publish(turns, "acme")
+        channel.basic_get(queue_name("acme"))
+
+    meanwhile(monkeypatch, reaper._workers, "drain", after=fetch)
+    assert reasons(reaper.run_once()) == {"acme": "1 message unacknowledged"}
+    assert queues(turns) == {"acme"}
+
+
+def test_a_queue_with_a_strange_consumer_stays(turns: TakeTurns, channel: BlockingChannel) -> None:
+    """A consumer that is none of our workers, such as a stock Celery worker, keeps the queue."""
+    turns.publisher.ensure("acme")
+    channel.basic_consume(queue_name("acme"), lambda *_: None)
+    assert reasons(Reaper(turns).run_once()) == {"acme": "in use: a message or a consumer came meanwhile"}
+    assert queues(turns) == {"acme"}
+    assert turns.registry.draining() == set()
+
+
+@pytest.mark.parametrize(
+    ("step", "moment", "reason"),
+    [
+        ("_workers.drain", "after", "1 message"),
+        ("_management.delete_queue", "before", "in use: a message or a consumer came meanwhile"),
+    ],
+)
+def test_a_task_published_before_the_deletion_prevents_it(
+    shop: Any,
+    turns: TakeTurns,
+    settings: Settings,
+    ledger: Ledger,
+    run_first_task: Callable[[], None],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    eventually: Eventually,
+    step: str,
+    moment: str,
+    reason: str,
+) -> None:
+    """A task that comes while its queue is being removed keeps the queue and runs, once."""
+    with worker(settings, tmp_path, "-P", "threads", "-c", "1"):
+        run_first_task()
+        reaper = Reaper(turns)
+        owner, _, name = step.partition(".")
+
+        def submit() -> None:
+            shop.work.apply_async(("second",), tenant="acme")
+
+        if moment == "before":
+            meanwhile(monkeypatch, getattr(reaper, owner), name, before=submit)
+        else:
+            meanwhile(monkeypatch, getattr(reaper, owner), name, after=submit)
+        assert reasons(reaper.run_once()) == {"acme": reason}
+        eventually(lambda: ledger.labels() == ["first", "second"], within=5)
+    assert queues(turns) == {"acme"}
+
+
+def test_a_task_published_after_the_deletion_is_lost_and_found(
+    shop: Any,
+    turns: TakeTurns,
+    settings: Settings,
+    ledger: Ledger,
+    run_first_task: Callable[[], None],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    eventually: Eventually,
+) -> None:
+    """A task whose publisher has not noticed the removal takes the way through the lost queue, and runs once."""
+    with worker(settings, tmp_path, "-P", "threads", "-c", "1"):
+        run_first_task()
+        reaper, recoverer = Reaper(turns), Recoverer(turns)
+        meanwhile(
+            monkeypatch,
+            reaper._management,
+            "delete_queue",
+            after=lambda: shop.work.apply_async(("second",), tenant="acme"),
+        )
+        assert reaper.run_once().removed == ("acme",)
+        lost = turns.management.queue(LOST_QUEUE)
+        assert lost is not None
+        assert lost.ready == 1
+        assert recoverer.run_once().recovered == 1
+        recoverer.close()
+        eventually(lambda: ledger.labels() == ["first", "second"], within=5)
+
+
+def test_activity_while_draining_keeps_the_queue(turns: TakeTurns, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A delayed task that is submitted meanwhile keeps the queue, although nothing of it is there yet."""
+    turns.publisher.ensure("acme")
+    later = turns.registry.activity()["acme"] + 500
+    reaper = Reaper(turns)
+    meanwhile(monkeypatch, reaper._workers, "drain", after=lambda: turns.registry.touch("acme", until=later))
+    assert reasons(reaper.run_once())["acme"].startswith("delayed task due in ")
+    assert queues(turns) == {"acme"}
+
+
+def test_a_queue_that_somebody_else_deleted_is_gone(
+    turns: TakeTurns, channel: BlockingChannel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A queue deleted by hand at the last moment counts as removed."""
+    turns.publisher.ensure("acme")
+    reaper = Reaper(turns)
+    meanwhile(
+        monkeypatch,
+        reaper._management,
+        "delete_queue",
+        before=lambda: channel.queue_delete(queue_name("acme")),
+    )
+    assert reaper.run_once().removed == ("acme",)
+    assert turns.registry.activity() == {}

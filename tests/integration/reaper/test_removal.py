@@ -1,0 +1,170 @@
+"""Which queues go and which stay, when nobody interferes; and when Redis does."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from support.reaping import flush, installed, meanwhile, publish, queues, reasons
+from support.workers import Ledger, worker
+from taketurns.errors import RegistryUnavailable
+from taketurns.reaper import reaper as reaper_module
+from taketurns.reaper.policy import DECLARED_OTHERWISE
+from taketurns.reaper.reaper import Reaper
+from taketurns.reaper.recover import Recoverer
+from taketurns.tenants import queue_name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from pika.adapters.blocking_connection import BlockingChannel
+
+    from taketurns import TakeTurns
+    from taketurns.settings import Settings
+
+    Eventually = Callable[..., None]
+
+
+def test_an_idle_queue_is_removed_under_a_live_worker(
+    shop: Any,
+    turns: TakeTurns,
+    settings: Settings,
+    ledger: Ledger,
+    run_first_task: Callable[[], None],
+    tmp_path: Path,
+    eventually: Eventually,
+) -> None:
+    """The queue that a worker consumes goes once it is idle, and the tenant's next task makes a new one and runs."""
+    with worker(settings, tmp_path, "-P", "threads", "-c", "2"):
+        run_first_task()
+        assert Reaper(turns).run_once().removed == ("acme",)
+        assert queues(turns) == set()
+        assert turns.registry.activity() == {}
+        assert turns.registry.draining() == set()
+        recoverer = Recoverer(turns)
+        shop.work.apply_async(("second",), tenant="acme")
+        eventually(lambda: recoverer.run_once() and ledger.labels() == ["first", "second"])
+        recoverer.close()
+        assert queues(turns) == {"acme"}
+
+
+def test_without_workers_idle_queues_go_and_the_others_stay(
+    turns: TakeTurns, channel: BlockingChannel
+) -> None:
+    """With no worker alive empty queues are removed; those with messages, delayed tasks or no record stay."""
+    for tenant in ("idle", "a.b", "full", "delayed", "unrecorded"):
+        turns.publisher.ensure(tenant)
+    publish(turns, "full")
+    turns.registry.touch("delayed", until=turns.registry.activity()["delayed"] + 500)
+    turns.registry.clear_activity("unrecorded")
+    report = Reaper(turns).run_once()
+    assert report.active
+    assert report.removed == ("a.b", "idle")
+    why = reasons(report)
+    assert why["idle"] == "idle for 0 s"
+    assert why["full"] == "1 message"
+    assert why["delayed"].startswith("delayed task due in ")
+    assert why["unrecorded"] == "no activity record: its idle time begins now"
+    assert queues(turns) == {"full", "delayed", "unrecorded"}
+
+
+def test_a_recently_active_tenant_keeps_its_queue(turns: TakeTurns, settings: Settings) -> None:
+    """With the default idle time nothing that was just used goes."""
+    patient = replace(settings, reaper=settings.reaper.model_copy(update={"idle_time": 3600.0}))
+    turns.publisher.ensure("acme")
+    with installed(patient) as own:
+        report = Reaper(own).run_once()
+    assert report.removed == ()
+    assert reasons(report)["acme"].startswith("active ")
+
+
+def test_a_dry_run_touches_nothing(turns: TakeTurns) -> None:
+    """A dry run tells what would go and why, and changes neither queues, activity, marks nor who leads."""
+    turns.publisher.ensure("idle")
+    turns.publisher.ensure("full")
+    turns.publisher.ensure("unrecorded")
+    publish(turns, "full")
+    turns.registry.clear_activity("unrecorded")
+    before = turns.registry.activity()
+    report = Reaper(turns).run_once(dry_run=True)
+    assert report.dry_run
+    assert report.removed == ()
+    assert {each.tenant: each.remove for each in report.decisions} == {
+        "idle": True,
+        "full": False,
+        "unrecorded": False,
+    }
+    assert queues(turns) == {"idle", "full", "unrecorded"}
+    assert turns.registry.activity() == before
+    assert turns.registry.draining() == set()
+    assert Reaper(turns).run_once().active
+
+
+def test_many_queues_go_in_batches(turns: TakeTurns, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every idle queue goes in one run, also those beyond the first batch."""
+    monkeypatch.setattr(reaper_module, "BATCH", 5)
+    tenants = tuple(f"t{n:02}" for n in range(12))
+    for tenant in tenants:
+        turns.publisher.ensure(tenant)
+    assert Reaper(turns).run_once().removed == tenants
+    assert queues(turns) == set()
+
+
+def test_a_queue_declared_otherwise_is_reported_once_and_left_alone(
+    turns: TakeTurns, channel: BlockingChannel, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A queue of our name with other arguments stays, is told in the report, and is logged once."""
+    channel.queue_declare(queue_name("foreign"), durable=True, arguments={"x-queue-type": "quorum"})
+    turns.registry.touch("foreign")
+    reaper = Reaper(turns)
+    for _ in range(2):
+        assert reasons(reaper.run_once()) == {"foreign": DECLARED_OTHERWISE}
+    assert queues(turns) == {"foreign"}
+    assert [record.levelname for record in caplog.records if DECLARED_OTHERWISE in record.message] == [
+        "WARNING"
+    ]
+
+
+def test_records_without_a_queue_are_cleared(turns: TakeTurns) -> None:
+    """The activity of a tenant whose queue was deleted by hand does not stay in Redis for ever."""
+    turns.registry.touch("gone")
+    turns.registry.touch("delayed", until=turns.registry.activity()["gone"] + 500)
+    assert Reaper(turns).run_once().forgotten == ("gone",)
+    assert set(turns.registry.activity()) == {"delayed"}
+
+
+def test_lost_activity_removes_nothing(turns: TakeTurns) -> None:
+    """When Redis has lost its data every queue stays, and its idle time begins anew."""
+    turns.publisher.ensure("a")
+    turns.publisher.ensure("b")
+    flush(turns)
+    report = Reaper(turns).run_once()
+    assert report.removed == ()
+    assert queues(turns) == {"a", "b"}
+    assert set(turns.registry.activity()) == {"a", "b"}
+
+
+def test_activity_lost_while_draining_removes_nothing(
+    turns: TakeTurns, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When Redis loses its data between the drain and the deletion, the queue stays."""
+    turns.publisher.ensure("acme")
+    reaper = Reaper(turns)
+    meanwhile(monkeypatch, reaper._workers, "drain", after=lambda: flush(turns))
+    report = reaper.run_once()
+    assert reasons(report) == {"acme": "its draining mark is gone"}
+    assert queues(turns) == {"acme"}
+
+
+def test_without_redis_nothing_is_removed(turns: TakeTurns, settings: Settings) -> None:
+    """While Redis is away a run raises and removes nothing, and so does a dry run."""
+    turns.publisher.ensure("acme")
+    nowhere = replace(settings, redis=settings.redis.model_copy(update={"redis_url": "redis://127.0.0.1:1"}))
+    with installed(nowhere) as own:
+        for dry_run in (False, True):
+            with pytest.raises(RegistryUnavailable):
+                Reaper(own).run_once(dry_run=dry_run)
+    assert queues(turns) == {"acme"}
