@@ -58,6 +58,8 @@ class Server(ABC):
     @property
     def running(self) -> bool:
         """Whether the server or its guardian lives, whoever started it."""
+        if self._guardian is not None and self._guardian.poll() is None:
+            return True
         try:
             with self._lock.open() as lock:
                 fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -108,7 +110,7 @@ class Server(ABC):
     def wait_until_gone(self) -> bool:
         """Wait, at most 10 seconds beyond ``grace``, until it has ended; return whether it has."""
         deadline = time.monotonic() + self.grace + 10
-        while self.running or (self._guardian is not None and self._guardian.poll() is None):
+        while self.running:
             if time.monotonic() > deadline:
                 return False
             time.sleep(POLL)
