@@ -30,7 +30,8 @@ class Client(httpx.Client):
     """An HTTP client that carries a tenant's token, as clients of the API do."""
 
     def __init__(self, url: str, tokens: Tokens, **options: Any) -> None:
-        super().__init__(base_url=url, timeout=30.0, **options)
+        # Plain HTTP only, and certificates take their time to load.
+        super().__init__(base_url=url, timeout=30.0, verify=False, **options)
         self.tokens = tokens
 
     def as_(self, tenant: str, *, operator: bool = False) -> Client:
@@ -60,6 +61,16 @@ def serving(turns: TakeTurns) -> Iterator[Client]:
         thread.join()
 
 
+def assert_problem(response: httpx.Response, status: int, *, code: str, field: str | None = None) -> str:
+    """Check that a response is an error of the one shape, and return its message."""
+    body = response.json()
+    assert response.status_code == status, body
+    assert set(body) == {"error", "message", "field"}
+    assert (body["error"], body["field"]) == (code, field), body
+    assert body["message"]
+    return str(body["message"])
+
+
 def shop(settings: Settings, *, results: bool = True, **changes: Any) -> TakeTurns:
     """Return a small app whose tasks the API serves; its results are kept in the test's own Redis keys.
 
@@ -68,7 +79,6 @@ def shop(settings: Settings, *, results: bool = True, **changes: Any) -> TakeTur
         results: whether the app has a result backend.
         **changes: changed settings of the API.
     """
-    api = settings.api.model_copy(update={"jwt_secret": SecretStr(SECRET), **changes})
     app = Celery("shop", backend=settings.redis.redis_url if results else None, set_as_current=False)
     app.conf.result_backend_transport_options = {"global_keyprefix": f"{settings.redis.redis_prefix}-"}
 
@@ -79,7 +89,14 @@ def shop(settings: Settings, *, results: bool = True, **changes: Any) -> TakeTur
     app.task(silent, name="shop.silent", expose=True, ignore_result=True, **tenants)
     app.task(internal, name="shop.internal", **tenants)
     app.task(ordinary, name="shop.ordinary", shared=False)
-    return TakeTurns(app, replace(settings, api=api))
+    return with_secret(TakeTurns(app, settings), **changes)
+
+
+def with_secret(turns: TakeTurns, **changes: Any) -> TakeTurns:
+    """Give an app's settings a JWT secret, and other settings of the API."""
+    api = turns.settings.api.model_copy(update={"jwt_secret": SecretStr(SECRET)} | changes)
+    turns.settings = replace(turns.settings, api=api)
+    return turns
 
 
 def thumbnail(image_id: str, size: int = 128) -> str:

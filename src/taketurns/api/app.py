@@ -9,9 +9,8 @@ from fastapi import FastAPI
 
 from taketurns import __version__
 from taketurns.api import errors
-from taketurns.api.auth import Tokens
 from taketurns.api.body_limit import BodyLimit
-from taketurns.api.readiness import Readiness
+from taketurns.api.dependencies import provide
 from taketurns.api.routers import health, me, tasks, tenants
 from taketurns.extension import TakeTurns
 
@@ -39,7 +38,6 @@ def create_app(turns: TakeTurns) -> FastAPI:
     Raises:
         InvalidSettings: the JWT secret is missing or too short.
     """
-    tokens = Tokens(turns.settings.api)
     # Finds the tasks of `imports`, `include` and autodiscover_tasks(), as a worker does at its start.
     turns.app.loader.import_default_modules()
     turns.app.finalize(auto=True)
@@ -51,9 +49,7 @@ def create_app(turns: TakeTurns) -> FastAPI:
         openapi_tags=_TAGS,
         lifespan=_lifespan,
     )
-    app.state.turns = turns
-    app.state.tokens = tokens
-    app.state.readiness = Readiness(turns)
+    provide(app, turns)
     app.add_middleware(BodyLimit, limit=turns.settings.api.max_body)
     errors.install(app)
     for router in (tasks.router, me.router, tenants.router, health.router):
@@ -67,4 +63,4 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     # that is away. Nobody here waits for a result that way: GET /tasks asks the backend when it is asked.
     with denied_join_result():
         yield
-    app.state.turns.publisher.close()
+    app.state.turns.close()

@@ -2,9 +2,9 @@
 
 from http import HTTPStatus
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Response
 
-from taketurns.api.readiness import Readiness
+from taketurns.api.dependencies import ServerChecks
 from taketurns.api.schemas import Live, Ready
 
 router = APIRouter(prefix="/health", tags=["health"])
@@ -22,14 +22,12 @@ async def live() -> Live:
     response_description="Tasks are accepted.",
     responses={HTTPStatus.SERVICE_UNAVAILABLE.value: {"model": Ready, "description": "No broker."}},
 )
-async def ready(request: Request, response: Response) -> Ready:
+async def ready(servers: ServerChecks, response: Response) -> Ready:
     """Ask RabbitMQ, its management API and Redis whether they answer.
 
     Only RabbitMQ is needed to accept tasks: without it this answers 503, without another one `degraded`.
     """
-    readiness = request.app.state.readiness
-    assert isinstance(readiness, Readiness)  # noqa: S101
-    found = await readiness.look()
+    found = await servers.look()
     if found.status == "unavailable":
         response.status_code = HTTPStatus.SERVICE_UNAVAILABLE
     return found

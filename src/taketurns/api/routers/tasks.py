@@ -1,25 +1,16 @@
 """Submitting tasks, and what became of them."""
 
-import logging
-import time
 from http import HTTPStatus
 from typing import Annotated
 
-from celery.utils import uuid
 from fastapi import APIRouter, Path
 
-from taketurns.api.arguments import check_arguments
-from taketurns.api.dependencies import CurrentCaller, Turns
+from taketurns.api.dependencies import CurrentCaller, Submissions, Turns
 from taketurns.api.errors import ApiError, describe
-from taketurns.api.exposed import exposed_task
 from taketurns.api.results import state_of
 from taketurns.api.schemas import TaskAccepted, TaskState, TaskSubmission
-from taketurns.errors import RegistryUnavailable
-from taketurns.registry import TaskRecord
-from taketurns.tenants import queue_name
 
 router = APIRouter(prefix="/tasks", tags=["tasks"])
-logger = logging.getLogger(__name__)
 
 TaskIdPath = Annotated[str, Path(max_length=255, description="The `task_id` of its submission.")]
 
@@ -36,28 +27,13 @@ TaskIdPath = Annotated[str, Path(max_length=255, description="The `task_id` of i
         HTTPStatus.SERVICE_UNAVAILABLE,
     ),
 )
-def submit(submission: TaskSubmission, caller: CurrentCaller, turns: Turns) -> TaskAccepted:
+async def submit(submission: TaskSubmission, caller: CurrentCaller, submitter: Submissions) -> TaskAccepted:
     """Queue a task for the caller's tenant.
 
     Only tasks that the app exposes can be submitted, with arguments that fit them. After a 503 the task is not
     accepted; with the code `not_confirmed` it may run all the same, so a repeated request may run it twice.
     """
-    task = exposed_task(turns.app, submission.name)
-    check_arguments(task.run, submission.args, submission.kwargs)
-    record = TaskRecord(
-        id=uuid(),
-        tenant=caller.tenant,
-        name=submission.name,
-        queue=queue_name(caller.tenant),
-        submitted_at=time.time(),
-    )
-    try:
-        # Before publishing, so that no client ever learns of a task that is not known here.
-        turns.registry.record_task(record, turns.settings.api.task_record_ttl)
-    except RegistryUnavailable:
-        logger.info("Redis is away: task %s is submitted and will be unknown to GET /tasks", record.id)
-    task.apply_async(submission.args, submission.kwargs, task_id=record.id, tenant=record.tenant)
-    return TaskAccepted(task_id=record.id, tenant=record.tenant, queue=record.queue)
+    return await submitter.submit(caller.tenant, submission)
 
 
 @router.get(

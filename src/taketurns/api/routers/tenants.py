@@ -5,6 +5,7 @@ from http import HTTPStatus
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
+from starlette.convertors import Convertor, register_url_convertor
 
 from taketurns.api.dependencies import TenantPath, Turns, require_operator
 from taketurns.api.errors import ApiError, describe
@@ -27,8 +28,25 @@ router = APIRouter(
     ),
 )
 
-# With `:path`, a slash in the tenant id reaches its check, which says what is accepted.
-ONE = "/{tenant:path}"
+
+class _Whole(Convertor[str]):
+    """Takes the rest of the path as it is.
+
+    What is no tenant id reaches its check this way, slashes included. With Starlette's own convertors, ``acme`` and
+    a line feed would be ``acme``.
+    """
+
+    regex = r"(?s:.*)"
+
+    def convert(self, value: str) -> str:
+        return value
+
+    def to_string(self, value: str) -> str:
+        return value
+
+
+register_url_convertor("whole", _Whole())
+ONE = "/{tenant:whole}"
 
 
 @router.get("", summary="List the tenants")

@@ -1,0 +1,99 @@
+"""Submitting a task with an answer in time, whatever the broker does."""
+
+import logging
+import threading
+import time
+from typing import Final
+
+from anyio import CapacityLimiter, move_on_after
+from anyio.to_thread import run_sync
+from celery.utils import uuid
+
+from taketurns.api.arguments import check_arguments
+from taketurns.api.exposed import exposed_task
+from taketurns.api.schemas import TaskAccepted, TaskSubmission
+from taketurns.errors import BrokerUnavailable, PublishNotConfirmed, RegistryUnavailable
+from taketurns.extension import TakeTurns
+from taketurns.registry import TaskRecord
+
+logger = logging.getLogger(__name__)
+
+ANSWER_WITHIN: Final = 4.3
+"""Seconds until a submission is given up; above the default publish timeout, which has the better reason."""
+
+_THREADS: Final = 40
+"""Of our own, so that submissions which wait for a silent broker don't keep other requests waiting."""
+
+
+class Submitter:
+    """Submits tasks for tenants, each within ``ANSWER_WITHIN`` seconds or not at all.
+
+    A single step to the broker has its timeout, but many submissions at a time wait for each other's too.
+    """
+
+    def __init__(self, turns: TakeTurns) -> None:
+        self._turns = turns
+        self._threads = CapacityLimiter(_THREADS)
+
+    async def submit(self, tenant: str, submission: TaskSubmission) -> TaskAccepted:
+        """Submit a task, and return when the broker has confirmed it.
+
+        Raises:
+            UnknownTask: no such task is exposed.
+            InvalidInput: the arguments don't fit the task.
+            BrokerUnavailable: the broker is away; nothing was submitted, and won't be.
+            PublishNotConfirmed: the broker did not confirm the task; it may run all the same.
+        """
+        attempt = _Attempt()
+        with move_on_after(ANSWER_WITHIN):
+            return await run_sync(
+                self._submit, tenant, submission, attempt, abandon_on_cancel=True, limiter=self._threads
+            )
+        if attempt.give_up():
+            raise BrokerUnavailable(f"RabbitMQ took more than {ANSWER_WITHIN:g} s; nothing was submitted")
+        raise PublishNotConfirmed(f"RabbitMQ did not confirm within {ANSWER_WITHIN:g} s")
+
+    def _submit(self, tenant: str, submission: TaskSubmission, attempt: "_Attempt") -> TaskAccepted:
+        task = exposed_task(self._turns.app, submission.name)
+        check_arguments(task.run, submission.args, submission.kwargs)
+        queue = self._turns.publisher.ensure(tenant)
+        accepted = TaskAccepted(task_id=uuid(), tenant=tenant, queue=queue)
+        if attempt.may_publish():
+            # First, so that no client ever learns of a task that is not known here.
+            self._record(accepted, task.name)
+            task.apply_async(submission.args, submission.kwargs, task_id=accepted.task_id, tenant=tenant)
+        return accepted
+
+    def _record(self, accepted: TaskAccepted, name: str) -> None:
+        record = TaskRecord(
+            id=accepted.task_id,
+            tenant=accepted.tenant,
+            name=name,
+            queue=accepted.queue,
+            submitted_at=time.time(),
+        )
+        try:
+            self._turns.registry.record_task(record, self._turns.settings.api.task_record_ttl)
+        except RegistryUnavailable:
+            logger.info("Redis is away: task %s is submitted, and unknown to GET /tasks", record.id)
+
+
+class _Attempt:
+    """Who came first: the thread that is about to publish, or the request that gives up waiting for it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._publishing = False
+        self._given_up = False
+
+    def may_publish(self) -> bool:
+        """Tell whether somebody still waits; if so, it can no longer be given up without a trace."""
+        with self._lock:
+            self._publishing = not self._given_up
+            return self._publishing
+
+    def give_up(self) -> bool:
+        """Give up, and tell whether nothing was published and nothing will be."""
+        with self._lock:
+            self._given_up = True
+            return not self._publishing

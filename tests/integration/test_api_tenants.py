@@ -1,0 +1,263 @@
+"""The HTTP API on a real broker and a real Redis: what an operator does with it."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import pytest
+
+from support.api_server import Client, assert_problem, serving, shop, with_secret
+from support.publishing import shop_for
+from support.workers import Ledger, worker
+from taketurns.reaper.service import ReaperService
+from taketurns.topology import tenant_queue
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from taketurns import TakeTurns
+    from taketurns.settings import Settings
+
+    Eventually = Callable[..., None]
+
+DEFAULTS = {
+    "rate_limit": None,
+    "task_rate_limits": {},
+    "weight": 1.0,
+    "max_concurrency": None,
+    "paused": False,
+}
+
+
+@pytest.fixture
+def turns(settings: Settings) -> TakeTurns:
+    return shop(settings)
+
+
+@pytest.fixture
+def operator(turns: TakeTurns) -> Iterator[Client]:
+    with serving(turns) as api, api.as_("root", operator=True) as client:
+        yield client
+
+
+def submit(operator: Client, tenant: str) -> None:
+    with operator.as_(tenant) as client:
+        assert client.post("/tasks", json={"name": "shop.anything"}).status_code == 202
+
+
+def ready(turns: TakeTurns, tenant: str) -> int | None:
+    queue = turns.management.queue(f"usersequence_{tenant}")
+    return queue.ready if queue else None
+
+
+@pytest.mark.parametrize("method", ["GET", "PATCH", "DELETE"])
+def test_only_operators_see_and_change_tenants(method: str, operator: Client) -> None:
+    """A tenant's token gets a 403, for its own tenant too, whatever the path or the body says."""
+    with operator.as_("acme") as acme:
+        for path in ("/tenants/acme", "/tenants/a b", *(["/tenants"] if method == "GET" else [])):
+            response = acme.request(method, path, json={"paused": True} if method == "PATCH" else None)
+            assert_problem(response, 403, code="forbidden")
+
+
+# ---- seeing
+
+
+def test_the_list_merges_queues_and_settings(operator: Client, turns: TakeTurns) -> None:
+    """Tenants with a queue and tenants with settings are listed together, in the order of their ids."""
+    submit(operator, "b")
+    submit(operator, "a")
+    turns.registry.update("c", rate_limit="10/1s")
+    turns.registry.update("a", weight=3.0)
+    page = operator.get("/tenants").json()
+    queued = {"has_queue": True, "backlog": {"ready": 1, "unacknowledged": 0}}
+    none = {"has_queue": False, "backlog": {"ready": 0, "unacknowledged": 0}}
+    assert page == {
+        "tenants": [
+            {"tenant": "a", "queue": "usersequence_a", **queued, **DEFAULTS, "weight": 3.0},
+            {"tenant": "b", "queue": "usersequence_b", **queued, **DEFAULTS},
+            {"tenant": "c", "queue": "usersequence_c", **none, **DEFAULTS, "rate_limit": "10/1s"},
+        ],
+        "total": 3,
+        "next_cursor": None,
+    }
+
+
+def test_pages_cover_every_tenant_once(operator: Client, turns: TakeTurns) -> None:
+    """Following next_cursor shows each tenant once, also if one disappears in between."""
+    tenants = [f"t{n}" for n in range(7)]
+    for tenant in tenants:
+        turns.registry.update(tenant, weight=2.0)
+    seen: list[str] = []
+    cursor: str | None = ""
+    while cursor is not None:
+        page = operator.get("/tenants", params={"limit": 2, "cursor": cursor}).json()
+        seen += [each["tenant"] for each in page["tenants"]]
+        cursor = page["next_cursor"]
+        turns.registry.forget("t1")
+    assert seen == tenants
+
+
+@pytest.mark.parametrize("limit", ["0", "1001", "x", ""])
+def test_a_bad_page_size_names_its_field(limit: str, operator: Client) -> None:
+    """A page has 1 to 1,000 tenants."""
+    assert_problem(
+        operator.get("/tenants", params={"limit": limit}), 422, code="invalid_input", field="limit"
+    )
+
+
+def test_one_tenant(operator: Client, turns: TakeTurns) -> None:
+    """A tenant with a queue, one with settings, and none."""
+    submit(operator, "acme")
+    turns.registry.update("beta", paused=True)
+    acme, beta = operator.get("/tenants/acme").json(), operator.get("/tenants/beta").json()
+    assert (acme["has_queue"], acme["backlog"]["ready"], acme["paused"]) == (True, 1, False)
+    assert (beta["has_queue"], beta["backlog"]["ready"], beta["paused"]) == (False, 0, True)
+    assert_problem(operator.get("/tenants/gamma"), 404, code="not_found")
+
+
+# ---- changing
+
+
+def test_a_patch_changes_what_it_names(operator: Client) -> None:
+    """Only given fields change, null brings the default back, and an empty patch changes nothing."""
+
+    def patch(**changes: Any) -> dict[str, Any]:
+        response = operator.patch("/tenants/acme", json=changes)
+        assert response.status_code == 200, response.text
+        settings = {name: response.json()[name] for name in DEFAULTS}
+        if changes:
+            assert {name: operator.get("/tenants/acme").json()[name] for name in DEFAULTS} == settings
+        return settings
+
+    assert patch() == DEFAULTS
+    assert patch(rate_limit="10/60s:5", weight=2) == {**DEFAULTS, "rate_limit": "10/60s:5", "weight": 2.0}
+    assert patch(max_concurrency=4, paused=True)["rate_limit"] == "10/60s:5"
+    assert patch(rate_limit=None) == {**DEFAULTS, "weight": 2.0, "max_concurrency": 4, "paused": True}
+    assert patch(weight=None, max_concurrency=None, paused=None) == DEFAULTS
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("rate_limit", "often"),
+        ("rate_limit", "10/0s"),
+        ("rate_limit", "0/1s"),
+        ("rate_limit", ""),
+        ("rate_limit", 10),
+        ("rate_limit", "10/1s\n"),
+        ("weight", 0),
+        ("weight", -1),
+        ("weight", float("nan")),
+        ("weight", float("inf")),
+        ("weight", "2"),
+        ("weight", True),
+        ("max_concurrency", 0),
+        ("max_concurrency", 1.5),
+        ("max_concurrency", "4"),
+        ("paused", "yes"),
+        ("paused", 1),
+        ("tenant", "other"),
+        ("nonsense", 1),
+    ],
+)
+def test_a_bad_value_names_its_field(field: str, value: object, operator: Client, turns: TakeTurns) -> None:
+    """A malformed rate, a weight of 0 and the like get a 422 that names the field, and nothing changes."""
+    response = operator.patch(
+        "/tenants/acme",
+        content=f'{{"weight": 2, "{field}": {json.dumps(value)}}}',
+        headers={"Content-Type": "application/json"},
+    )
+    assert_problem(response, 422, code="invalid_input", field=field)
+    assert not turns.registry.exists("acme")
+
+
+def test_a_change_applies_at_once(settings: Settings, tmp_path: Path, eventually: Eventually) -> None:
+    """Workers learn of a change when it is made, not only when they look for changes by themselves."""
+    ledger = Ledger(settings)
+    rarely = {"TAKETURNS_WORKER_HEARTBEAT_INTERVAL": "60", "TAKETURNS_WORKER_RECONCILE_INTERVAL": "60"}
+    with (
+        shop_for(settings) as module,
+        serving(with_secret(module.turns)) as api,
+        api.as_("acme", operator=True) as operator,
+    ):
+        assert operator.patch("/tenants/acme", json={"paused": True}).status_code == 200
+        body = {"name": "support.shop.work", "args": ["late"]}
+        assert operator.post("/tasks", json=body).status_code == 202
+        with worker(settings, tmp_path, "-P", "threads", "-c", "1", **rarely):
+            assert ledger.labels() == []
+            assert operator.patch("/tenants/acme", json={"paused": False}).status_code == 200
+            eventually(lambda: ledger.labels() == ["late"])
+
+
+# ---- removing
+
+
+def test_an_idle_tenant_can_be_removed(operator: Client, turns: TakeTurns) -> None:
+    """Settings, queue and activity of a tenant without messages go; a second time it is unknown."""
+    submit(operator, "acme")
+    with turns.app.connection_for_write() as connection:
+        tenant_queue("acme")(connection.default_channel).purge()
+    turns.registry.update("acme", weight=2.0)
+    response = operator.delete("/tenants/acme")
+    assert response.status_code == 204, response.text
+    assert response.content == b""
+    assert turns.management.queue("usersequence_acme") is None
+    assert not turns.registry.exists("acme")
+    assert_problem(operator.delete("/tenants/acme"), 404, code="not_found")
+    submit(operator, "acme")  # through the lost queue, if the API has not noticed yet
+    ReaperService(turns).run_once()
+    assert ready(turns, "acme") == 1
+
+
+def test_a_tenant_without_a_queue_can_be_removed(operator: Client, turns: TakeTurns) -> None:
+    """Settings alone are removed too."""
+    turns.registry.update("acme", weight=2.0)
+    assert operator.delete("/tenants/acme").status_code == 204
+    assert not turns.registry.exists("acme")
+
+
+def test_a_tenant_with_messages_stays(operator: Client, turns: TakeTurns) -> None:
+    """A queue that holds messages gets a 409 that says so; queue, message and settings stay."""
+    submit(operator, "acme")
+    turns.registry.update("acme", weight=2.0)
+    message = assert_problem(operator.delete("/tenants/acme"), 409, code="in_use")
+    assert "1 message" in message
+    assert ready(turns, "acme") == 1
+    assert turns.registry.get("acme").weight == 2.0
+    assert turns.registry.draining() == set()
+
+
+# ---- names
+
+VALID = ["a.b", "A@b.co", "a:b", "a+b", "a-b_c", "0", "x" * 128, "a..b", "a.usersequence_b"]
+INVALID = ["../x", "a/b", "a%2Fb", "a b", "a\x00b", "a\n", "a\nb", "\n", "x" * 129]
+INVALID += ["ä", "日本", ".a", "-a", "a?b", "a#b", "*", "{x}"]
+
+
+@pytest.mark.parametrize("tenant", VALID)
+def test_every_valid_tenant_id_works_in_the_path(tenant: str, operator: Client, turns: TakeTurns) -> None:
+    """A valid tenant id leads to this very tenant and its queue, whatever it is made of."""
+    submit(operator, tenant)
+    path = f"/tenants/{quote(tenant, safe='')}"
+    assert operator.patch(path, json={"weight": 2.0}).json()["tenant"] == tenant
+    assert list(turns.registry.all()) == [tenant]
+    assert list(turns.management.tenant_queues()) == [f"usersequence_{tenant}"]
+    assert operator.get(path).json()["queue"] == f"usersequence_{tenant}"
+    assert_problem(operator.delete(path), 409, code="in_use")
+    assert ready(turns, tenant) == 1
+
+
+def test_every_other_name_names_the_tenant(operator: Client, turns: TakeTurns) -> None:
+    """What can be no tenant id gets a 422 that names ``tenant``, and touches nothing."""
+    for tenant in INVALID:
+        for method in ("GET", "PATCH", "DELETE"):
+            response = operator.request(
+                method,
+                f"/tenants/{quote(tenant, safe='')}",
+                json={"weight": 2.0} if method == "PATCH" else None,
+            )
+            assert_problem(response, 422, code="invalid_input", field="tenant")
+    assert turns.registry.all() == {}
