@@ -59,7 +59,7 @@ def demo(
     in a vhost and under a key prefix of its own. Exits with 0 if everything that it promises was kept, else with 1.
     """
     _end_on_signals()
-    console = Console(highlight=False)
+    console = Console(highlight=False, soft_wrap=True)
     try:
         with ExitStack() as running:
             directory = directory.resolve()
@@ -116,11 +116,11 @@ def _stay(stage: Stage, console: Console) -> NoReturn:
         f"  curl -X POST {stage.api_url}/tasks -H 'Authorization: Bearer {token}' \\\n"
         """    -H 'Content-Type: application/json' -d '{"name": "demo.greet", "args": ["World"]}'\n\n"""
         f"Its queue is removed {IDLE_TIME:.0f} s after its last task. Ctrl-C ends the demo.",
-        soft_wrap=True,
         markup=False,
     )
     while True:
         stage.check()
+        stage.refresh_flower()
         time.sleep(1)
 
 

@@ -62,7 +62,9 @@ class _Lines:
         pass
 
     def show(self, rows: Sequence[Row]) -> None:
-        self._console.print(f"{self._title}: " + "; ".join(_line(row) for row in rows), soft_wrap=True)
+        lines = [_line(row) for row in rows if row.queued or row.running or row.done]
+        if lines:
+            self._console.print(f"[{self._title}] {'; '.join(lines)}", markup=False)
 
 
 def _table(title: str, rows: Sequence[Row]) -> Table:
@@ -89,12 +91,10 @@ def _table(title: str, rows: Sequence[Row]) -> Table:
 
 
 def _line(row: Row) -> str:
-    token = f", next token {_next_token(row)}" if row.limit else ""
     queued = "?" if row.queued is None else row.queued
-    return (
-        f"{row.tenant} {queued} queued, {row.running} running, {row.done} done, "
-        f"wait p50 {seconds(row.median)} p95 {seconds(row.p95)}, {row.state}{token}"
-    )
+    waits = "" if row.median is None else f", waits p50 {seconds(row.median)} p95 {seconds(row.p95)}"
+    token = f", next token {_next_token(row)}" if row.limit else ""
+    return f"{row.tenant} {row.state}: {queued} queued, {row.running} running, {row.done} done{waits}{token}"
 
 
 def _next_token(row: Row) -> str:

@@ -38,7 +38,8 @@ def run(stage: Stage, counts: Counts, console: Console) -> bool:
         DemoFailed: a process ended, a request failed, or nothing went on any more.
     """
     console.print(
-        f"\nA submits {counts.a} tasks of {TASK_SECONDS * 1000:.0f} ms over HTTP; once all of them are queued, "
+        f"API docs: {stage.api_url}/docs   Flower: {stage.flower_url}\n\n"
+        f"A submits {counts.a} tasks of {TASK_SECONDS * 1000:.0f} ms over HTTP; once all of them are queued, "
         f"B submits {counts.b} and C {counts.c}, then D {counts.d}.\n"
         f"{WORKERS} workers with {CONCURRENCY} slots each run them: first all through one queue, "
         f"then through tenant queues, D limited to {D_RATE}.\n"
@@ -109,7 +110,8 @@ class _Watch:
             time.sleep(_POLL)
 
     def look(self) -> None:
-        """Show how it stands."""
+        """Show how it stands, here and in Flower."""
+        self._stage.refresh_flower()
         self._board.show(self._rows(self._record))
 
     def _progress(self) -> tuple[int, int]:

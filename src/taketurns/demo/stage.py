@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import time
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Final, Self
 
@@ -33,6 +34,7 @@ CONCURRENCY: Final = 2
 IDLE_TIME: Final = 5.0
 _REAPER_INTERVAL: Final = 1.0
 _PING: Final = 1.0
+_FLOWER_INTERVAL: Final = 3.0
 
 
 class Stage:
@@ -70,6 +72,7 @@ class Stage:
         }
         self.workers = [f"worker-{number}@{place.name}" for number in range(1, WORKERS + 1)]
         self.control: Control = Celery("demo", broker=place.amqp_url, set_as_current=False).control
+        self._flower_asked = 0.0
         self._processes = Processes(*self._all(*ports))
 
     def __enter__(self) -> Self:
@@ -88,6 +91,16 @@ class Stage:
             DemoFailed: one doesn't; the message has the end of its log.
         """
         self._processes.check()
+
+    def refresh_flower(self) -> None:
+        """Have Flower ask the workers which queues they consume, at most every few seconds.
+
+        Of itself it asks once, at its start; its page of the broker names no queue that it has not heard of.
+        """
+        now = time.monotonic()
+        if now > self._flower_asked + _FLOWER_INTERVAL:
+            self._flower_asked = now
+            answers(f"{self.flower_url}/workers?refresh=1&json=1")
 
     def token(self, tenant: str, *, operator: bool = False) -> str:
         """Return a token for the API, valid for a day."""

@@ -24,7 +24,7 @@ def print_summary(console: Console, one_queue: Record, turns: Record) -> None:
     """Print the waits of both rounds side by side."""
     table = Table(title="Waits from the confirmed submission to the start", title_justify="left")
     table.add_column("tenant")
-    for name in ("tasks", "one queue p50", "p95", "tenant queues p50", "p95", "median shorter"):
+    for name in ("tasks", "one queue p50", "p95", "turns p50", "p95", "p50 shorter"):
         table.add_column(name, justify="right")
     for tenant in TENANTS:
         before, now = one_queue.waits(tenant), turns.waits(tenant)
@@ -35,7 +35,7 @@ def print_summary(console: Console, one_queue: Record, turns: Record) -> None:
             f"{times_shorter(tenant, one_queue, turns):.1f} x",
         )
     console.print(table)
-    console.print("D is throttled in its own queue only, and waits for its own limit.")
+    console.print("D is limited where it has a queue of its own, and waits for its own limit there.")
     for title, record in (("one queue", one_queue), ("tenant queues", turns)):
         shares = ", ".join(
             f"{tenant} {share:.0%}" for tenant, share in record.shares(("A", "B", "C")).items()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import inf
 from typing import TYPE_CHECKING, Final
 
 from taketurns.demo.names import D_RATE
@@ -20,6 +19,8 @@ TIMES_SHORTER: Final = 20
 
 LEAST_GAP: Final = 0.9
 """The distance of two starts of a smoothly throttled tenant, in intervals of its rate, at least."""
+
+_SHORTEST: Final = 0.001
 
 
 @dataclass(frozen=True)
@@ -43,9 +44,12 @@ def judge(one_queue: Record, turns: Record, queues_left: Collection[str]) -> lis
 
 
 def times_shorter(tenant: str, one_queue: Record, turns: Record) -> float:
-    """Return how many times shorter a tenant's median wait is through tenant queues than through one."""
+    """Return how many times shorter a tenant's median wait is through tenant queues than through one.
+
+    A task often starts before its submitter hears that it is confirmed; a median below a millisecond counts as one.
+    """
     before, now = (percentile(record.waits(tenant), 50) or 0.0 for record in (one_queue, turns))
-    return before / now if now else inf
+    return before / max(now, _SHORTEST)
 
 
 def _shorter(tenant: str, one_queue: Record, turns: Record) -> Bar:
