@@ -10,14 +10,15 @@ from __future__ import annotations
 import os
 import time
 import uuid
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 import pytest
 import requests
 from redis import Redis
 
+from support.servers import Broker, Servers
 from taketurns.services import PrivateNodes
 from taketurns.settings import Settings
 
@@ -26,28 +27,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SERVER_VARIABLES = ("TAKETURNS_AMQP_URL", "TAKETURNS_MANAGEMENT_URL", "TAKETURNS_REDIS_URL")
-
-
-@dataclass(frozen=True)
-class Servers:
-    """Where the servers are; all URLs carry their credentials."""
-
-    amqp_url: str
-    management_url: str
-    redis_url: str
-
-
-@dataclass(frozen=True)
-class Broker:
-    """A vhost of one test's own."""
-
-    amqp_url: str
-    management_url: str
-    vhost: str
-
-    def api(self, path: str) -> str:
-        """Return a management URL; ``{vhost}`` in the path becomes the quoted vhost."""
-        return f"{self.management_url}/api/{path.format(vhost=quote(self.vhost, safe=''))}"
 
 
 @pytest.fixture(scope="session")

@@ -168,7 +168,8 @@ class Settings:
         values: dict[str, BaseSettings] = {}
         for concern, kind in _concerns().items():
             try:
-                values[concern] = kind(**_of(kind, from_file))
+                given: dict[str, Any] = dict(_of(kind, from_file))
+                values[concern] = kind(**given)
             except ValidationError as error:
                 problems += [_problem(kind, dict(detail)) for detail in error.errors()]
         if problems:

@@ -19,7 +19,7 @@ from redis import Redis
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.conftest import Servers
+    from support.servers import Servers
 
 MODULE = [sys.executable, "-m", "taketurns.demo"]
 STARTED = "A submits"

@@ -126,32 +126,32 @@ def throughput(this: Lab, tenants: int, tasks: int, rounds: int) -> bool:
     """Measure plain Celery and turns in alternation, and watch what is unacknowledged."""
     rates: dict[str, list[float]] = {"plain": [], "turns": []}
     bound = WORKERS * (CONCURRENCY + CONCURRENCY + this.quantum)
-    broker_saw, workers_saw = [], []
-    for round_ in range(rounds):
-        name = f"plain{round_}"
-        for _ in range(tasks):
-            this.tasks.plain.delay(name)
-        with workers(this, name):
-            drain(this, name, tasks)
-        rates["plain"].append(rate(this.stamps(name)))
+    broker_saw: list[int] = []
+    workers_saw: list[int] = []
 
-        name = f"turns{round_}"
+    def measure(kind: str, round_: int) -> None:
+        name = f"{kind}{round_}"
         for number in range(tasks):
-            this.tasks.turn.apply_async((name,), tenant=f"t{number % tenants}")
+            if kind == "plain":
+                this.tasks.plain.delay(name)
+            else:
+                this.tasks.turn.apply_async((name,), tenant=f"t{number % tenants}")
         with workers(this, name) as names:
-            began: list[float] = []
 
-            def look(names: list[str] = names, name: str = name, began: list[float] = began) -> None:
-                if not began and this.stamps(name):
-                    began.append(time.monotonic())
-                done = len(this.stamps(name))
-                if began and time.monotonic() - began[0] > 2 and done < tasks * 0.9:
-                    listing = this.tasks.turns.management.tenant_queues().values()
+            def look() -> None:  # in the rounds of plain Celery as well: looking costs both the same
+                stamps = this.stamps(name)
+                listing = this.tasks.turns.management.tenant_queues().values()
+                status = this.status(names)
+                if kind == "turns" and stamps and time.time() - stamps[0] > 2 and len(stamps) < tasks * 0.9:
                     broker_saw.append(sum(queue.unacknowledged or 0 for queue in listing))
-                    workers_saw.extend(each["running"] + each["hand"] for each in this.status(names))
+                    workers_saw.extend(each["running"] + each["hand"] for each in status)
 
             drain(this, name, tasks, look)
-        rates["turns"].append(rate(this.stamps(name)))
+        rates[kind].append(rate(this.stamps(name)))
+
+    for round_ in range(rounds):
+        for kind in rates:
+            measure(kind, round_)
         print(
             f"round {round_}: plain {rates['plain'][-1]:.0f}/s, turns {rates['turns'][-1]:.0f}/s", flush=True
         )

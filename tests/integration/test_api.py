@@ -19,7 +19,7 @@ from taketurns.limits.rate import parse_rate
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from conftest import Broker
+    from support.servers import Broker
     from taketurns import TakeTurns
     from taketurns.settings import Settings
 

@@ -16,7 +16,7 @@ from taketurns.worker.channels import ChannelPool, TenantMessage
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from conftest import Broker
+    from support.servers import Broker
 
 
 class Recorder:
@@ -88,6 +88,7 @@ class Lab:
         """Read from the connection until every wanted event has been told."""
         deadline = time.monotonic() + within
         while not all(event in self.recorder.events for event in wanted):
+            self.pool.flush()
             assert time.monotonic() < deadline, (wanted, self.recorder.events)
             with suppress(socket.timeout):
                 self.connection.drain_events(timeout=0.1)
@@ -137,6 +138,7 @@ def test_listening_gives_one_message_at_a_time(lab: Lab) -> None:
     lab.pool.fetch(b)
     lab.see(("settled", a))
     while lab.count("delivered") < 2:
+        lab.pool.flush()
         lab.connection.drain_events(timeout=5)
     assert lab.pool.unlisten(a)
     lab.recorder.messages[1].ack()
@@ -156,6 +158,7 @@ def test_cancelling_at_once_harms_nobody(lab: Lab) -> None:
     lab.see(("cancelled", a), ("delivered", b))
     for message in lab.recorder.messages:
         message.requeue()
+    lab.pool.flush()
     assert lab.connection.connected
 
 

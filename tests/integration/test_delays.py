@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from pika.adapters.blocking_connection import BlockingChannel
 
-    from conftest import Broker
+    from support.servers import Broker
     from taketurns.settings import Settings
 
 
@@ -47,7 +47,7 @@ def turns(settings: Settings) -> Iterator[TakeTurns]:
 def work(turns: TakeTurns) -> Any:
     """A task that is only submitted."""
 
-    @turns.app.task(base=TenantTask, name="work")
+    @turns.app.task(base=TenantTask, name="work", shared=False)
     def work(label: str) -> str:
         return label
 

@@ -17,7 +17,7 @@ from taketurns.store import Store
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.conftest import Servers
+    from support.servers import Servers
 
 TWO = Limits(max_concurrency=2)
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from pika.adapters.blocking_connection import BlockingChannel
 
-    from conftest import Broker
+    from support.servers import Broker
     from taketurns.settings import Settings
 
 
@@ -35,7 +35,7 @@ def work(settings: Settings) -> Iterator[Any]:
     app = Celery("shop", set_as_current=False)
     turns = TakeTurns(app, settings)
 
-    @app.task(base=TenantTask, name="work")
+    @app.task(base=TenantTask, name="work", shared=False)
     def work(label: str) -> str:
         return label
 

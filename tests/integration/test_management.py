@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from pika.adapters.blocking_connection import BlockingChannel
 
-    from conftest import Broker, Servers
+    from support.servers import Broker, Servers
 
 AWKWARD_TENANTS = ["a.b", "A@b.co", "x+y", "u:7", "m-n_o", "z" * 128]
 

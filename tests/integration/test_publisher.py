@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from pika.adapters.blocking_connection import BlockingChannel
 
-    from conftest import Broker
+    from support.servers import Broker
     from taketurns.settings import Settings
 
 PROPERTIES = {"content_type": "application/json", "content_encoding": "utf-8"}

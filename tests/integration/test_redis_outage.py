@@ -78,11 +78,26 @@ class RedisProcess:
         os.kill(self._process.pid, signal.SIGCONT)
 
 
+class LateCall:
+    """An operation that sends its command when it is told to, long after the call began."""
+
+    def __init__(self, command: str) -> None:
+        self.command = command
+        self.begun = threading.Event()
+        self.go = threading.Event()
+
+    def __call__(self, client: Client) -> object:
+        self.begun.set()
+        assert self.go.wait(10)
+        return client.execute_command(self.command)
+
+
 @pytest.fixture
-def redis(tmp_path: Path) -> Iterator[RedisProcess]:
+def redis(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Iterator[RedisProcess]:
     process = RedisProcess(tmp_path)
     try:
         process.start()
+        caplog.clear()  # of what waiting for the start has logged
         yield process
     finally:
         process.kill()
@@ -189,6 +204,43 @@ def test_an_outage_is_logged_once(
         assert len(told) == 2 * outage
         assert told[-2].startswith("Redis is away: ")
         assert told[-1].startswith("Redis is back after ")
+
+
+def test_a_call_from_before_the_outage_does_not_end_it(
+    redis: RedisProcess, store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A success of a call that began before the outage is no news: one attempt after it decides."""
+    with ThreadPoolExecutor(1) as thread:
+        early = LateCall("PING")
+        answer = thread.submit(store.call, early)
+        early.begun.wait()
+        redis.stall()
+        assert fails(store)
+        redis.go_on()
+        early.go.set()
+        assert answer.result()
+    with pytest.raises(RegistryUnavailable, match="next attempt in"):
+        store.ping()
+    assert len(lines(caplog)) == 1
+
+
+def test_a_call_from_before_the_outage_does_not_begin_another(
+    redis: RedisProcess, store: Store, caplog: pytest.LogCaptureFixture, eventually: Callable[..., None]
+) -> None:
+    """A failure of a call that began before an outage that is over is its caller's alone."""
+    with ThreadPoolExecutor(1) as thread:
+        early = LateCall("NONSENSE")
+        answer = thread.submit(store.call, early)
+        early.begun.wait()
+        redis.stall()
+        assert fails(store)
+        redis.go_on()
+        eventually(lambda: not fails(store), within=3)
+        early.go.set()
+        with pytest.raises(RegistryUnavailable, match="unknown command"):
+            answer.result()
+    store.ping()
+    assert len(lines(caplog)) == 2
 
 
 def test_a_late_answer_is_nobodys(redis: RedisProcess, store: Store, eventually: Callable[..., None]) -> None:

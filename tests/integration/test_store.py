@@ -18,7 +18,7 @@ from taketurns.store import Store
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.conftest import Servers
+    from support.servers import Servers
 
 TENANTS = st.from_regex(r"[a-c][a-c:+]{0,4}", fullmatch=True)
 PARTS = st.lists(st.text("abc:{}+", max_size=5), max_size=1)

@@ -7,6 +7,7 @@ import pickle
 import signal
 from collections import Counter
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import pytest
 import requests
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from conftest import Broker
+    from support.servers import Broker
     from taketurns import TakeTurns
     from taketurns.settings import Settings
 
@@ -338,7 +339,7 @@ def _close_connections(broker: Broker, eventually: Eventually) -> None:
 
     eventually(listed, within=15)
     for each in listed():
-        name = requests.utils.quote(each["name"], safe="")
+        name = quote(each["name"], safe="")
         requests.delete(f"{broker.management_url}/api/connections/{name}", timeout=10)
 
 

@@ -110,7 +110,7 @@ def _wait_until_ready(this: Worker, settings: Settings, *, serves: bool) -> None
     while time.monotonic() < deadline:
         if this.process.poll() is not None:
             raise AssertionError(f"the worker ended with {this.process.returncode}:\n{this.output[-8000:]}")
-        if " ready." in this.output and (not serves or this.name in registry.workers()):
+        if this.name in registry.workers() if serves else " ready." in this.output:
             return
         time.sleep(0.05)
     raise AssertionError(f"the worker was not ready in {START_WITHIN} s:\n{this.output[-8000:]}")
@@ -124,11 +124,11 @@ class Ledger:
         self._key = f"{settings.redis.redis_prefix}-ledger"
 
     def __len__(self) -> int:
-        return int(self._redis.llen(self._key))  # type: ignore[arg-type]
+        return int(self._redis.llen(self._key))
 
     def rows(self) -> list[dict[str, Any]]:
         """Return a row for each run, in the order in which the runs ended."""
-        return [json.loads(row) for row in self._redis.lrange(self._key, 0, -1)]  # type: ignore[union-attr]
+        return [json.loads(row) for row in self._redis.lrange(self._key, 0, -1)]
 
     def labels(self) -> list[str]:
         """Return the label of each run."""

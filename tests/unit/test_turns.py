@@ -83,7 +83,7 @@ def test_shares_follow_weights_and_seconds() -> None:
     while model.now < 300:
         model.finish(model.running.index(min(model.running, key=lambda each: each[0])))
         model.settle_down()
-    used: Counter[str] = Counter()
+    used = dict.fromkeys(seconds, 0.0)
     for message in model.finished:
         used[message.queue] += message.seconds
     total = sum(used.values())

@@ -6,7 +6,7 @@ The loop itself must never wait for a server. Results come back to it through ``
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from celery.utils.log import get_logger
 
@@ -76,7 +76,7 @@ class Background:
             logger.error("a background job failed: %r", error, exc_info=error)
 
 
-class Repeated:
+class Repeated(Generic[T]):
     """One background job at an interval, never twice at a time, with one log line per outage.
 
     Args:

@@ -2,7 +2,8 @@
 
 py-amqp waits for the broker's answer to most methods and reopens a channel that the broker closed as the *same*
 object, with delivery tags from 1 again, so that an old acknowledgement would delete somebody else's message. Here
-every method is sent without waiting, answers are listened for, and a closed channel stays closed.
+every method is sent without waiting (all those of a loop pass in one write), answers are listened for, and a
+closed channel stays closed.
 
 At most one fetch is under way on a channel, and none while a message of it is unsettled: a queue that turns out to
 be missing (404) closes its channel, and with it must not go the message of a running task.
@@ -14,7 +15,10 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Protocol
 
 from amqp import spec
+from amqp.exceptions import RecoverableConnectionError
 from kombu.transport import pyamqp
+
+from taketurns.worker.outbox import Outbox
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -125,7 +129,7 @@ class TenantChannel(pyamqp.Channel):
                 spec.Basic.CancelOk: self._on_cancel_ok,
                 spec.Basic.GetOk: self._on_get_ok_listener,
                 spec.Basic.GetEmpty: self._on_get_empty_listener,
-                spec.Basic.QosOk: lambda: None,
+                spec.Basic.QosOk: _ignore,
             }
         )
 
@@ -260,6 +264,23 @@ class TenantChannel(pyamqp.Channel):
         self.subscribing.clear()
         self.early.clear()
 
+    def send_method(
+        self,
+        sig: Any,
+        format: Any = None,  # noqa: A002  # py-amqp's name
+        args: Any = None,
+        content: Any = None,
+        wait: Any = None,
+        callback: Any = None,
+        returns_tuple: bool = False,  # noqa: FBT001, FBT002  # py-amqp's signature
+    ) -> Any:
+        """Put the method into the pool's outbox; nothing that is sent here has content or waits for an answer."""
+        if content is not None or wait is not None or callback is not None or returns_tuple:
+            raise ValueError(f"method {sig} would block the worker's loop")
+        if self.connection is None:
+            raise RecoverableConnectionError("connection already closed")
+        self.pool.outbox.add(self.channel_id, sig, format, args)
+
     def collect(self) -> None:
         """Let go of the connection, which is lost or has forgotten this channel."""
         self.usable = False
@@ -269,6 +290,10 @@ class TenantChannel(pyamqp.Channel):
         """Handle a frame, unless the channel is closed."""
         if self.usable or method_sig == spec.Channel.CloseOk:
             super().dispatch_method(method_sig, payload, content)
+
+
+def _ignore(*_: object) -> None:
+    """Do nothing about an answer that tells nothing."""
 
 
 class ChannelPool:
@@ -290,6 +315,7 @@ class ChannelPool:
         call_later: Callable[[float, Callable[[], None]], object],
     ) -> None:
         self.connection = connection
+        self.outbox = Outbox(connection)
         self.listener = listener
         self._generation = generation
         self._call_later = call_later
@@ -353,6 +379,14 @@ class ChannelPool:
                 del self._subscriptions[queue]
         self._call_later(_LINGER, channel.collect)
 
+    def flush(self) -> None:
+        """Write what the loop pass has to say; until then nothing of it is sent.
+
+        Raises:
+            OSError: the connection is lost.
+        """
+        self.outbox.flush()
+
     def close(self) -> None:
         """Close all channels without waiting for the broker's answers."""
         for channel in tuple(self._channels):
@@ -360,6 +394,8 @@ class ChannelPool:
                 channel.send_method(spec.Channel.Close, "BsBB", (0, "", 0, 0))
             channel.usable = False
         self._channels.clear()
+        if self.connection.connected:
+            self.flush()
 
     def _open(self) -> TenantChannel:
         channel = TenantChannel(self)

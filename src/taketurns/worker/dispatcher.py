@@ -111,6 +111,8 @@ class Dispatcher:
         """Run if anything changed; called in each pass of the loop, so it must cost next to nothing."""
         if self._changed or self._free_slots() != self._free or self._is_due():
             self.run()
+        elif self._channels.outbox:
+            self._channels.flush()
 
     def run(self) -> None:
         """Carry out what the scheduler decides until nothing is left to do."""
@@ -121,7 +123,9 @@ class Dispatcher:
             if not commands:
                 break
             self._carry_out(commands)
-        self._set_alarm()
+        if not self._closed:
+            self._channels.flush()
+            self._set_alarm()
 
     def give_back_all(self) -> None:
         """Stop taking messages: end all subscriptions, give back the hand, let running tasks run."""

@@ -82,7 +82,7 @@ class TenantQueues(bootsteps.StartStopStep):
         self._rules: Mapping[str, TenantSettings] = {}
         self._cancelled: set[str] = set()
         self._timers: list[Any] = []
-        self._jobs: dict[str, Repeated] = {}
+        self._jobs: dict[str, Repeated[Any]] = {}
         self._due = 0.0
         super().__init__(consumer, **options)
 
@@ -213,7 +213,7 @@ class TenantQueues(bootsteps.StartStopStep):
 
     # ---- what comes back from the background
 
-    def _make_jobs(self, background: Background) -> dict[str, Repeated]:
+    def _make_jobs(self, background: Background) -> dict[str, Repeated[Any]]:
         discovery, gate = self._discovery, self._gate
         assert gate is not None  # noqa: S101  # made before
         return {

@@ -102,8 +102,10 @@ def test_a_queue_with_a_strange_consumer_stays(turns: TakeTurns, channel: Blocki
     """A consumer that is none of our workers, such as a stock Celery worker, keeps the queue."""
     turns.publisher.ensure("acme")
     channel.basic_consume(queue_name("acme"), lambda *_: None)
+    before = turns.registry.activity()["acme"]
     assert reasons(Reaper(turns).run_once()) == {"acme": "in use: a message or a consumer came meanwhile"}
     assert queues(turns) == {"acme"}
+    assert turns.registry.activity()["acme"] > before  # it is left in peace for another idle time
     assert turns.registry.draining() == set()
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from pika.adapters.blocking_connection import BlockingChannel
 
-    from conftest import Broker
+    from support.servers import Broker
     from taketurns import TakeTurns
     from taketurns.settings import Settings
 
