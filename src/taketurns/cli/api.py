@@ -7,7 +7,6 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from taketurns.cli.application import load_turns
 from taketurns.cli.extras import needs_extra
 
 _GRACE: Final = 10
@@ -52,6 +51,8 @@ def api(
         import uvicorn  # noqa: PLC0415  # an extra
 
         from taketurns.api.app import create_app  # noqa: PLC0415  # FastAPI is an extra
+
+    from taketurns.cli.application import load_turns  # noqa: PLC0415  # Celery takes its time to import
 
     turns = load_turns(context.obj)
     application = create_app(turns)

@@ -27,32 +27,34 @@ def load_turns(name: str | None) -> TakeTurns:
         AppNotFound: no name was given, its module can't be imported, or there is no Celery app in it.
         TaketurnsError: no TakeTurns is installed in the app, or its settings are not valid.
     """
-    if name is None:
+    if not name:
         raise AppNotFound("this needs your Celery app; name it before the command: taketurns -A shop ...")
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.insert(0, here)
     app = _find(name)
     if not isinstance(app, Celery):
-        raise AppNotFound(f"-A {name}: that is no Celery app but a {type(app).__name__}")
+        raise AppNotFound(f"-A {name}: that is no Celery app but of type {type(app).__name__}")
     return TakeTurns.of(app)
 
 
 def _find(name: str) -> object:
     module = name.partition(":")[0]
+    nothing = AppNotFound(f"-A {name}: no Celery app found there; name it: -A {module}:ATTRIBUTE")
     try:
         return find_app(name)
     except TaketurnsError:
         raise
     except ModuleNotFoundError as error:
-        if error.name and (module == error.name or module.startswith(f"{error.name}.")):
-            raise AppNotFound(f"-A {name}: there is no module {error.name!r} here or on sys.path") from None
+        missing = error.name or ""
+        if ":" in missing:  # the module is there, but not the attribute, which Celery then took for a module
+            raise nothing from None
+        if module == missing or module.startswith(f"{missing}."):
+            raise AppNotFound(f"-A {name}: there is no module {missing!r} here or on sys.path") from None
         raise _failed(name, error) from error
     except Exception as error:  # whatever the user's own module raises
         if isinstance(error, AttributeError) and _is_the_search(error):
-            raise AppNotFound(
-                f"-A {name}: no Celery app found there; name it: -A {module}:ATTRIBUTE"
-            ) from None
+            raise nothing from None
         raise _failed(name, error) from error
 
 

@@ -12,9 +12,6 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from taketurns.cli.application import load_turns
-from taketurns.reaper.service import ReaperService
-
 if TYPE_CHECKING:
     from taketurns.reaper.service import ServiceReport
 
@@ -38,6 +35,9 @@ def reaper(
     """
     if as_json and not (once or dry_run):
         raise typer.BadParameter("it goes with --once or --dry-run", param_hint="--json")
+    from taketurns.cli.application import load_turns  # noqa: PLC0415  # Celery takes its time to import
+    from taketurns.reaper.service import ReaperService  # noqa: PLC0415
+
     service = ReaperService(load_turns(context.obj))
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     if once or dry_run:
@@ -53,6 +53,9 @@ def reaper(
 def _print(report: "ServiceReport") -> None:
     if not report.reaped.active:
         typer.echo("Another reaper is the active one; nothing was looked at.")
+        return
+    if not report.reaped.decisions:
+        typer.echo("There are no tenant queues.")
         return
     table = Table("tenant", "queue", "would" if report.reaped.dry_run else "did", "why", box=None)
     for decision in report.reaped.decisions:

@@ -4,14 +4,13 @@ from typing import Annotated
 
 import typer
 
-from taketurns.cli.application import load_turns
 from taketurns.cli.extras import needs_extra
 from taketurns.settings import Settings
 
 
 def token(
     context: typer.Context,
-    tenant: Annotated[str, typer.Argument(help="The tenant that it speaks for.")],
+    tenant: Annotated[str, typer.Argument(metavar="TENANT", help="The tenant that it speaks for.")],
     *,
     operator: Annotated[bool, typer.Option("--operator", help="Let it see and change all tenants.")] = False,
     hours: Annotated[float, typer.Option(min=0.01, max=24 * 366, help="How long it is valid.")] = 24.0,
@@ -24,5 +23,10 @@ def token(
     with needs_extra("api"):
         from taketurns.api.auth import Tokens  # noqa: PLC0415  # PyJWT is an extra
 
-    settings = load_turns(context.obj).settings if context.obj else Settings.load()
+    if context.obj:
+        from taketurns.cli.application import load_turns  # noqa: PLC0415  # Celery takes its time to import
+
+        settings = load_turns(context.obj).settings
+    else:
+        settings = Settings.load()
     typer.echo(Tokens(settings.api).issue(tenant, operator=operator, seconds=hours * 3600))

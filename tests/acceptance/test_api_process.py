@@ -1,0 +1,144 @@
+"""The API as a process beside a real worker: from a token to a task's result."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from support.api_server import SECRET, Client
+from support.workers import Ledger, environment, worker
+from taketurns.api.auth import Tokens
+from taketurns.settings import ApiSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from taketurns.settings import Settings
+
+    Eventually = Callable[..., None]
+
+COMMAND = Path(sys.executable).with_name("taketurns")
+WITHIN = 40.0
+
+
+class Api:
+    """A running ``taketurns api``."""
+
+    def __init__(self, process: subprocess.Popen[bytes], log: Path) -> None:
+        self.process = process
+        self._log = log
+
+    @property
+    def log(self) -> str:
+        """What it has logged so far."""
+        return self._log.read_text()
+
+    def client(self) -> Client:
+        """Return a client without a token."""
+        match = re.search(r"Uvicorn running on (http://\S+)", self.log)
+        assert match, self.log
+        return Client(match[1], Tokens(ApiSettings(jwt_secret=SECRET)))
+
+    def stop(self, number: signal.Signals) -> int:
+        """Send a signal and return the exit code."""
+        self.process.send_signal(number)
+        return self.process.wait(WITHIN)
+
+
+@pytest.fixture
+def start(settings: Settings, tmp_path: Path, eventually: Eventually) -> Iterator[Callable[..., Api]]:
+    """Return a function that starts the API of an app on a free port."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def run(app: str = "support.shop", **variables: str) -> Api:
+        log = tmp_path / f"api-{len(started)}.log"
+        with log.open("wb") as output:
+            process = subprocess.Popen(  # noqa: S603  # our own command
+                [COMMAND, "-A", app, "api", "--port", "0"],
+                env=environment(settings, TAKETURNS_API_JWT_SECRET=SECRET, **variables),
+                stderr=output,
+            )
+        started.append(process)
+        api = Api(process, log)
+        eventually(
+            lambda: "Uvicorn running on" in api.log or process.poll() is not None, within=WITHIN, what="start"
+        )
+        return api
+
+    yield run
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+def test_from_a_token_to_a_result(
+    start: Callable[..., Api], settings: Settings, tmp_path: Path, eventually: Eventually
+) -> None:
+    """A task submitted over HTTP runs for its tenant on a worker, and its result comes back over HTTP."""
+    api = start()
+    ledger = Ledger(settings)
+    with api.client() as client, client.as_("acme") as acme, client.as_("beta") as beta:
+        ids = {}
+        for tenant, of_tenant in (("acme", acme), ("beta", beta)):
+            response = of_tenant.post("/tasks", json={"name": "support.shop.work", "args": [tenant]})
+            assert response.status_code == 202, response.text
+            ids[tenant] = response.json()["task_id"]
+        with worker(settings, tmp_path, "-P", "threads", "-c", "2"):
+            eventually(lambda: acme.get(f"/tasks/{ids['acme']}").json()["status"] == "SUCCESS", within=WITHIN)
+            eventually(lambda: beta.get(f"/tasks/{ids['beta']}").json()["status"] == "SUCCESS", within=WITHIN)
+            assert client.get("/health/ready").json()["status"] == "ready"
+        assert acme.get(f"/tasks/{ids['acme']}").json()["result"] == "acme"
+        assert acme.get(f"/tasks/{ids['beta']}").status_code == 404
+        assert {(row["tenant"], row["label"]) for row in ledger.rows()} == {
+            ("acme", "acme"),
+            ("beta", "beta"),
+        }
+        assert acme.get("/me").json()["backlog"] == {"ready": 0, "unacknowledged": 0}
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_api_stops_when_told(number: signal.Signals, start: Callable[..., Api]) -> None:
+    """SIGTERM and Ctrl-C end the API with 0 and without a traceback, also while a client stays connected."""
+    api = start()
+    with api.client() as client, client.as_("acme") as acme:
+        assert acme.post("/tasks", json={"name": "support.shop.work"}).status_code == 202
+        assert client.get("/health/live").status_code == 200
+        assert api.stop(number) == 0, api.log
+    assert "Traceback" not in api.log
+
+
+def test_the_log_is_of_requests_and_not_of_probes(start: Callable[..., Api]) -> None:
+    """Each request is one line with its status; successful health checks and tokens are not logged."""
+    api = start()
+    with api.client() as client, client.as_("acme") as acme:
+        for _ in range(3):
+            assert client.get("/health/ready").status_code == 200
+        assert acme.get("/tasks/nothing").status_code == 404
+        token = acme.headers["Authorization"].removeprefix("Bearer ")
+    api.stop(signal.SIGTERM)
+    requests = [line for line in api.log.splitlines() if " HTTP/1.1" in line]
+    assert len(requests) == 1, api.log
+    assert '"GET /tasks/nothing HTTP/1.1" 404' in requests[0]
+    assert token not in api.log
+
+
+def test_a_port_in_use_is_told(start: Callable[..., Api], settings: Settings) -> None:
+    """A second API on the same port ends with an error that says so."""
+    with start().client() as client:
+        port = client.base_url.port
+    result = subprocess.run(  # noqa: S603  # our own command
+        [COMMAND, "-A", "support.shop", "api", "--port", str(port)],
+        env=environment(settings, TAKETURNS_API_JWT_SECRET=SECRET),
+        capture_output=True,
+        text=True,
+        timeout=WITHIN,
+        check=False,
+    )
+    assert result.returncode != 0
+    assert "address already in use" in result.stderr
