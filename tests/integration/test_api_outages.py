@@ -189,6 +189,17 @@ def test_health_names_what_is_away(
         assert api.get("/health/live").status_code == 200
 
 
+def test_a_vhost_that_is_not_there_is_an_outage(settings: Settings) -> None:
+    """A broker that refuses us is as good as none: 503 for a submission, and health tells its reason."""
+    url = f"{str(settings.broker.amqp_url).rpartition('/')[0]}/nowhere"
+    changed = replace(settings, broker=settings.broker.model_copy(update={"amqp_url": url}))
+    with serving(shop(changed)) as api, api.as_("acme") as acme:
+        assert_problem(acme.post("/tasks", json=TASK), 503, code="broker_unavailable")
+        response = api.get("/health/ready")
+        assert response.status_code == 503
+        assert "nowhere" in response.json()["broker"]["message"]
+
+
 def test_health_is_told_while_all_submissions_wait(settings: Settings) -> None:
     """Requests that wait for a silent broker don't delay the answer that it is silent."""
     with closing(socket.create_server(("127.0.0.1", 0), backlog=512)) as server:

@@ -8,9 +8,8 @@ from urllib.parse import quote
 
 import pytest
 
-from support.api_server import Client, assert_problem, serving, shop, with_secret
-from support.publishing import shop_for
-from support.workers import Ledger, worker
+from support.api_server import Client, assert_problem, serving, shop
+from support.workers import worker
 from taketurns.reaper.service import ReaperService
 from taketurns.topology import tenant_queue
 
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 
     Eventually = Callable[..., None]
 
-DEFAULTS = {
+DEFAULTS: dict[str, Any] = {
     "rate_limit": None,
     "task_rate_limits": {},
     "weight": 1.0,
@@ -43,9 +42,12 @@ def operator(turns: TakeTurns) -> Iterator[Client]:
         yield client
 
 
-def submit(operator: Client, tenant: str) -> None:
+def submit(operator: Client, tenant: str, name: str = "shop.anything", *args: object) -> str:
+    """Submit a task for a tenant and return its path."""
     with operator.as_(tenant) as client:
-        assert client.post("/tasks", json={"name": "shop.anything"}).status_code == 202
+        response = client.post("/tasks", json={"name": name, "args": list(args)})
+        assert response.status_code == 202, response.text
+        return f"/tasks/{response.json()['task_id']}"
 
 
 def ready(turns: TakeTurns, tenant: str) -> int | None:
@@ -174,22 +176,23 @@ def test_a_bad_value_names_its_field(field: str, value: object, operator: Client
     assert not turns.registry.exists("acme")
 
 
-def test_a_change_applies_at_once(settings: Settings, tmp_path: Path, eventually: Eventually) -> None:
+def test_a_change_applies_at_once(
+    operator: Client, settings: Settings, tmp_path: Path, eventually: Eventually
+) -> None:
     """Workers learn of a change when it is made, not only when they look for changes by themselves."""
-    ledger = Ledger(settings)
-    rarely = {"TAKETURNS_WORKER_HEARTBEAT_INTERVAL": "60", "TAKETURNS_WORKER_RECONCILE_INTERVAL": "60"}
-    with (
-        shop_for(settings) as module,
-        serving(with_secret(module.turns)) as api,
-        api.as_("acme", operator=True) as operator,
+    assert operator.patch("/tenants/root", json={"paused": True}).status_code == 200
+    task = submit(operator, "root", "shop.nap", 0)
+    with worker(
+        settings,
+        tmp_path,
+        *("-P", "threads", "-c", "1"),
+        app="support.api_app",
+        TAKETURNS_WORKER_HEARTBEAT_INTERVAL="60",
+        TAKETURNS_WORKER_RECONCILE_INTERVAL="60",
     ):
-        assert operator.patch("/tenants/acme", json={"paused": True}).status_code == 200
-        body = {"name": "support.shop.work", "args": ["late"]}
-        assert operator.post("/tasks", json=body).status_code == 202
-        with worker(settings, tmp_path, "-P", "threads", "-c", "1", **rarely):
-            assert ledger.labels() == []
-            assert operator.patch("/tenants/acme", json={"paused": False}).status_code == 200
-            eventually(lambda: ledger.labels() == ["late"])
+        assert operator.get(task).json()["status"] == "QUEUED"
+        assert operator.patch("/tenants/root", json={"paused": False}).status_code == 200
+        eventually(lambda: operator.get(task).json()["status"] == "SUCCESS")
 
 
 # ---- removing
@@ -210,6 +213,20 @@ def test_an_idle_tenant_can_be_removed(operator: Client, turns: TakeTurns) -> No
     submit(operator, "acme")  # through the lost queue, if the API has not noticed yet
     ReaperService(turns).run_once()
     assert ready(turns, "acme") == 1
+
+
+def test_a_tenant_that_is_served_can_be_removed(
+    operator: Client, settings: Settings, tmp_path: Path, eventually: Eventually
+) -> None:
+    """While a worker runs a task of the tenant nothing is removed; afterwards the worker lets go of its queue."""
+    with worker(settings, tmp_path, "-P", "threads", "-c", "1", app="support.api_app"):
+        task = submit(operator, "root", "shop.nap", 1.5)
+        eventually(lambda: operator.get("/me").json()["backlog"] == {"ready": 0, "unacknowledged": 1})
+        message = assert_problem(operator.delete("/tenants/root"), 409, code="in_use")
+        assert "1 message unacknowledged" in message
+        eventually(lambda: operator.get(task).json()["status"] == "SUCCESS")
+        eventually(lambda: operator.delete("/tenants/root").status_code == 204)
+        assert operator.get("/me").json()["has_queue"] is False
 
 
 def test_a_tenant_without_a_queue_can_be_removed(operator: Client, turns: TakeTurns) -> None:

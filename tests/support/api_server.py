@@ -87,16 +87,11 @@ def shop(settings: Settings, *, results: bool = True, **changes: Any) -> TakeTur
     app.task(thumbnail, name="shop.thumbnail", expose=True, rate_limit_per_tenant="100/1m:5", **tenants)
     app.task(anything, name="shop.anything", expose=True, **tenants)
     app.task(silent, name="shop.silent", expose=True, ignore_result=True, **tenants)
+    app.task(nap, name="shop.nap", expose=True, **tenants)
     app.task(internal, name="shop.internal", **tenants)
     app.task(ordinary, name="shop.ordinary", shared=False)
-    return with_secret(TakeTurns(app, settings), **changes)
-
-
-def with_secret(turns: TakeTurns, **changes: Any) -> TakeTurns:
-    """Give an app's settings a JWT secret, and other settings of the API."""
-    api = turns.settings.api.model_copy(update={"jwt_secret": SecretStr(SECRET)} | changes)
-    turns.settings = replace(turns.settings, api=api)
-    return turns
+    api = settings.api.model_copy(update={"jwt_secret": SecretStr(SECRET)} | changes)
+    return TakeTurns(app, replace(settings, api=api))
 
 
 def thumbnail(image_id: str, size: int = 128) -> str:
@@ -110,6 +105,11 @@ def anything(*args: Any, **kwargs: Any) -> None:
 
 def silent() -> None:
     """Keep no result."""
+
+
+def nap(seconds: float) -> None:
+    """Take some time."""
+    time.sleep(seconds)
 
 
 def internal() -> None:

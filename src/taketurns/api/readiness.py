@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from amqp.exceptions import AMQPError
 from anyio import CapacityLimiter, Lock, create_task_group, move_on_after
 from anyio.to_thread import run_sync
 from kombu.exceptions import OperationalError
@@ -64,7 +65,7 @@ class Readiness:
             try:
                 # The thread ends by its own timeout; nobody waits for that.
                 await run_sync(ask, abandon_on_cancel=True, limiter=self._threads)
-            except (TaketurnsError, OperationalError) as error:
+            except (TaketurnsError, OperationalError, AMQPError) as error:
                 return Check(status="error", message=str(error))
             return Check(status="ok")
         return Check(status="error", message=f"no answer within {PATIENCE:g} s")

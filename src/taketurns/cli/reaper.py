@@ -51,6 +51,8 @@ def reaper(
 
 
 def _print(report: "ServiceReport") -> None:
+    if report.recovered is not None and (report.recovered.recovered or report.recovered.dead):
+        typer.echo(f"Lost tasks sent on: {report.recovered.recovered}; to the dead: {report.recovered.dead}.")
     if not report.reaped.active:
         typer.echo("Another reaper is the active one; nothing was looked at.")
         return
