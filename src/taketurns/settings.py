@@ -29,7 +29,9 @@ KeyPrefix = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.:-]+$")]
 
 
 def _config(prefix: str) -> SettingsConfigDict:
-    return SettingsConfigDict(env_prefix=prefix, frozen=True, extra="ignore", hide_input_in_errors=True)
+    return SettingsConfigDict(
+        env_prefix=prefix, frozen=True, extra="ignore", env_ignore_empty=True, hide_input_in_errors=True
+    )
 
 
 class BrokerSettings(BaseSettings):
@@ -163,7 +165,7 @@ class Settings:
         if env_file is not None:
             if not Path(env_file).is_file():
                 raise InvalidSettings(f"there is no settings file {os.fspath(env_file)!r}")
-            from_file = {name: value or "" for name, value in dotenv_values(env_file).items()}
+            from_file = {name.upper(): value or "" for name, value in dotenv_values(env_file).items()}
         problems = _unknown(from_file, source=str(env_file)) + _unknown(os.environ, source="the environment")
         values: dict[str, BaseSettings] = {}
         for concern, kind in _concerns().items():
@@ -207,7 +209,7 @@ def _concerns() -> dict[str, type[BaseSettings]]:
 def _of(kind: type[BaseSettings], from_file: dict[str, str]) -> dict[str, str]:
     """Pick the file's values of one class, less those that the environment overrides."""
     given = ((name, variable(kind, name)) for name in kind.model_fields)
-    return {name: from_file[var] for name, var in given if from_file.get(var) and var not in os.environ}
+    return {name: from_file[var] for name, var in given if from_file.get(var) and not os.environ.get(var)}
 
 
 def _unknown(values: Any, *, source: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import pickle
 import signal
@@ -169,6 +170,21 @@ def test_a_tasks_own_limit_is_kept_by_all_workers(
     starts = sorted(row["started"] for row in ledger.rows() if row["label"].startswith("l"))
     assert starts[-1] - starts[0] >= 11 * 0.1 * 0.9
     assert Counter(ledger.labels()) == Counter([*(f"l{n}" for n in range(12)), "free"])
+
+
+def test_a_tenant_at_its_maximum_uses_its_slot_well(
+    shop: Any, settings: Settings, ledger: Ledger, tmp_path: Path, eventually: Eventually
+) -> None:
+    """With max_concurrency 1 a tenant's tasks run one at a time, each as soon as the one before it has ended."""
+    shop.turns.registry.update("acme", max_concurrency=1)
+    for n in range(20):
+        shop.work.apply_async((f"{n}", 0.02), tenant="acme")
+    with worker(settings, tmp_path, "-P", "threads", "-c", "4"):
+        eventually(lambda: len(ledger) == 20, within=20)
+    runs = sorted((row["started"], row["ended"]) for row in ledger.rows())
+    assert all(earlier[1] <= later[0] for earlier, later in itertools.pairwise(runs))
+    # A slot that nobody wakes is looked at four times a second: that would take five seconds.
+    assert runs[-1][1] - runs[0][0] < 3
 
 
 POISON: dict[str, tuple[bytes, dict[str, Any], str]] = {

@@ -140,3 +140,17 @@ def test_a_default_rate_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Settings.load().limiter.default_rate_limit == "100/1m:5"
     monkeypatch.setenv("TAKETURNS_LIMITER_DEFAULT_RATE_LIMIT", "")
     assert Settings.load().limiter.default_rate_limit is None
+
+
+def test_case_does_not_matter_in_the_file(env_file: Path) -> None:
+    """A name in lower case is the same setting, as it is in the environment."""
+    env_file.write_text("taketurns_redis_prefix=shop\n")
+    assert Settings.load(env_file).redis.redis_prefix == "shop"
+
+
+def test_an_empty_variable_is_the_default(env_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A variable that Docker Compose passes on empty counts as not set, so the file's value holds."""
+    monkeypatch.setenv("TAKETURNS_API_PORT", "")
+    assert Settings.load().api.port == 8000
+    env_file.write_text("TAKETURNS_API_PORT=9000\n")
+    assert Settings.load(env_file).api.port == 9000

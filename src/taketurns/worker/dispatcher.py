@@ -199,7 +199,8 @@ class Dispatcher:
 
     def on_settled(self, message: TenantMessage) -> None:
         self._started.pop(message, None)
-        self._gate.settled(message)
+        if self._gate.settled(message):
+            self.turns.unpark(message.queue, Park.THROTTLED)
         self.turns.settled(message, monotonic())
         self._changed = True
 

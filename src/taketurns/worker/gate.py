@@ -124,12 +124,14 @@ class Gate:
             self._hand_over(message, name)
         return verdict
 
-    def settled(self, message: TenantMessage) -> None:
-        """Release what the message's admission took."""
+    def settled(self, message: TenantMessage) -> bool:
+        """Release what the message's admission took; True if the tenant may run another task for it."""
         self.requests.pop(message, None)
         lease = self._leases.pop(message, None)
-        if lease is not None:
-            self._turns.limiter.release(*lease)
+        if lease is None:
+            return False
+        self._turns.limiter.release(*lease)
+        return True
 
     def leases(self) -> dict[str, list[str]]:
         """Return the concurrency leases of running tasks by tenant, to be renewed."""

@@ -126,7 +126,7 @@ class TenantQueues(bootsteps.StartStopStep):
         self._repeat(consumer, self._settings.heartbeat_interval, self._jobs["heartbeat"], at_once=True)
         self._repeat(consumer, _RULES_INTERVAL, self._jobs["settings"], at_once=True)
         self._repeat(consumer, self._settings.reconcile_interval, self._jobs["queues"], at_once=True)
-        self._repeat(consumer, self._turns.settings.limiter.lease / 3, self._jobs["leases"])
+        self._repeat(consumer, self._turns.settings.limiter.lease / 3, self._renew_leases)
         self._repeat(consumer, _STRAYS_INTERVAL, self._dispatcher.give_back_strays)
         self._due = monotonic() + _LAG_INTERVAL
         self._repeat(consumer, _LAG_INTERVAL, self._measure_lag)
@@ -214,19 +214,16 @@ class TenantQueues(bootsteps.StartStopStep):
     # ---- what comes back from the background
 
     def _make_jobs(self, background: Background) -> dict[str, Repeated[Any]]:
-        discovery, gate = self._discovery, self._gate
-        assert gate is not None  # noqa: S101  # made before
+        discovery = self._discovery
         return {
             "heartbeat": Repeated(background, "the sign of life", discovery.sign_of_life, lambda _: None),
             "settings": Repeated(background, "reading tenant settings", discovery.rules, self._apply),
             "queues": Repeated(background, "discovery of tenant queues", discovery.queues, self._serve),
-            "leases": Repeated(
-                background,
-                "renewing concurrency leases",
-                lambda: self._turns.limiter.renew(gate.leases()),
-                lambda _: None,
-            ),
         }
+
+    def _renew_leases(self) -> None:
+        if self._gate is not None and self._background is not None and (held := self._gate.leases()):
+            self._background.submit(lambda: self._turns.limiter.renew(held))
 
     def _serve(self, found: Found) -> None:
         if self._dispatcher is None:
