@@ -38,11 +38,12 @@ format: environment ## Format the code and mend what can be mended
 
 # The build backend and uv itself are in the lock too: so nothing is ever fetched without its hash.
 lock: environment ## Choose the newest versions anew and write requirements.lock
-	@printf '%s\n' 'hatchling>=1.25' editables uv | $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
-		--generate-hashes --all-extras --group dev --no-header --no-annotate --no-emit-index-url \
+	@printf '%s\n' 'hatchling>=1.25' editables uv | \
+		$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+		--all-extras --group dev --no-header --no-annotate --no-emit-index-url \
 		pyproject.toml - --output-file requirements.lock
 
 clean: ## Remove .venv, caches and the private nodes with their data
-	@if [ -d .taketurns ]; then $(BIN)/taketurns services down; fi
+	@if [ -d .taketurns ] && [ -x $(BIN)/taketurns ]; then $(BIN)/taketurns services down; fi
 	rm -rf .venv .taketurns .pytest_cache .mypy_cache .ruff_cache .hypothesis dist build
 	find src tests -name __pycache__ -prune -exec rm -rf {} +

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from types import FrameType
+    from typing import IO
 
 POLL = 0.1  # seconds between two looks at server, parent and requests to stop
 LOCKED = 75  # exit status: somebody else holds the lock
@@ -40,9 +41,7 @@ def main(lock: str, parent: int, grace: float, command: list[str]) -> int:
     for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(signum, request_stop)
     with open(lock, "a+") as held:  # noqa: PTH123  # pathlib costs more to import than the rest together
-        try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not _take(held):
             _say(f"another guardian holds {lock}")
             return LOCKED
         held.truncate(0)
@@ -61,6 +60,16 @@ def main(lock: str, parent: int, grace: float, command: list[str]) -> int:
         if ended_itself:
             _say(f"{command[0]} ended by itself with status {server.returncode}")
         return server.returncode if ended_itself and server.returncode > 0 else int(ended_itself)
+
+
+def _take(lock: IO[str]) -> bool:
+    """Lock the file; somebody who looks whether it is locked may be in the way for a moment."""
+    for _ in range(10):
+        with suppress(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        time.sleep(POLL)
+    return False
 
 
 def _end(server: subprocess.Popen[bytes], grace: float) -> None:

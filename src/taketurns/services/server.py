@@ -117,11 +117,15 @@ class Server(ABC):
         self._guardian = None
         return True
 
-    def _failure(self, what: str) -> str:
+    def log_end(self) -> str:
+        """Return where its log is and the last lines of it."""
         with self._log.open(errors="replace") as log:
-            tail = "".join(f"  {line.rstrip()}\n" for line in deque(log, _LOG_LINES))
+            lines = "".join(f"  {line.rstrip()}\n" for line in deque(log, _LOG_LINES))
+        return f"The end of {self._log}:\n{lines}"
+
+    def _failure(self, what: str) -> str:
         return (
-            f"{self.name} did not start: {what}. The end of {self._log}:\n{tail}"
+            f"{self.name} did not start: {what}. {self.log_end()}"
             f"Mend what it says, or remove {self.directory} to start afresh, or name servers that run "
             "already by TAKETURNS_AMQP_URL, TAKETURNS_MANAGEMENT_URL and TAKETURNS_REDIS_URL."
         )
