@@ -11,6 +11,7 @@ turns = TakeTurns(app)
 
 app.conf.update(
     worker_prefetch_multiplier=1,
+    task_send_sent_event=True,  # it tells Flower each task's queue
     # For the one queue that the demo compares with: tenant tasks are confirmed anyhow.
     broker_transport_options={"confirm_publish": True},
     broker_connection_retry_on_startup=True,

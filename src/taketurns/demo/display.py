@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
+from rich import box
 from rich.live import Live
 from rich.table import Table
 
@@ -11,9 +12,22 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from contextlib import AbstractContextManager
 
-    from rich.console import Console
+    from rich.console import Console, JustifyMethod
 
     from taketurns.demo.rows import Row
+
+
+_COLUMNS: Final[Sequence[tuple[str, int, JustifyMethod]]] = (
+    ("tenant", 6, "left"),
+    ("queued", 6, "right"),
+    ("running", 7, "right"),
+    ("done", 5, "right"),
+    ("wait p50", 8, "right"),
+    ("p95", 6, "right"),
+    ("state", 9, "left"),
+    ("limit", 5, "right"),
+    ("next token", 10, "right"),
+)
 
 
 class Board(Protocol):
@@ -68,13 +82,12 @@ class _Lines:
 
 
 def _table(title: str, rows: Sequence[Row]) -> Table:
-    table = Table(title=title, title_justify="left")
-    table.add_column("tenant")
-    for name in ("queued", "running", "done", "wait p50", "wait p95"):
-        table.add_column(name, justify="right", min_width=8)
-    table.add_column("state", min_width=13)
-    for name in ("limit", "next token"):
-        table.add_column(name, justify="right", min_width=8)
+    # As wide as a terminal of 80 columns, and as wide all the time.
+    table = Table(
+        title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False
+    )
+    for name, width, justify in _COLUMNS:
+        table.add_column(name, width=width, justify=justify)
     for row in rows:
         table.add_row(
             row.tenant,

@@ -91,5 +91,5 @@ def _state(queued: int, running: int, done: int, view: Mapping[str, Any], *, thr
     if queued:
         return "waiting"
     if done and view.get("has_queue") is False:
-        return "queue removed"
+        return "removed"
     return "idle" if done else "-"

@@ -69,6 +69,7 @@ class Stage:
             variable(ReaperSettings, "idle_time"): str(IDLE_TIME),
             variable(ReaperSettings, "interval"): str(_REAPER_INTERVAL),
             "FLOWER_BROKER_API": f"{place.management_url}/api/",  # not as an option: `ps` would show the password
+            "FLOWER_TASKS_COLUMNS": "name,uuid,state,routing_key,received,runtime,worker",
         }
         self.workers = [f"worker-{number}@{place.name}" for number in range(1, WORKERS + 1)]
         self.control: Control = Celery("demo", broker=place.amqp_url, set_as_current=False).control

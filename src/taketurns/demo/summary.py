@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rich import box
 from rich.table import Table
 
 from taketurns.demo.display import seconds
@@ -22,7 +23,12 @@ if TYPE_CHECKING:
 
 def print_summary(console: Console, one_queue: Record, turns: Record) -> None:
     """Print the waits of both rounds side by side."""
-    table = Table(title="Waits from the confirmed submission to the start", title_justify="left")
+    table = Table(
+        title="Waits from the confirmed submission to the start",
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+    )
     table.add_column("tenant")
     for name in ("tasks", "one queue p50", "p95", "turns p50", "p95", "p50 shorter"):
         table.add_column(name, justify="right")
