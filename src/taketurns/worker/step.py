@@ -76,6 +76,7 @@ class TenantQueues(bootsteps.StartStopStep):
         self._turns = TakeTurns.of(consumer.app)
         self._settings = self._turns.settings.worker
         self._dispatcher: Dispatcher | None = None
+        self._stopped: Dispatcher | None = None
         self._gate: Gate | None = None
         self._background: Background | None = None
         self._discovery = Discovery(self._turns, consumer.hostname)
@@ -109,9 +110,8 @@ class TenantQueues(bootsteps.StartStopStep):
     def start(self, consumer: Any) -> None:
         """Begin to serve on a new connection."""
         control.register()
-        if (
-            get_event_loop() is None
-        ):  # hub.reset() after a lost connection clears it, and with it prefork's ack flush
+        if get_event_loop() is None:
+            # hub.reset() after a lost connection has cleared it, and with it prefork's flush of acknowledgements.
             set_event_loop(consumer.hub)
         if self._background is None:
             self._background = Background(consumer.hub)
@@ -139,22 +139,22 @@ class TenantQueues(bootsteps.StartStopStep):
         self._timers.clear()
         if dispatcher is None:
             return
-        if consumer.connection is not None:
+        if consumer.connection is None:
+            dispatcher.close()
+        else:
             self._wind_down(consumer, dispatcher)
+            self._stopped = dispatcher  # its channels close last: Celery may still acknowledge on them
         consumer.hub.on_tick.discard(dispatcher.tick)
-        self._closing = dispatcher if consumer.connection is not None else None
 
     def shutdown(self, consumer: Any) -> None:
         """Let go of channels and threads; the worker ends."""
         self.stop(consumer)
-        if self._closing is not None:
-            self._closing.close()
-            self._closing = None
+        if self._stopped is not None:
+            self._stopped.close()
+            self._stopped = None
         if self._background is not None:
             self._background.close()
             self._background = None
-
-    _closing: Dispatcher | None = None
 
     def _wind_down(self, consumer: Any, dispatcher: Dispatcher) -> None:
         """Give the hand back at once, then keep the loop turning until the running tasks have settled."""
