@@ -123,8 +123,10 @@ def test_its_pages_name_the_tenant_queues(
         assert told[quick.id]["routing_key"] == GLOBEX
         assert ACME in flower.page(f"/task/{waiting[0].id}")
         assert ACME in flower.page(f"/worker/{this.name}")
-        first.revoke(terminate=True)  # so that the worker can stop
-        eventually(lambda: first.state == "REVOKED")
+
+        first.revoke(terminate=True)
+        assert waiting[-1].get(timeout=20) == "next"
+        eventually(lambda: flower.api("tasks")[first.id]["state"] == "REVOKED")
 
 
 def test_its_buttons_work_on_tenant_queues(
