@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections import defaultdict
 from dataclasses import dataclass, field
 from itertools import pairwise
 from math import ceil, inf
@@ -21,15 +22,15 @@ class Record:
     All in seconds since 1970, by task id. What the tasks wrote of themselves may come before the confirmation.
     """
 
-    tenant_of: dict[str, str] = field(default_factory=dict)
     confirmed: dict[str, float] = field(default_factory=dict)
     started: dict[str, float] = field(default_factory=dict)
     ended: dict[str, float] = field(default_factory=dict)
+    _tasks: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
 
     def submitted(self, tenant: str, task_id: str, confirmed: float) -> None:
-        """Note that a task of a tenant was confirmed."""
-        self.tenant_of[task_id] = tenant
+        """Note that a task of a tenant was confirmed; any thread may."""
         self.confirmed[task_id] = confirmed
+        self._tasks[tenant].append(task_id)
 
     def add(self, entries: Iterable[Entry]) -> None:
         """Take over what tasks wrote; the first start and the first end of each count."""
@@ -39,12 +40,11 @@ class Record:
 
     def tasks(self, tenant: str) -> list[str]:
         """Return the ids of a tenant's tasks."""
-        # A copy: other threads submit meanwhile.
-        return [task_id for task_id, owner in tuple(self.tenant_of.items()) if owner == tenant]
+        return self._tasks[tenant].copy()  # other threads append meanwhile
 
     def all_ended(self) -> bool:
-        """Tell whether every submitted task has ended."""
-        return all(task_id in self.ended for task_id in tuple(self.tenant_of))
+        """Tell whether every task has ended; for when all are submitted."""
+        return self.confirmed.keys() <= self.ended.keys()
 
     def starts(self, tenant: str) -> list[float]:
         """Return when the tenant's tasks started, in order."""
