@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from taketurns.reaper.policy import DECLARED_OTHERWISE, Snapshot, decide, outlived, unrecorded
 from taketurns.reaper.removal import Removal
+from taketurns.reaper.routes import Routes
 from taketurns.reaper.workers import LiveWorkers
 
 if TYPE_CHECKING:
@@ -65,7 +66,9 @@ class Reaper:
         self._store = turns.store
         self._registry = turns.registry
         self._management = turns.management
-        self._workers = LiveWorkers(turns.app, turns.registry, timeout=turns.settings.broker.publish_timeout)
+        timeout = turns.settings.broker.publish_timeout
+        self._workers = LiveWorkers(turns.app, turns.registry, timeout=timeout)
+        self._routes = Routes(turns.app, timeout=timeout)
         self._owner = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
         self._reported: set[str] = set()
 
@@ -135,6 +138,7 @@ class Reaper:
             management=self._management,
             registry=self._registry,
             workers=self._workers,
+            routes=self._routes,
             settings=self._settings,
             look=self._look,
             must_stop=must_stop,
@@ -147,7 +151,8 @@ class Reaper:
                 else:
                     yield from removal.remove(batch)
         finally:
-            self._workers.close()
+            self._workers.disconnect()
+            self._routes.disconnect()
 
     def _report_foreign(self, decisions: Sequence[Decision]) -> None:
         foreign = {each.queue for each in decisions if each.reason == DECLARED_OTHERWISE}

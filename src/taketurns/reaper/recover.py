@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from amqp.exceptions import AMQPError, FrameSyntaxError, PreconditionFailed
 
 from taketurns.connections import PublishConnection
-from taketurns.errors import BrokerUnavailable, PublishNotConfirmed
+from taketurns.errors import BrokerUnavailable, PublishNotConfirmed, RegistryUnavailable
 from taketurns.tenants import QUEUE_PREFIX, queue_name, tenant_of
 from taketurns.topology import DEAD_QUEUE, LOST_QUEUE, declare_shared, tenant_queue
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from taketurns.extension import TakeTurns
 
 logger = logging.getLogger(__name__)
+
+_Outcome = Literal["recovered", "dead", "failed", "postponed"]
 
 # Messages of one run at most: they stay unacknowledged until they are sent on, and a stop waits for the run.
 BATCH: Final = 500
@@ -38,12 +40,14 @@ class RecoverReport:
         recovered: messages that were sent on to their tenant's queue.
         dead: messages of no tenant, which went to the dead-letter queue.
         failed: messages that could not be sent on and are in the lost queue again.
+        postponed: messages that went back there because their tenant's queue is being removed just now.
         more: whether messages wait that this run left alone.
     """
 
     recovered: int = 0
     dead: int = 0
     failed: int = 0
+    postponed: int = 0
     more: bool = False
 
 
@@ -57,6 +61,7 @@ class Recoverer:
     def __init__(self, turns: TakeTurns) -> None:
         """Prepare a recoverer for the app of ``turns``; nothing is opened yet."""
         self._publisher = turns.publisher
+        self._registry = turns.registry
         self._seconds = turns.settings.broker.publish_timeout
         self._connection = PublishConnection.of(turns.app)
         self._channel: Any = None
@@ -95,7 +100,7 @@ class Recoverer:
         give_up = time.monotonic() + PATIENCE * self._seconds
         existing: set[str] = set()
         done: Counter[str] = Counter()
-        failed: list[int] = []
+        back: list[int] = []
         problem: Exception | None = None
         for _ in range(min(waiting, BATCH)):
             self._connection.begin(self._seconds)
@@ -103,23 +108,22 @@ class Recoverer:
             if message is None:
                 break
             try:
-                done[self._send_on(message, existing)] += 1
+                outcome = self._send_on(message, existing)
             except (PublishNotConfirmed, FrameSyntaxError) as error:
-                failed.append(message.delivery_tag)
-                problem = error
-                if time.monotonic() > give_up:
-                    break
-            else:
+                outcome, problem = "failed", error
+            done[outcome] += 1
+            if outcome in {"recovered", "dead"}:
                 channel.basic_ack(message.delivery_tag)
-        for tag in failed:
+            else:
+                back.append(message.delivery_tag)
+            if problem is not None and time.monotonic() > give_up:
+                break
+        for tag in back:
             channel.basic_reject(tag, requeue=True)
         if problem is not None and not self._failing:
-            logger.warning(
-                "%d lost messages can't be sent on and stay in %s: %s", len(failed), LOST_QUEUE, problem
-            )
+            logger.warning("%d lost messages stay in %s for now: %s", done["failed"], LOST_QUEUE, problem)
         self._failing = problem is not None
-        more = waiting > BATCH and problem is None
-        return RecoverReport(done["recovered"], done["dead"], len(failed), more=more)
+        return RecoverReport(**done, more=waiting > BATCH and not back)
 
     def _open(self) -> Any:
         """Return the channel for the lost queue, which exists then."""
@@ -131,27 +135,37 @@ class Recoverer:
             self._declaring = self._connection.channel()
         return channel
 
-    def _send_on(self, message: Message, existing: set[str]) -> Literal["recovered", "dead"]:
+    def _send_on(self, message: Message, existing: set[str]) -> _Outcome:
         tenant = _tenant(message)
         if tenant is None:
             self._bury(message)
             return "dead"
         if tenant not in existing:
+            if self._is_draining(tenant):
+                return "postponed"
             self._recreate(tenant)
             existing.add(tenant)
         self._publisher.publish(message.body, routing_key=queue_name(tenant), properties=message.properties)
         return "recovered"
+
+    def _is_draining(self, tenant: str) -> bool:
+        """Tell whether the tenant's queue is being removed; to open the way into it now would lose messages."""
+        try:
+            return tenant in self._registry.draining()
+        except RegistryUnavailable:
+            return False  # without Redis nothing is removed
 
     def _recreate(self, tenant: str) -> None:
         """Declare the tenant's queue really: what the publisher remembers of it may be the mistake.
 
         On a channel of its own, since a refusal closes the channel, and that of the lost queue has a message.
         """
+        # First of all, since the reaper that has looked at a tenant's activity counts on the way being closed.
+        self._publisher.touch(tenant)
         queue = tenant_queue(tenant)(self._declaring)
         with suppress(PreconditionFailed):  # declared otherwise by somebody: used as it is
             queue.queue_declare()
         queue.queue_bind()
-        self._publisher.touch(tenant)
         self._publisher.broadcast([tenant])
 
     def _bury(self, message: Message) -> None:

@@ -26,8 +26,8 @@ _ANSWER_SECONDS: Final = 1.0
 class LiveWorkers:
     """The workers that serve tenants, as Celery's remote control reaches them. For one thread.
 
-    It has a connection of its own, opened by the first question and kept until ``close()``: through Celery's pools
-    a question may wait for a lost broker without end.
+    It has a connection of its own, opened by the first question and kept until ``disconnect()``: through Celery's
+    pools a question may wait for a lost broker without end.
     """
 
     def __init__(self, app: Celery, registry: Registry, *, timeout: float) -> None:
@@ -96,7 +96,7 @@ class LiveWorkers:
         """
         self._tell("taketurns_drop", tenants)
 
-    def close(self) -> None:
+    def disconnect(self) -> None:
         """Close the connection; the next question opens a new one."""
         self._mailbox = None
         self._connection.begin(self._timeout)

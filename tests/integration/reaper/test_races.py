@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+import threading
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -109,13 +111,7 @@ def test_a_queue_with_a_strange_consumer_stays(turns: TakeTurns, channel: Blocki
     assert turns.registry.draining() == set()
 
 
-@pytest.mark.parametrize(
-    ("step", "moment", "reason"),
-    [
-        ("_workers.drain", "after", "1 message"),
-        ("_management.delete_queue", "before", "in use: a message or a consumer came meanwhile"),
-    ],
-)
+@pytest.mark.parametrize(("step", "moment"), [("_workers.drain", "after"), ("_routes.close", "before")])
 def test_a_task_published_before_the_deletion_prevents_it(
     shop: Any,
     turns: TakeTurns,
@@ -127,27 +123,28 @@ def test_a_task_published_before_the_deletion_prevents_it(
     eventually: Eventually,
     step: str,
     moment: str,
-    reason: str,
 ) -> None:
-    """A task that comes while its queue is being removed keeps the queue and runs, once."""
+    """A task that comes before the way into its queue is closed keeps the queue and runs, once."""
     with worker(settings, tmp_path, "-P", "threads", "-c", "1"):
         run_first_task()
         reaper = Reaper(turns)
         owner, _, name = step.partition(".")
-
-        def submit() -> None:
-            shop.work.apply_async(("second",), tenant="acme")
-
-        if moment == "before":
-            meanwhile(monkeypatch, getattr(reaper, owner), name, before=submit)
-        else:
-            meanwhile(monkeypatch, getattr(reaper, owner), name, after=submit)
-        assert reasons(reaper.run_once()) == {"acme": reason}
+        submit = {moment: lambda: shop.work.apply_async(("second",), tenant="acme")}
+        meanwhile(monkeypatch, getattr(reaper, owner), name, **submit)
+        assert reasons(reaper.run_once()) == {"acme": "1 message"}
         eventually(lambda: ledger.labels() == ["first", "second"], within=5)
     assert queues(turns) == {"acme"}
 
 
-def test_a_task_published_after_the_deletion_is_lost_and_found(
+@pytest.mark.parametrize(
+    ("step", "moment"),
+    [
+        ("_routes.close", "after"),
+        ("_management.delete_queue", "before"),
+        ("_management.delete_queue", "after"),
+    ],
+)
+def test_a_task_published_later_is_lost_and_found(
     shop: Any,
     turns: TakeTurns,
     settings: Settings,
@@ -156,17 +153,16 @@ def test_a_task_published_after_the_deletion_is_lost_and_found(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     eventually: Eventually,
+    step: str,
+    moment: str,
 ) -> None:
-    """A task whose publisher has not noticed the removal takes the way through the lost queue, and runs once."""
+    """A task that finds the way closed, or its queue gone, takes the way through the lost queue and runs, once."""
     with worker(settings, tmp_path, "-P", "threads", "-c", "1"):
         run_first_task()
         reaper, recoverer = Reaper(turns), Recoverer(turns)
-        meanwhile(
-            monkeypatch,
-            reaper._management,
-            "delete_queue",
-            after=lambda: shop.work.apply_async(("second",), tenant="acme"),
-        )
+        owner, _, name = step.partition(".")
+        submit = {moment: lambda: shop.work.apply_async(("second",), tenant="acme")}
+        meanwhile(monkeypatch, getattr(reaper, owner), name, **submit)
         assert reaper.run_once().removed == ("acme",)
         lost = turns.management.queue(LOST_QUEUE)
         assert lost is not None
@@ -174,6 +170,60 @@ def test_a_task_published_after_the_deletion_is_lost_and_found(
         assert recoverer.run_once().recovered == 1
         recoverer.close()
         eventually(lambda: ledger.labels() == ["first", "second"], within=5)
+
+
+def test_a_queue_that_stays_gets_tasks_as_before(
+    turns: TakeTurns, channel: BlockingChannel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The way into a queue that was not removed after all is open again when the run ends."""
+    turns.publisher.ensure("acme")
+    reaper = Reaper(turns)
+    by_itself = {"before": lambda: channel.basic_publish("", queue_name("acme"), b"{}", mandatory=True)}
+    meanwhile(monkeypatch, reaper._management, "delete_queue", **by_itself)
+    assert reasons(reaper.run_once()) == {"acme": "in use: a message or a consumer came meanwhile"}
+    publish(turns, "acme")
+    assert channel.queue_declare(queue_name("acme"), passive=True).method.message_count == 2
+
+
+def test_nothing_vanishes_at_the_moment_of_deletion(
+    turns: TakeTurns, channel: BlockingChannel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is sent while the broker deletes the queue, and would confirm and drop it, arrives all the same."""
+    reaper, recoverer = Reaper(turns), Recoverer(turns)
+    deleting, done = threading.Event(), threading.Event()
+    published = Counter[int]()
+
+    def keep_publishing(number: int) -> None:
+        while not done.is_set():
+            if deleting.wait(0.1):
+                publish(turns, "acme")
+                published[number] += 1
+
+    def take_all() -> int:
+        if not queues(turns):
+            return 0
+        return int(channel.queue_purge(queue_name("acme")).method.message_count)
+
+    meanwhile(monkeypatch, reaper._management, "delete_queue", before=deleting.set, after=deleting.clear)
+    publishers = [threading.Thread(target=keep_publishing, args=(number,)) for number in range(3)]
+    for thread in publishers:
+        thread.start()
+    arrived = removed = 0
+    try:
+        for _ in range(30):
+            turns.publisher.ensure("acme")
+            removed += len(reaper.run_once().removed)
+            recoverer.run_once()
+            arrived += take_all()
+    finally:
+        done.set()
+        for thread in publishers:
+            thread.join()
+    while recoverer.run_once().recovered:
+        pass
+    recoverer.close()
+    assert arrived + take_all() == published.total()
+    assert removed > 2
 
 
 def test_activity_while_draining_keeps_the_queue(turns: TakeTurns, monkeypatch: pytest.MonkeyPatch) -> None:

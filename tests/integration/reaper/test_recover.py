@@ -75,7 +75,7 @@ def test_a_message_is_sent_on_as_it_was(recoverer: Recoverer, channel: BlockingC
     """Body, headers and properties arrive unchanged in a new queue declared as all tenant queues are."""
     sent = pika.BasicProperties(
         content_type="application/json",
-        content_encoding="utf-8",
+        content_encoding="utf-16",
         headers={"id": "x", "retries": 3, "none": None, "big": 2**40, "nested": {"list": [1, True, "ü"]}},
         delivery_mode=2,
         priority=2,
@@ -86,15 +86,16 @@ def test_a_message_is_sent_on_as_it_was(recoverer: Recoverer, channel: BlockingC
         type="t",
         app_id="a",
     )
-    name = queue_name("A@b.co")
-    channel.basic_publish(EXCHANGE, name, b"\xff\x00{}", sent, mandatory=True)
+    name, text = queue_name("A@b.co"), "{ü}".encode("utf-16")
+    channel.basic_publish(EXCHANGE, name, text, sent, mandatory=True)
     assert recoverer.run_once() == RecoverReport(recovered=1)
     method, properties, body = channel.basic_get(name)
-    assert body == b"\xff\x00{}"
+    assert body == text
     assert properties == sent
     assert (method.exchange, method.routing_key) == (EXCHANGE, name)
-    assert waiting(channel, LOST_QUEUE) == 0
     channel.queue_declare(name, durable=True, arguments=dict(TENANT_QUEUE_ARGUMENTS))
+    recoverer.close()  # what it had not acknowledged would come back now
+    assert waiting(channel, LOST_QUEUE) == 0
 
 
 def test_an_empty_body_is_sent_on(recoverer: Recoverer, channel: BlockingChannel) -> None:
@@ -284,3 +285,17 @@ def test_a_vanished_lost_queue_is_declared_again(
     publish(turns, "acme")
     assert recoverer.run_once() == RecoverReport(recovered=1)
     assert queues(turns) == {"acme"}
+
+
+def test_a_message_waits_while_its_queue_is_being_removed(
+    turns: TakeTurns, recoverer: Recoverer, channel: BlockingChannel, eventually: Eventually
+) -> None:
+    """The recoverer does not open the way into a queue that is being removed; other tenants don't wait for it."""
+    lose(channel, "acme")
+    lose(channel, "other")
+    turns.registry.mark_draining(["acme"], 30)
+    assert recoverer.run_once() == RecoverReport(recovered=1, postponed=1)
+    assert queues(turns) == {"other"}
+    eventually(lambda: waiting(channel, LOST_QUEUE) == 1)
+    turns.registry.unmark_draining(["acme"])
+    assert recoverer.run_once() == RecoverReport(recovered=1)
