@@ -39,6 +39,7 @@ class ComposedServers(Server):
 
     name = "compose"
     start_within = 600.0  # the images may have to be pulled
+    grace = 30.0  # killed before it has stopped its containers, it would leave them behind
 
     def __init__(self, directory: Path, identity: Identity) -> None:
         super().__init__(directory)
@@ -60,6 +61,7 @@ class ComposedServers(Server):
             "RABBITMQ_MANAGEMENT_PORT": str(who.ports.management),
             "REDIS_PASSWORD": who.redis_password,
             "REDIS_PORT": str(who.ports.redis),
+            "TAKETURNS_API_JWT_SECRET": "unused",  # the file asks for it, though not for these two
         }
 
     def answers(self) -> bool:

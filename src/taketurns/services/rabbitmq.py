@@ -9,6 +9,7 @@ from __future__ import annotations
 import socket
 from typing import TYPE_CHECKING
 
+import amqp
 import requests
 
 from taketurns.services.identity import write_private
@@ -106,10 +107,12 @@ class RabbitMQ(Server):
         }
 
     def answers(self) -> bool:
-        """Return whether the management API knows the user and says that the AMQP port listens."""
-        ports = self._identity.ports
-        check = f"{self._identity.management_url}/api/health/checks/port-listener/{ports.amqp}"
+        """Return whether the user can use the management API and open an AMQP connection."""
+        who = self._identity
+        amqp_address = f"{LOOPBACK}:{who.ports.amqp}"
         try:
-            return requests.get(check, timeout=5).ok
-        except requests.RequestException:
+            requests.get(f"{who.management_url}/api/whoami", timeout=5).raise_for_status()
+            with amqp.Connection(amqp_address, who.user, who.password, connect_timeout=5, read_timeout=5):
+                return True
+        except (OSError, amqp.AMQPError):  # those of requests are OSErrors
             return False
