@@ -137,7 +137,7 @@ class TenantTask(Task):
             "link_error": give_all(link_error, tenant) if link_error else None,
             "shadow": shadow,
             "headers": headers,
-            "priority": _priority(options.get("priority", self.priority)),
+            "priority": _priority(self.priority if options.get("priority") is None else options["priority"]),
         }
         app = self._get_app()
         if app.conf.task_always_eager:

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -105,14 +105,17 @@ def worker(
 
 
 def _wait_until_ready(this: Worker, settings: Settings, *, serves: bool) -> None:
-    registry = Registry(Store(settings.redis))
     deadline = time.monotonic() + START_WITHIN
-    while time.monotonic() < deadline:
-        if this.process.poll() is not None:
-            raise AssertionError(f"the worker ended with {this.process.returncode}:\n{this.output[-8000:]}")
-        if this.name in registry.workers() if serves else " ready." in this.output:
-            return
-        time.sleep(0.05)
+    with closing(Store(settings.redis)) as store:
+        registry = Registry(store)
+        while time.monotonic() < deadline:
+            if this.process.poll() is not None:
+                raise AssertionError(
+                    f"the worker ended with {this.process.returncode}:\n{this.output[-8000:]}"
+                )
+            if this.name in registry.workers() if serves else " ready." in this.output:
+                return
+            time.sleep(0.05)
     raise AssertionError(f"the worker was not ready in {START_WITHIN} s:\n{this.output[-8000:]}")
 
 
