@@ -1,5 +1,6 @@
 """Every error as JSON of one shape: ``{"error": code, "message": text, "field": name or null}``."""
 
+import logging
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, Final
@@ -21,6 +22,8 @@ from taketurns.errors import (
     TaketurnsError,
     UnknownTask,
 )
+
+logger = logging.getLogger(__name__)
 
 RETRY_AFTER: Final = 5
 """Seconds after which a client may try again what a server that is away prevented."""
@@ -121,7 +124,8 @@ async def _http(_: Request, error: StarletteHTTPException) -> JSONResponse:
     return problem(error.status_code, code, str(error.detail), headers=error.headers)
 
 
-async def _away(_: Request, error: TaketurnsError) -> JSONResponse:
+async def _away(request: Request, error: TaketurnsError) -> JSONResponse:
+    logger.warning("%s %r is answered with 503: %s", request.method, request.url.path, error)
     code, message = next(_AWAY[kind] for kind in type(error).__mro__ if kind in _AWAY)
     headers = {"Retry-After": str(RETRY_AFTER)}
     return problem(HTTPStatus.SERVICE_UNAVAILABLE, code, message, headers=headers)

@@ -1,11 +1,11 @@
 """Removing a tenant at an operator's wish: with the reaper's protocol, but without waiting until it is idle."""
 
-import time
 from typing import Final
 
 from taketurns.extension import TakeTurns
 from taketurns.reaper.policy import Decision, Snapshot, decide
 from taketurns.reaper.removal import Removal
+from taketurns.reaper.routes import Routes
 from taketurns.reaper.workers import LiveWorkers
 from taketurns.tenants import queue_name
 
@@ -41,11 +41,14 @@ def remove_tenant(turns: TakeTurns, tenant: str) -> Decision | None:
 
 
 def _remove_queue(turns: TakeTurns, candidate: Decision) -> list[Decision]:
-    workers = LiveWorkers(turns.app, turns.registry, timeout=turns.settings.broker.publish_timeout)
+    timeout = turns.settings.broker.publish_timeout
+    workers = LiveWorkers(turns.app, turns.registry, timeout=timeout)
+    routes = Routes(turns.app, timeout=timeout)
     removal = Removal(
         management=turns.management,
         registry=turns.registry,
         workers=workers,
+        routes=routes,
         settings=turns.settings.reaper,
         look=lambda: _look(turns, candidate.tenant),
         must_stop=lambda: None,
@@ -53,18 +56,21 @@ def _remove_queue(turns: TakeTurns, candidate: Decision) -> list[Decision]:
     try:
         return removal.remove([candidate])
     finally:
-        workers.close()
+        workers.disconnect()
+        routes.disconnect()
 
 
 def _look(turns: TakeTurns, tenant: str) -> Snapshot:
     """Return a snapshot of one tenant in which any time without activity counts as idle."""
     queue = turns.management.queue(queue_name(tenant))
     activity = turns.registry.activity().get(tenant, 0.0)
+    draining = turns.registry.draining()
+    seconds, microseconds = turns.store.call(lambda redis: redis.time())
     return Snapshot(
         queues={queue.name: queue} if queue else {},
         # A time to come is a delayed task's, and keeps the queue.
         activity={tenant: activity},
-        now=time.time(),
+        now=seconds + microseconds / 1e6,
         idle_time=0.0,
-        draining=turns.registry.draining(),
+        draining=draining,
     )
