@@ -8,7 +8,7 @@ from rich import box
 from rich.table import Table
 
 from taketurns.demo.display import seconds
-from taketurns.demo.names import TENANTS
+from taketurns.demo.names import D_RATE, TENANTS
 from taketurns.demo.record import percentile
 from taketurns.demo.verdict import times_shorter
 
@@ -47,6 +47,10 @@ def print_summary(console: Console, one_queue: Record, turns: Record) -> None:
             f"{tenant} {share:.0%}" for tenant, share in record.shares(("A", "B", "C")).items()
         )
         console.print(f"Starts while A, B and C had tasks waiting, through {title}: {shares}")
+    starts = turns.starts("D")
+    console.print(
+        f"D, limited to {D_RATE}, started {(len(starts) - 1) / (starts[-1] - starts[0]):.1f} tasks a second"
+    )
 
 
 def print_bars(console: Console, bars: Sequence[Bar]) -> None:
