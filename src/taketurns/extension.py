@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from celery import signals
 
-from taketurns.errors import InvalidSettings, TaketurnsError
+from taketurns.errors import TaketurnsError
 from taketurns.inheritance import pass_tenant_on
 from taketurns.limits.current import CurrentLimits
 from taketurns.limits.limiter import Limiter
@@ -99,8 +99,6 @@ class TakeTurns:
         self.store.close()
 
     def _configure(self, sender: Celery, source: Any, **_: Any) -> None:  # noqa: ARG002  # a Celery signal
-        if source.task_protocol != 2:  # noqa: PLR2004  # Celery's name for it
-            raise InvalidSettings("taketurns needs task_protocol = 2, Celery's default")
         if source.worker_consumer in (STOCK_CONSUMER, WORKER_CONSUMER):
             source.worker_consumer = WORKER_CONSUMER
         else:

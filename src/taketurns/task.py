@@ -12,7 +12,7 @@ from celery.utils.time import maybe_iso8601, maybe_make_aware
 from taketurns.bound import BoundTask
 from taketurns.declared import check_declaration
 from taketurns.delays import without_traces
-from taketurns.errors import BrokerUnavailable, InvalidInput, MissingTenant, TaketurnsError
+from taketurns.errors import BrokerUnavailable, InvalidInput, InvalidSettings, MissingTenant, TaketurnsError
 from taketurns.extension import TakeTurns
 from taketurns.inheritance import TENANT_HEADER, current_tenant, give_all, give_tenant
 from taketurns.running import ADMITTED_HEADER, run_body
@@ -69,8 +69,11 @@ class TenantTask(Task):
         Raises:
             InvalidRate: ``rate_limit_per_tenant`` is not of the accepted form.
             TaketurnsError: an attribute has a value that would break what taketurns promises.
+            InvalidSettings: the app uses the old ``task_protocol`` 1.
         """
         super().on_bound(app)
+        if app.conf.task_protocol == 1:
+            raise InvalidSettings("taketurns needs task_protocol = 2, Celery's default: 1 has no headers")
         if cls.name is not None:
             cls.task_rate = check_declaration(cls)
 
