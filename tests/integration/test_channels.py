@@ -30,12 +30,12 @@ class Recorder:
         self.events.append(("delivered", queue))
         self.messages.append(message)
 
-    def on_fetched(self, queue: str, message: TenantMessage, remaining: int) -> None:
+    def on_fetched(self, queue: str, message: TenantMessage, remaining: int | None) -> None:
         self.events.append(("fetched", (queue, remaining)))
         self.messages.append(message)
 
-    def on_fetch_empty(self, queue: str) -> None:
-        self.events.append(("empty", queue))
+    def on_fetch_empty(self, queue: str, count: int) -> None:
+        self.events.append(("empty", (queue, count)))
 
     def on_unlistened(self, queue: str) -> None:
         self.events.append(("unlistened", queue))
@@ -43,11 +43,11 @@ class Recorder:
     def on_cancelled(self, queue: str) -> None:
         self.events.append(("cancelled", queue))
 
-    def on_failed(self, queue: str, code: int, text: str, *, fetch: bool) -> None:
-        self.events.append(("failed", (queue, code, fetch)))
+    def on_refused(self, queue: str, code: int, text: str) -> None:
+        self.events.append(("refused", (queue, code)))
 
-    def on_fetch_lost(self, queue: str) -> None:
-        self.events.append(("fetch lost", queue))
+    def on_fetch_lost(self, queue: str, count: int) -> None:
+        self.events.append(("fetch lost", (queue, count)))
 
     def on_vanished(self, message: TenantMessage) -> None:
         self.events.append(("vanished", message.queue))
@@ -111,7 +111,7 @@ def test_a_fetch_tells_what_is_left(lab: Lab) -> None:
     lab.pool.fetch(a)
     lab.pool.fetch(a)
     lab.pool.fetch(b)
-    lab.see(("fetched", (a, 1)), ("fetched", (a, 0)), ("empty", b))
+    lab.see(("fetched", (a, 1)), ("fetched", (a, 0)), ("empty", (b, 1)))
     assert len({message.channel for message in lab.recorder.messages}) == 2, "each on a channel of its own"
 
 
@@ -126,13 +126,44 @@ def test_channels_are_used_again(lab: Lab) -> None:
     assert len(lab.pool) == 1
 
 
+def test_a_batch_brings_what_is_there_and_no_more(lab: Lab) -> None:
+    """A batch ends with the queue's last message or its own count, whatever is acknowledged meanwhile."""
+    a, b = lab.queues
+    lab.publish(a, 20)
+    lab.publish(b, 2)
+    lab.pool.fetch(a, 8)
+    lab.pool.fetch(b, 8)
+    lab.see(("empty", (b, 6)))
+    lab.recorder.messages[0].ack()
+    lab.pool.fetch(b)
+    lab.see(("empty", (b, 1)))
+    of_a = [message for message in lab.recorder.messages if message.queue == a]
+    assert len(of_a) == 8
+    for message in of_a:
+        message.ack()
+    lab.recorder.events.clear()
+    lab.pool.fetch(a)
+    lab.see(("fetched", (a, 11)))
+
+
+def test_a_batch_from_a_missing_queue_is_lost_alone(lab: Lab) -> None:
+    """A batch asked of a queue that is gone tells so, with the count that will not come."""
+    a, _ = lab.queues
+    lab.publish(a)
+    lab.pool.fetch(a)
+    lab.see(("fetched", (a, 0)))
+    lab.pool.fetch("usersequence_nobody", 8)
+    lab.see(("fetch lost", ("usersequence_nobody", 8)), ("refused", ("usersequence_nobody", 404)))
+    assert lab.count("vanished") == 0
+
+
 def test_listening_gives_one_message_at_a_time(lab: Lab) -> None:
     """The credit is one: the second message comes when the first is settled, and nothing after the cancel."""
     a, b = lab.queues
     lab.publish(a, 3)
     lab.pool.listen(a)
     lab.pool.fetch(b)
-    lab.see(("delivered", a), ("empty", b))
+    lab.see(("delivered", a), ("empty", (b, 1)))
     assert lab.count("delivered") == 1
     lab.recorder.messages[0].ack()
     lab.pool.fetch(b)
@@ -171,7 +202,7 @@ def test_a_missing_queue_closes_no_other_channel(lab: Lab) -> None:
     lab.see(("fetched", (a, 1)))
     lab.pool.fetch("usersequence_nobody")
     lab.pool.listen("usersequence_noone")
-    lab.see(("failed", ("usersequence_nobody", 404, True)), ("failed", ("usersequence_noone", 404, False)))
+    lab.see(("refused", ("usersequence_nobody", 404)), ("refused", ("usersequence_noone", 404)))
     assert lab.count("vanished") == 0
     lab.recorder.messages[0].ack()
     lab.pool.fetch(a)
@@ -204,7 +235,7 @@ def test_a_deleted_queue_ends_its_subscription(lab: Lab) -> None:
     a, _ = lab.queues
     lab.pool.listen(a)
     lab.pool.fetch(lab.queues[1])
-    lab.see(("empty", lab.queues[1]))
+    lab.see(("empty", (lab.queues[1], 1)))
     lab.channel.queue_delete(a)
     lab.see(("unlistened", a))
 

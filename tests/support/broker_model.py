@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 from taketurns.worker.turns import Command, Fetch, GiveBack, Listen, Start, Turns, Unlisten
 
 
+BATCH = 3
+
+
 @dataclass(frozen=True, slots=True)
 class Message:
     queue: str
@@ -23,11 +26,12 @@ class Model:
     max_credit: int = 4
     now: float = 0.0
     queues: dict[str, deque[Message]] = field(default_factory=dict)
-    subscribed: dict[str, bool] = field(default_factory=dict)
-    """By queue, whether the subscription's credit is free."""
-    answers: deque[tuple[str, str, Message | None, int]] = field(default_factory=deque)
+    subscribed: dict[str, tuple[int, bool]] = field(default_factory=dict)
+    """By queue, the number of the subscription and whether its credit is free."""
+    answers: deque[tuple[str, str, Message | None, int | None]] = field(default_factory=deque)
     running: list[tuple[float, Message]] = field(default_factory=list)
-    pushed: set[Message] = field(default_factory=set)
+    pushed: dict[Message, int] = field(default_factory=dict)
+    """Unsettled messages that were pushed, each with the number of its subscription."""
     starts: list[Message] = field(default_factory=list)
     finished: list[Message] = field(default_factory=list)
     deliveries: Counter[Message] = field(default_factory=Counter)
@@ -95,11 +99,12 @@ class Model:
     # ---- the broker
 
     def _push(self, queue: str) -> None:
-        if self.subscribed.get(queue) and self.queues.get(queue):
-            self.subscribed[queue] = False
+        number, free = self.subscribed.get(queue, (0, False))
+        if free and self.queues.get(queue):
+            self.subscribed[queue] = (number, False)
             message = self.queues[queue].popleft()
             self.deliveries[message] += 1
-            self.pushed.add(message)
+            self.pushed[message] = number
             self.answers.append(("push", queue, message, 0))
 
     def _settle(self, message: Message, *, requeue: bool = False) -> None:
@@ -109,10 +114,9 @@ class Model:
             self.queues[message.queue] = deque(
                 sorted(self.queues[message.queue], key=lambda each: each.number)
             )
-        if message in self.pushed:
-            self.pushed.discard(message)
-            if message.queue in self.subscribed:
-                self.subscribed[message.queue] = True
+        number = self.pushed.pop(message, 0)
+        if number and self.subscribed.get(message.queue) == (number, False):
+            self.subscribed[message.queue] = (number, True)
         self.turns.settled(message, self.now)
         self._push(message.queue)
 
@@ -121,7 +125,8 @@ class Model:
             match command:
                 case Listen(queue):
                     assert queue not in self.subscribed, "subscribed twice"
-                    self.subscribed[queue] = True
+                    self._number += 1
+                    self.subscribed[queue] = (self._number, True)
                     self._push(queue)
                 case Unlisten(queue):
                     del self.subscribed[queue]
@@ -132,7 +137,9 @@ class Model:
                         message = waiting.popleft() if waiting else None
                         if message is not None:
                             self.deliveries[message] += 1
-                        self.answers.append(("fetch", queue, message, len(waiting or ())))
+                        # Of a batch the broker does not say what is left.
+                        left = None if count >= BATCH else len(waiting or ())
+                        self.answers.append(("fetch", queue, message, left))
                 case Start(message):
                     assert len(self.running) < self.slots, "started without a slot"
                     self.starts.append(message)

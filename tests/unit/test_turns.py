@@ -112,6 +112,18 @@ def test_a_lone_tenant_fills_every_slot() -> None:
     assert len(model.running) == 4
 
 
+def test_a_long_task_does_not_hold_up_its_tenants_next_one() -> None:
+    """A task published while the tenant's first one runs gets a free slot at once."""
+    model = Model(slots=2)
+    model.turns.add("a")
+    model.settle_down()
+    model.publish("a", seconds=1000)
+    model.settle_down()
+    model.publish("a")
+    model.settle_down()
+    assert len(model.running) == 2
+
+
 def test_a_paused_queue_gives_its_hand_back() -> None:
     """Pausing gives back what is held, ends the subscription and fetches nothing; resuming goes on in order."""
     model = Model(slots=1)

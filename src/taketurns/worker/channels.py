@@ -27,6 +27,9 @@ _LINGER = 5.0  # seconds that a closed channel stays registered, since frames fo
 _SUBSCRIPTIONS = (
     256  # subscriptions of one channel at most: so many are made again when one of them closes it
 )
+_BATCH = 5
+"""Messages from which on a consumer is cheaper for the broker than as many ``basic.get``: see docs/worker.md."""
+
 _ACCEPTED = frozenset({"application/json"})
 
 
@@ -36,11 +39,8 @@ class Listener(Protocol):
     def on_delivered(self, queue: str, message: TenantMessage) -> None:
         """A listened queue delivered a message."""
 
-    def on_fetched(self, queue: str, message: TenantMessage, remaining: int) -> None:
-        """A fetch brought a message."""
-
-    def on_fetch_empty(self, queue: str) -> None:
-        """A fetch found the queue empty."""
+    def on_fetched(self, queue: str, message: TenantMessage, remaining: int | None) -> None:
+        """A fetch brought a message; ``remaining`` is what the queue still holds, if the broker said so."""
 
     def on_unlistened(self, queue: str) -> None:
         """The broker ended a subscription, or the channel of it is gone."""
@@ -48,11 +48,14 @@ class Listener(Protocol):
     def on_cancelled(self, queue: str) -> None:
         """The broker confirmed an ``unlisten``: nothing more comes of that subscription."""
 
-    def on_failed(self, queue: str, code: int, text: str, *, fetch: bool) -> None:
-        """The broker refused to let this queue be fetched from, or listened to, with an AMQP reply code."""
+    def on_fetch_empty(self, queue: str, count: int) -> None:
+        """So many fetches found the queue empty."""
 
-    def on_fetch_lost(self, queue: str) -> None:
-        """A fetch got no answer, through no fault of its queue."""
+    def on_fetch_lost(self, queue: str, count: int) -> None:
+        """So many fetches will get no answer."""
+
+    def on_refused(self, queue: str, code: int, text: str) -> None:
+        """The broker refused to let this queue be fetched from, or listened to, with an AMQP reply code."""
 
     def on_vanished(self, message: TenantMessage) -> None:
         """The broker took the message back: its channel is gone. Its task, if started, runs on."""
@@ -113,13 +116,18 @@ class TenantChannel(pyamqp.Channel):
         """Tags whose consume is not answered yet, in the order sent."""
         self.cancelling: dict[str, str] = {}
         self.fetching: str | None = None
+        self.expected = 0
+        """Messages of the fetch that have not come."""
+        self.batch = ""
+        """The tag of the consumer by which a batch is fetched."""
+        self.credit = 1
         self.early: list[tuple[str, TenantMessage]] = []
         """Deliveries that came while another consume was unanswered, and so might still close the channel."""
         self.unsettled: set[TenantMessage] = set()
         super().__init__(pool.connection)
         self.send_method(spec.Channel.Open, "s", ("",))
         self.is_open = True
-        self.send_method(spec.Basic.Qos, "lBb", (0, 1, False))  # per consumer; for each one made from now on
+        self._give_credit(1)
 
     def _setup_listeners(self) -> None:
         super()._setup_listeners()
@@ -147,17 +155,24 @@ class TenantChannel(pyamqp.Channel):
 
     def fetch(self, queue: str) -> None:
         """Ask for one message of the queue."""
-        self.fetching = queue
+        self.fetching, self.expected = queue, 1
         self.send_method(spec.Basic.Get, "Bsb", (0, queue, False))
+
+    def fetch_batch(self, queue: str, count: int, tag: str) -> None:
+        """Ask for so many messages at once: by a consumer with that credit, cancelled when it is confirmed.
+
+        The broker delivers what is there as soon as it has the consumer. The cancel leaves before any of it can be
+        acknowledged, so no more than the credit is ever delivered; the broker's cancel-ok ends the batch.
+        """
+        self.fetching, self.expected, self.batch = queue, count, tag
+        if self.credit != count:
+            self._give_credit(count)
+        self._consume(queue, tag, self._on_batch_cancelled)
 
     def listen(self, queue: str, tag: str) -> None:
         """Subscribe to the queue with a credit of one. Several may be sent before the first is answered."""
         self.tags[tag] = queue
-        self.callbacks[tag] = self._on_message
-        # Without an on_cancel py-amqp raises ConsumerCancelled, which Celery takes for a lost connection.
-        self.cancel_callbacks[tag] = self._on_server_cancel
-        self.subscribing.append(tag)
-        self.send_method(spec.Basic.Consume, "BssbbbbF", (0, queue, tag, False, False, False, False, {}))
+        self._consume(queue, tag, self._on_server_cancel)
 
     def unlisten(self, tag: str) -> None:
         """Cancel a subscription; what is on its way still arrives, until the broker's cancel-ok.
@@ -168,6 +183,18 @@ class TenantChannel(pyamqp.Channel):
         self.cancelling[tag] = self.tags.pop(tag)
         if tag not in self.subscribing:
             self._cancel(tag)
+
+    def _consume(self, queue: str, tag: str, on_cancel: Callable[[str], None]) -> None:
+        self.callbacks[tag] = self._on_message
+        # Without an on_cancel py-amqp raises ConsumerCancelled, which Celery takes for a lost connection.
+        self.cancel_callbacks[tag] = on_cancel
+        self.subscribing.append(tag)
+        self.send_method(spec.Basic.Consume, "BssbbbbF", (0, queue, tag, False, False, False, False, {}))
+
+    def _give_credit(self, credit: int) -> None:
+        """Set the credit of each consumer that is made here from now on."""
+        self.credit = credit
+        self.send_method(spec.Basic.Qos, "lBb", (0, credit, False))
 
     def _cancel(self, tag: str) -> None:
         self.send_method(spec.Basic.Cancel, "sb", (tag, False))
@@ -183,21 +210,26 @@ class TenantChannel(pyamqp.Channel):
     def _on_get_ok_listener(self, *answer: Any) -> None:
         *_, remaining, raw = answer
         self._on_get_ok(*answer)  # py-amqp's own part: it makes the raw message's delivery_info
-        queue, self.fetching = self.fetching, None
-        assert queue is not None  # noqa: S101  # a get-ok answers a get
+        queue = self._fetched()
         message = TenantMessage(raw, self, queue)
         self.unsettled.add(message)
         self.listener.on_fetched(queue, message, remaining)
 
     def _on_get_empty_listener(self, *_: object) -> None:
-        queue, self.fetching = self.fetching, None
-        assert queue is not None  # noqa: S101  # a get-empty answers a get
+        queue = self._fetched()
         self.pool.returned(self)
-        self.listener.on_fetch_empty(queue)
+        self.listener.on_fetch_empty(queue, 1)
+
+    def _fetched(self) -> str:
+        """Note that the fetch is answered, and return its queue."""
+        queue, self.fetching = self.fetching, None
+        assert queue is not None  # noqa: S101  # nothing is answered that was not asked
+        self.expected, self.batch = 0, ""
+        return queue
 
     def _on_consume_ok(self, tag: str) -> None:
         self._subscribed(tag)
-        if tag in self.cancelling:
+        if tag in self.cancelling or tag == self.batch:
             self._cancel(tag)
 
     def _subscribed(self, tag: str) -> None:
@@ -206,21 +238,34 @@ class TenantChannel(pyamqp.Channel):
             self.subscribing.remove(tag)
         if not self.subscribing:
             early, self.early = self.early, []
-            for queue, message in early:
-                self.listener.on_delivered(queue, message)
+            for each in early:
+                self._tell(*each)
 
     def _on_message(self, raw: Any) -> None:
         tag = raw.delivery_info["consumer_tag"]
-        queue = self.tags.get(tag) or self.cancelling[tag]
+        if tag == self.batch:
+            queue = self.fetching or ""
+            self.expected -= 1
+        else:
+            queue = self.tags.get(tag) or self.cancelling[tag]
         message = TenantMessage(raw, self, queue)
         self.unsettled.add(message)
         if self.subscribing:
             self.early.append((queue, message))
         else:
+            self._tell(queue, message)
+
+    def _tell(self, queue: str, message: TenantMessage) -> None:
+        if self.batch:
+            self.listener.on_fetched(queue, message, None)
+        else:
             self.listener.on_delivered(queue, message)
 
     def _on_cancel_ok(self, tag: str) -> None:
         self._on_basic_cancel_ok(tag)
+        if tag == self.batch:
+            self._end_batch(self.listener.on_fetch_empty)
+            return
         queue = self.cancelling.pop(tag, None)
         if queue is not None:
             self.listener.on_cancelled(queue)
@@ -233,21 +278,34 @@ class TenantChannel(pyamqp.Channel):
         elif (cancelled := self.cancelling.pop(tag, None)) is not None:
             self.listener.on_cancelled(cancelled)  # the broker was quicker
 
+    def _on_batch_cancelled(self, tag: str) -> None:
+        """The queue was deleted before the batch ended."""
+        self._subscribed(tag)
+        self._end_batch(self.listener.on_fetch_lost)
+
+    def _end_batch(self, tell: Callable[[str, int], None]) -> None:
+        missing = self.expected
+        queue = self._fetched()
+        self.pool.returned(self)
+        if missing:
+            tell(queue, missing)
+
     # ---- the end of a channel
 
     def _on_close(self, reply_code: int, reply_text: str, class_id: int, method_id: int) -> None:
         """Answer the broker's Channel.Close and give up the channel: neither reopen it nor raise."""
         self.send_method(spec.Channel.CloseOk)
-        refused = (class_id, method_id)
-        tag = self.subscribing[0] if refused == spec.Basic.Consume and self.subscribing else None
-        fetch = self.fetching if refused == spec.Basic.Get else None
-        queue = fetch if tag is None else self.tags.get(tag)
-        self._abandon(blamed_tag=tag, blamed_fetch=fetch)
-        if queue is not None:
-            self.listener.on_failed(queue, reply_code, reply_text, fetch=fetch is not None)
+        blamed = None
+        if (class_id, method_id) == spec.Basic.Get:
+            blamed = self.fetching
+        elif (class_id, method_id) == spec.Basic.Consume and self.subscribing:
+            blamed = self.fetching or self.tags.get(self.subscribing[0])
+        self._abandon(blamed)
+        if blamed is not None:
+            self.listener.on_refused(blamed, reply_code, reply_text)
 
-    def _abandon(self, *, blamed_tag: str | None, blamed_fetch: str | None) -> None:
-        """Give up the channel and tell what ended with it, less what is to blame for it."""
+    def _abandon(self, blamed: str | None) -> None:
+        """Give up the channel and tell what ended with it; a queue that is to blame is told apart."""
         self.usable = self.is_open = False
         self.pool.closed(self)
         for message in tuple(self.unsettled):
@@ -256,10 +314,10 @@ class TenantChannel(pyamqp.Channel):
             self.listener.on_cancelled(self.cancelling.pop(tag))
         for tag in tuple(self.tags):
             queue = self.tags.pop(tag)
-            if tag != blamed_tag:
+            if queue != blamed:
                 self.listener.on_unlistened(queue)
-        if self.fetching is not None and blamed_fetch is None:
-            self.listener.on_fetch_lost(self.fetching)
+        if self.fetching is not None and self.expected:
+            self.listener.on_fetch_lost(self.fetching, self.expected)
         self.fetching = None
         self.subscribing.clear()
         self.early.clear()
@@ -333,16 +391,13 @@ class ChannelPool:
         """How many queues are subscribed to."""
         return len(self._subscriptions)
 
-    def fetch(self, queue: str) -> None:
-        """Ask for one message, on a channel that has nothing to lose."""
-        while self._spare:
-            channel = self._spare.popleft()
-            channel.spare = False
-            if channel.may_fetch:
-                break
+    def fetch(self, queue: str, count: int = 1) -> None:
+        """Ask for messages, on channels that have nothing to lose."""
+        if count < _BATCH:
+            for _ in range(count):
+                self._take_spare().fetch(queue)
         else:
-            channel = self._open()
-        channel.fetch(queue)
+            self._take_spare().fetch_batch(queue, count, self._new_tag())
 
     def listen(self, queue: str) -> None:
         """Subscribe to the queue with a credit of one."""
@@ -350,8 +405,7 @@ class ChannelPool:
         if channel is None:
             channel = self._open()
             self._listening.append(channel)
-        self._serial += 1
-        tag = f"taketurns.{self._generation}.{self._serial}"
+        tag = self._new_tag()
         self._subscriptions[queue] = (channel, tag)
         channel.listen(queue, tag)
 
@@ -396,6 +450,18 @@ class ChannelPool:
         self._channels.clear()
         if self.connection.connected:
             self.flush()
+
+    def _new_tag(self) -> str:
+        self._serial += 1
+        return f"taketurns.{self._generation}.{self._serial}"
+
+    def _take_spare(self) -> TenantChannel:
+        while self._spare:
+            channel = self._spare.popleft()
+            channel.spare = False
+            if channel.may_fetch:
+                return channel
+        return self._open()
 
     def _open(self) -> TenantChannel:
         channel = TenantChannel(self)

@@ -156,17 +156,17 @@ class Dispatcher:
         self.turns.delivered(queue, message)
         self._changed = True
 
-    def on_fetched(self, queue: str, message: TenantMessage, remaining: int) -> None:
+    def on_fetched(self, queue: str, message: TenantMessage, remaining: int | None) -> None:
         self.turns.fetched(queue, message, remaining)
         self._changed = True
 
-    def on_fetch_empty(self, queue: str) -> None:
+    def on_fetch_empty(self, queue: str, count: int) -> None:
         self._gate.fetched_nothing(queue)
-        self.turns.fetch_empty(queue)
+        self.turns.fetch_empty(queue, count=count)
         self._changed = True
 
-    def on_fetch_lost(self, queue: str) -> None:
-        self.turns.fetch_failed(queue)
+    def on_fetch_lost(self, queue: str, count: int) -> None:
+        self.turns.fetch_failed(queue, count=count)
         self._changed = True
 
     def on_unlistened(self, queue: str) -> None:
@@ -176,17 +176,14 @@ class Dispatcher:
     def on_cancelled(self, queue: str) -> None:
         self._cancelling.discard(queue)
 
-    def on_failed(self, queue: str, code: int, text: str, *, fetch: bool) -> None:
+    def on_refused(self, queue: str, code: int, text: str) -> None:
         if code == _NOT_FOUND:
             logger.info("queue %s is gone", queue)
             self.remove(queue)
         else:
             logger.error("queue %s can't be consumed, next try in %g s: %s", queue, _RETRY_REFUSED, text)
             self.turns.park(queue, Park.FAILED, monotonic() + _RETRY_REFUSED)
-        if fetch:
-            self.turns.fetch_failed(queue)
-        else:
-            self.turns.unlistened(queue)
+        self.turns.unlistened(queue)
         self._changed = True
 
     def on_vanished(self, message: TenantMessage) -> None:
@@ -238,8 +235,7 @@ class Dispatcher:
             self.turns.fetch_failed(queue, count=count)
             self._changed = True
             return
-        for _ in range(count):
-            self._channels.fetch(queue)
+        self._channels.fetch(queue, count)
 
     # ---- time
 

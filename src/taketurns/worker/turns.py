@@ -90,6 +90,8 @@ class _Tenant(Generic[M]):
     backlog: int | None = None
     """Messages left in the queue as last heard; None is unknown."""
     listening: bool = False
+    spent: M | None = None
+    """The unsettled message that took the credit of the subscription."""
     fetching: int = 0
     hand: deque[M] = field(default_factory=deque)
     running: int = 0
@@ -108,7 +110,6 @@ class _Taken(Generic[M]):
     """A message that this worker has not settled yet."""
 
     tenant: _Tenant[M]
-    pushed: bool
     charged: float = 0.0
     started_at: float | None = None
 
@@ -235,11 +236,13 @@ class Turns(Generic[M]):
             tenant.virtual = self._virtual
             tenant.fresh = True
         tenant.backlog = None
-        self._take(tenant, message, pushed=True)
+        if tenant.listening:
+            tenant.spent = message
+        self._take(tenant, message)
         self._place(tenant)
 
-    def fetched(self, queue: str, message: M, remaining: int) -> None:
-        """A fetch brought a message and left ``remaining`` in the queue."""
+    def fetched(self, queue: str, message: M, remaining: int | None) -> None:
+        """A fetch brought a message and left ``remaining`` in the queue; None: one less than was believed."""
         tenant = self._answered(queue)
         if tenant is None or tenant.removed or tenant.parked:
             self._commands.append(GiveBack(message))
@@ -247,15 +250,17 @@ class Turns(Generic[M]):
                 tenant.backlog = None
                 self._forget_if_done(tenant)
             return
+        if remaining is None:
+            remaining = max((tenant.backlog or 0) - 1, 0)
         tenant.backlog = remaining
         if remaining and tenant.listening:
             self._unlisten(tenant)
-        self._take(tenant, message, pushed=False)
+        self._take(tenant, message)
         self._place(tenant)
 
-    def fetch_empty(self, queue: str) -> None:
-        """A fetch found the queue empty."""
-        tenant = self._answered(queue)
+    def fetch_empty(self, queue: str, *, count: int = 1) -> None:
+        """``count`` fetches found the queue empty."""
+        tenant = self._answered(queue, count)
         if tenant is not None:
             tenant.backlog = 0
             self._place(tenant)
@@ -273,7 +278,7 @@ class Turns(Generic[M]):
         """The subscription was lost; it is made again if it is still wanted."""
         tenant = self._tenants.get(queue)
         if tenant is not None:
-            tenant.listening = False
+            tenant.listening, tenant.spent = False, None
             self._place(tenant)
 
     # ---- messages go
@@ -313,9 +318,10 @@ class Turns(Generic[M]):
         full that next one would only be given back, so the subscription ends first and the queue waits its turn.
         """
         taken = self._taken.get(message)
-        if taken is not None and taken.pushed:
+        if taken is not None and taken.tenant.spent == message:
             tenant = taken.tenant
-            if tenant.listening and tenant.backlog is None and not tenant.fetching:
+            tenant.spent = None
+            if tenant.backlog is None and not tenant.fetching:
                 tenant.listening = False
                 return [Unlisten(tenant.queue)]
         return []
@@ -424,6 +430,9 @@ class Turns(Generic[M]):
         if tenant.parked or tenant.removed or tenant.fetching:
             return
         if tenant.backlog == 0:
+            if tenant.spent is not None and not tenant.hand:
+                # Its credit comes back only when the running task has ended; a new subscription has one at once.
+                self._unlisten(tenant)
             if not tenant.hand and not tenant.listening:
                 tenant.listening = True
                 self._commands.append(Listen(tenant.queue))
@@ -445,11 +454,11 @@ class Turns(Generic[M]):
         tenant.backlog = None
 
     def _unlisten(self, tenant: _Tenant[M]) -> None:
-        tenant.listening = False
+        tenant.listening, tenant.spent = False, None
         self._commands.append(Unlisten(tenant.queue))
 
-    def _take(self, tenant: _Tenant[M], message: M, *, pushed: bool) -> None:
-        self._taken[message] = _Taken(tenant, pushed)
+    def _take(self, tenant: _Tenant[M], message: M) -> None:
+        self._taken[message] = _Taken(tenant)
         tenant.hand.append(message)
         self._holding[tenant.queue] = tenant
         self._in_hand += 1
