@@ -1,0 +1,160 @@
+"""The HTTP API on a real broker and a real Redis: what is accepted, and what is not."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import pytest
+from pika import BlockingConnection, URLParameters
+
+from support.api_server import Client, assert_problem, serving, shop
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from support.servers import Broker
+    from taketurns import TakeTurns
+    from taketurns.settings import Settings
+
+    Eventually = Callable[..., None]
+
+JSON = {"Content-Type": "application/json"}
+THUMBNAIL = {"name": "shop.thumbnail", "args": ["i-1"]}
+
+
+@pytest.fixture
+def turns(settings: Settings) -> TakeTurns:
+    return shop(settings)
+
+
+@pytest.fixture
+def api(turns: TakeTurns) -> Iterator[Client]:
+    with serving(turns) as client:
+        yield client
+
+
+@pytest.fixture
+def acme(api: Client) -> Iterator[Client]:
+    with api.as_("acme") as client:
+        yield client
+
+
+def test_a_submitted_task_is_in_its_tenants_queue(acme: Client, broker: Broker) -> None:
+    """202 means that the task is in the durable queue of the token's tenant, persistent and complete."""
+    response = acme.post("/tasks", json={**THUMBNAIL, "kwargs": {"size": 64}})
+    assert response.status_code == 202, response.text
+    accepted = response.json()
+    assert accepted == {
+        "task_id": accepted["task_id"],
+        "tenant": "acme",
+        "queue": "usersequence_acme",
+        "status": "QUEUED",
+    }
+    connection = BlockingConnection(URLParameters(broker.amqp_url))
+    _, properties, body = connection.channel().basic_get("usersequence_acme", auto_ack=True)
+    connection.close()
+    assert properties is not None
+    assert body is not None
+    assert json.loads(body)[:2] == [["i-1"], {"size": 64}]
+    assert properties.headers["id"] == accepted["task_id"]
+    assert properties.headers["task"] == "shop.thumbnail"
+    assert properties.headers["taketurns_tenant"] == "acme"
+    assert properties.delivery_mode == 2
+
+
+def test_only_exposed_tasks_can_be_submitted(acme: Client) -> None:
+    """Unknown, unexposed and ordinary tasks get the same 422, which names ``name``."""
+    for name in ("shop.nothing", "shop.internal", "shop.ordinary", "celery.chord", "x\x00y"):
+        response = acme.post("/tasks", json={"name": name})
+        message = assert_problem(response, 422, code="unknown_task", field="name")
+        assert message == f"name: no task {name!r} can be submitted here"
+
+
+MISFITS: list[tuple[object, str]] = [
+    ({"name": "shop.thumbnail"}, "args"),
+    ({"name": "shop.thumbnail", "args": [1, 2, 3]}, "args"),
+    ({"name": "shop.thumbnail", "args": [1], "kwargs": {"colour": 1}}, "kwargs"),
+    ({"name": "shop.thumbnail", "args": [1], "kwargs": {"self": 1}}, "kwargs"),
+    ({"name": "shop.thumbnail", "args": "i-1"}, "args"),
+    ({"name": "shop.thumbnail", "args": [1], "kwargs": [2]}, "kwargs"),
+    ({"name": 7}, "name"),
+    ({"name": ""}, "name"),
+    ({"name": "x" * 256}, "name"),
+    ({"args": []}, "name"),
+    ({**THUMBNAIL, "tenant": "mallory"}, "tenant"),
+    ({**THUMBNAIL, "queue": "celery"}, "queue"),
+    ({**THUMBNAIL, "\ud800": 1}, "body"),
+    ([], "body"),
+    (None, "body"),
+]
+"""Bodies that are no submission, each with the field that is wrong."""
+
+NO_TASKS: list[tuple[bytes, str, int]] = [
+    (b"", "application/json", 422),
+    (b"{", "application/json", 422),
+    (b"\xff\xfe{}", "application/json", 422),
+    (b'{"name": "shop.thumbnail", "args": ["i-1"]}', "text/plain", 422),
+    (b"name=shop.thumbnail", "application/x-www-form-urlencoded", 422),
+    (b'{"name": "shop.anything", "args": [' + b"[" * 90 + b"]" * 90 + b"]}", "application/json", 422),
+    (b'{"name": "shop.anything", "args": [' + b"[" * 900 + b"]" * 900 + b"]}", "application/json", 422),
+    (b"[" * 100_000, "application/json", 400),
+    (b'{"name": "shop.anything", "args": [' + b"9" * 5000 + b"]}", "application/json", 400),
+    (b'{"name": "shop.anything", "args": [NaN]}', "application/json", 422),
+]
+"""Bytes that are no task, each with their content type and the answer's status."""
+
+
+def test_a_body_that_does_not_fit_names_the_field(acme: Client, turns: TakeTurns) -> None:
+    """What a submission can't have gets a 422 that names the field, and nothing is queued for anybody."""
+    for body, field in MISFITS:
+        response = acme.post("/tasks", content=json.dumps(body), headers=JSON)
+        assert_problem(response, 422, code="invalid_input", field=field)
+    assert turns.management.tenant_queues() == {}
+
+
+def test_a_body_that_is_no_task_is_refused(acme: Client) -> None:
+    """Whatever the bytes are, the answer is an error of the one shape and never a 500."""
+    for content, kind, status in NO_TASKS:
+        response = acme.post("/tasks", content=content, headers={"Content-Type": kind})
+        assert response.status_code == status, (content[:80], response.text)
+        assert set(response.json()) == {"error", "message", "field"}
+
+
+def test_strange_text_is_an_argument_like_any_other(acme: Client) -> None:
+    """Text that JSON can carry is accepted, as a value and as a name."""
+    for text in ("\ud800", "\x00", "日本", "\u202e", "'\"\\\n", "x" * 100_000):
+        body = json.dumps({"name": "shop.anything", "args": [text], "kwargs": {text: text}})
+        response = acme.post("/tasks", content=body, headers=JSON)
+        assert response.status_code == 202, (text[:80], response.text)
+
+
+def test_a_body_that_is_too_large_is_refused(acme: Client, turns: TakeTurns) -> None:
+    """One byte too many gets a 413, with the length told in advance or in chunks; one less is accepted."""
+    limit = turns.settings.api.max_body
+    frame = b'{"name": "shop.anything", "args": ["%s"]}'
+
+    def body(size: int) -> bytes:
+        return frame % (b"x" * (size - len(frame) + 2))
+
+    assert len(body(limit)) == limit
+    assert acme.post("/tasks", content=body(limit), headers=JSON).status_code == 202
+    for content in (body(limit + 1), iter([body(limit), b" "])):
+        message = assert_problem(
+            acme.post("/tasks", content=content, headers=JSON), 413, code="body_too_large"
+        )
+        assert str(limit) in message
+
+
+def test_many_tenants_submit_at_once(api: Client, turns: TakeTurns, eventually: Eventually) -> None:
+    """More requests at a time than the API has threads and connections are all accepted."""
+    tenants = [f"t{n}" for n in range(120)]
+
+    def submit(tenant: str) -> int:
+        with api.as_(tenant) as client:
+            return client.post("/tasks", json=THUMBNAIL).status_code
+
+    with ThreadPoolExecutor(len(tenants)) as pool:
+        assert set(pool.map(submit, tenants)) == {202}
+    eventually(lambda: sum(queue.ready or 0 for queue in turns.management.tenant_queues().values()) == 120)
