@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from celery import Task
 from celery.exceptions import Reject
@@ -11,7 +11,7 @@ from celery.utils.time import maybe_iso8601, maybe_make_aware
 
 from taketurns.bound import BoundTask
 from taketurns.declared import check_declaration
-from taketurns.delays import without_traces
+from taketurns.delays import plan, without_traces
 from taketurns.errors import BrokerUnavailable, InvalidInput, InvalidSettings, MissingTenant, TaketurnsError
 from taketurns.extension import TakeTurns
 from taketurns.inheritance import TENANT_HEADER, current_tenant, give_all, give_tenant
@@ -203,12 +203,11 @@ class TenantTask(Task):
         self, turns: TakeTurns, tenant: str, args: Any, kwargs: Any, options: dict[str, Any]
     ) -> AsyncResult:
         publisher = turns.publisher
+        due = _due(turns.app, options.pop("countdown", None), options.pop("eta", None))
         name = publisher.ensure(tenant)
         exchange = EXCHANGE
-        due = _due(turns.app, options.pop("countdown", None), options.pop("eta", None))
-        now = turns.app.now()
-        if due is not None and due > now:
-            exchange, bits = publisher.delayed((due - now).total_seconds())
+        if due is not None:
+            exchange, bits = publisher.delayed(max(0.0, (due - turns.app.now()).total_seconds()))
             options["headers"] |= {**bits, ETA_HEADER: due.isoformat()}
             publisher.touch(tenant, until=due.timestamp())
         with publisher.producer() as producer:
@@ -260,12 +259,20 @@ def _priority(given: Any) -> int:
 
 
 def _due(app: Celery, countdown: float | None, eta: datetime | str | None) -> datetime | None:
+    """Return when a task is due, if not at once.
+
+    Raises:
+        InvalidInput: that is too far away.
+    """
+    now: datetime = app.now()
     if countdown is not None:
-        try:
-            return cast("datetime", app.now()) + timedelta(seconds=countdown)
-        except OverflowError as error:
-            raise InvalidInput(countdown, "a delay of 38.7 days at most", field="countdown") from error
-    return maybe_make_aware(maybe_iso8601(eta), app.timezone) if eta is not None else None
+        plan(max(countdown, 0))
+        return now + timedelta(seconds=countdown) if countdown > 0 else None
+    due: datetime | None = maybe_make_aware(maybe_iso8601(eta), app.timezone) if eta is not None else None
+    if due is None or due <= now:
+        return None
+    plan((due - now).total_seconds())
+    return due
 
 
 def _no_map(task: str, name: str) -> TaketurnsError:

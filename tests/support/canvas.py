@@ -77,7 +77,7 @@ def _add_tasks(app: Celery, settings: Settings) -> None:  # noqa: C901  # one sm
             "id": request.id,
             "root": request.root_id,
             "retries": request.retries,
-            "priority": request.delivery_info.get("priority"),
+            "priority": (request.delivery_info or {}).get("priority"),
             "at": time.time(),
         }
         redis.rpush(_ledger(settings), json.dumps(row))
