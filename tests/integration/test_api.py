@@ -60,7 +60,7 @@ def acme(api: Client) -> Iterator[Client]:
 def test_without_a_token_there_is_nothing(headers: Any, api: Client) -> None:
     """No token, another scheme and a bad token get a 401 that asks for a bearer token."""
     for path in ("/me", "/tasks/x", "/tenants", "/tenants/acme"):
-        response = api.get(path, headers=JSON)
+        response = api.get(path, headers=headers)
         assert_problem(response, 401, code="not_authenticated")
         assert response.headers["WWW-Authenticate"] == "Bearer"
 
