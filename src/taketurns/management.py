@@ -221,7 +221,7 @@ class Management:
         return value
 
     def _fail(self, what: str) -> NoReturn:
-        raise ManagementUnavailable(f"RabbitMQ's management API at {self.url} {what}")  # noqa: EM102
+        raise ManagementUnavailable(f"RabbitMQ's management API at {self.url} {what}")
 
 
 def _queue_info(item: Any) -> QueueInfo:

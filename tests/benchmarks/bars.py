@@ -43,7 +43,7 @@ class Lab:
     """One vhost, one key prefix, the app in this process, and the stamps of its tasks."""
 
     def __init__(self, settings: Settings, directory: Path) -> None:
-        from support import bench_app  # noqa: PLC0415  # reads the environment, so not at import
+        from support import bench_app  # reads the environment, so not at import
 
         self.settings = settings
         self.directory = directory

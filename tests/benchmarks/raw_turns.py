@@ -71,8 +71,7 @@ class TurnChannel(pyamqp.Channel):
         if self.race.first_use(self):
             self.send_method(spec.Basic.Qos, "lBb", (0, self.race.quantum, False))
         self.callbacks[tag] = self._on_message
-        arguments = (0, queue, tag, False, False, False, False, {})
-        self.send_method(spec.Basic.Consume, "BssbbbbF", arguments)
+        self.send_method(spec.Basic.Consume, "BssbbbbF", (0, queue, tag, False, False, False, False, {}))
 
 
 class Race:

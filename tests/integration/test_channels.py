@@ -11,9 +11,10 @@ import pytest
 from kombu import Connection
 
 from taketurns.topology import declare_shared, tenant_queue
-from taketurns.worker.channels import ChannelPool, TenantMessage
+from taketurns.worker.pool import ChannelPool
 
 if TYPE_CHECKING:
+    from taketurns.worker.messages import TenantMessage
     from collections.abc import Callable, Iterator
 
     from support.servers import Broker

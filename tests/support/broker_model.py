@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter, deque
 from dataclasses import dataclass, field
 
-from taketurns.worker.turns import Command, Fetch, GiveBack, Listen, Start, Turns, Unlisten
-
+from taketurns.worker.commands import Command, Fetch, GiveBack, Listen, Start, Unlisten
+from taketurns.worker.turns import Turns
 
 BATCH = 3
 

@@ -66,7 +66,7 @@ def _ledger(settings: Settings) -> str:
     return f"{settings.redis.redis_prefix}-ledger"
 
 
-def _add_tasks(app: Celery, settings: Settings) -> None:  # noqa: C901  # one small task after another
+def _add_tasks(app: Celery, settings: Settings) -> None:  # one small task after another
     redis = Redis.from_url(settings.redis.redis_url)
 
     def write(label: str) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from functools import partial
 from typing import Any
 
 from celery import Celery, chord, current_task, group
@@ -16,6 +17,8 @@ from redis import Redis
 from taketurns import TakeTurns, TenantTask
 
 app = Celery("shop", backend=os.environ.get("TAKETURNS_REDIS_URL"))
+# Not shared: a test process imports this module anew for each test, and a shared task would go into the later apps.
+task = partial(app.task, shared=False)
 app.conf.task_default_queue = "ordinary"
 app.conf.broker_connection_retry_on_startup = True
 app.conf.worker_cancel_long_running_tasks_on_connection_loss = False
@@ -40,7 +43,7 @@ def _note(label: str, started: float) -> None:
     _redis.rpush(LEDGER, json.dumps(row))
 
 
-@app.task(base=TenantTask, expose=True)
+@task(base=TenantTask, expose=True)
 def work(label: str = "", seconds: float = 0.0) -> str:
     """Take so many seconds, asleep."""
     started = time.time()
@@ -50,19 +53,14 @@ def work(label: str = "", seconds: float = 0.0) -> str:
     return label
 
 
-@app.task(base=TenantTask, expose=True, rate_limit_per_tenant="10/1s")
+@task(base=TenantTask, expose=True, rate_limit_per_tenant="10/1s")
 def limited(label: str = "") -> str:
     """Be limited by the task's own rate."""
     _note(label, time.time())
     return label
 
 
-@app.task(base=TenantTask)
-def noop() -> None:
-    """Do nothing, for throughput."""
-
-
-@app.task(base=TenantTask, bind=True, max_retries=2)
+@task(base=TenantTask, bind=True, max_retries=2)
 def flaky(self: Any, label: str) -> str:
     """Fail once, then succeed."""
     _note(f"{label}-{self.request.retries}", time.time())
@@ -71,36 +69,31 @@ def flaky(self: Any, label: str) -> str:
     return label
 
 
-@app.task(base=TenantTask)
+@task(base=TenantTask)
 def leave() -> None:
     """Try to end the worker."""
     raise SystemExit(3)
 
 
-@app.task(base=TenantTask)
+@task(base=TenantTask)
 def parent(label: str) -> None:
     """Submit another task without naming a tenant."""
     work.delay(f"{label}-child")
     _note(label, time.time())
 
 
-@app.task(base=TenantTask)
+@task(base=TenantTask)
 def add(*numbers: int) -> int:
     """Add numbers, or one list of them."""
     flat = numbers[0] if len(numbers) == 1 and isinstance(numbers[0], list) else numbers
     return sum(flat)
 
 
-@app.task
+@task()
 def ordinary(label: str = "") -> str:
     """Run on the app's own queue."""
     _note(label, time.time())
     return label
-
-
-@app.task(acks_late=True, ignore_result=True)
-def plain_noop() -> None:
-    """Do nothing on the app's own queue, for throughput."""
 
 
 def total(tenant: str) -> Any:

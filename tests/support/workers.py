@@ -83,7 +83,7 @@ def worker(
     command = [sys.executable, "-m", "celery", "-A", app, "worker", "-n", node, "-l", "INFO", *options]
     path = log / f"{name}.log"
     with path.open("wb") as output:
-        process = subprocess.Popen(  # noqa: S603  # our own worker
+        process = subprocess.Popen(  # our own worker
             command,
             env=environment(settings, **variables),
             stdout=output,

@@ -101,7 +101,6 @@ def test_a_misspelt_name_is_told_with_the_right_one(env_file: Path, monkeypatch:
         ("TAKETURNS_REDIS_TIMEOUT", "1"),
         ("TAKETURNS_REDIS_TIMEOUT", "0"),
         ("TAKETURNS_REDIS_PREFIX", "a{b}"),
-        ("TAKETURNS_REDIS_PREFIX", ""),
         ("TAKETURNS_LIMITER_WHEN_REDIS_IS_AWAY", "ajar"),
         ("TAKETURNS_LIMITER_DEFAULT_RATE_LIMIT", "often"),
         ("TAKETURNS_WORKER_MAX_CREDIT", "0"),

@@ -12,93 +12,22 @@ be missing (404) closes its channel, and with it must not go the message of a ru
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from amqp import spec
 from amqp.exceptions import RecoverableConnectionError
 from kombu.transport import pyamqp
 
-from taketurns.worker.outbox import Outbox
+from taketurns.worker.messages import TenantMessage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_LINGER = 5.0  # seconds that a closed channel stays registered, since frames for it may still be under way
+    from taketurns.worker.pool import ChannelPool
+
 _SUBSCRIPTIONS = (
     256  # subscriptions of one channel at most: so many are made again when one of them closes it
 )
-_BATCH = 5
-"""Messages from which on a consumer is cheaper for the broker than as many ``basic.get``: see docs/worker.md."""
-
-_ACCEPTED = frozenset({"application/json"})
-
-
-class Listener(Protocol):
-    """What the channels tell; all calls come from the worker's loop."""
-
-    def on_delivered(self, queue: str, message: TenantMessage) -> None:
-        """A listened queue delivered a message."""
-
-    def on_fetched(self, queue: str, message: TenantMessage, remaining: int | None) -> None:
-        """A fetch brought a message; ``remaining`` is what the queue still holds, if the broker said so."""
-
-    def on_unlistened(self, queue: str) -> None:
-        """The broker ended a subscription, or the channel of it is gone."""
-
-    def on_cancelled(self, queue: str) -> None:
-        """The broker confirmed an ``unlisten``: nothing more comes of that subscription."""
-
-    def on_fetch_empty(self, queue: str, count: int) -> None:
-        """So many fetches found the queue empty."""
-
-    def on_fetch_lost(self, queue: str, count: int) -> None:
-        """So many fetches will get no answer."""
-
-    def on_refused(self, queue: str, code: int, text: str) -> None:
-        """The broker refused to let this queue be fetched from, or listened to, with an AMQP reply code."""
-
-    def on_vanished(self, message: TenantMessage) -> None:
-        """The broker took the message back: its channel is gone. Its task, if started, runs on."""
-
-    def on_settling(self, message: TenantMessage) -> None:
-        """The message is about to be acknowledged, rejected or requeued."""
-
-    def on_settled(self, message: TenantMessage) -> None:
-        """The message was acknowledged, rejected or requeued; called once."""
-
-
-class TenantMessage(pyamqp.Message):
-    """A message of a tenant queue; it reports its settlement, once, however it comes about."""
-
-    def __init__(self, raw: Any, channel: TenantChannel, queue: str) -> None:
-        self.queue = queue
-        self.redelivered = bool(raw.delivery_info.get("redelivered"))
-        super().__init__(raw, channel=channel, accept=_ACCEPTED)
-
-    def ack(self, multiple: bool = False) -> None:  # noqa: FBT001, FBT002  # kombu's signature
-        """Acknowledge; nothing is sent if the channel is gone, since the broker then has the message back."""
-        self._settle(super().ack, multiple=multiple)
-
-    def reject(self, requeue: bool = False) -> None:  # noqa: FBT001, FBT002  # kombu's signature
-        """Reject; with ``requeue`` it goes back to its old place in the queue."""
-        self._settle(super().reject, requeue=requeue)
-
-    def requeue(self) -> None:
-        """Give the message back; it returns to its old place in the queue."""
-        self._settle(super().requeue)
-
-    def _settle(self, send: Callable[..., None], **kwargs: bool) -> None:
-        if self.acknowledged:
-            return
-        channel: TenantChannel = self.channel
-        channel.listener.on_settling(self)
-        try:
-            if channel.usable:
-                send(**kwargs)
-            else:
-                self._state = "REQUEUED"
-        finally:
-            channel.settled(self)
 
 
 class TenantChannel(pyamqp.Channel):
@@ -223,7 +152,7 @@ class TenantChannel(pyamqp.Channel):
     def _fetched(self) -> str:
         """Note that the fetch is answered, and return its queue."""
         queue, self.fetching = self.fetching, None
-        assert queue is not None  # noqa: S101  # nothing is answered that was not asked
+        assert queue is not None  # nothing is answered that was not asked
         self.expected, self.batch = 0, ""
         return queue
 
@@ -325,12 +254,12 @@ class TenantChannel(pyamqp.Channel):
     def send_method(
         self,
         sig: Any,
-        format: Any = None,  # noqa: A002  # py-amqp's name
+        format: Any = None,  # py-amqp's name
         args: Any = None,
         content: Any = None,
         wait: Any = None,
         callback: Any = None,
-        returns_tuple: bool = False,  # noqa: FBT001, FBT002  # py-amqp's signature
+        returns_tuple: bool = False,  # py-amqp's signature
     ) -> Any:
         """Put the method into the pool's outbox; nothing that is sent here has content or waits for an answer."""
         if content is not None or wait is not None or callback is not None or returns_tuple:
@@ -352,118 +281,3 @@ class TenantChannel(pyamqp.Channel):
 
 def _ignore(*_: object) -> None:
     """Do nothing about an answer that tells nothing."""
-
-
-class ChannelPool:
-    """The tenant channels of one connection; one is opened whenever none is clean.
-
-    Args:
-        connection: the py-amqp connection.
-        listener: who is told of everything that arrives.
-        generation: goes into the consumer tags, which may not be used twice.
-        call_later: schedules a call after so many seconds.
-    """
-
-    def __init__(
-        self,
-        connection: Any,
-        listener: Listener,
-        *,
-        generation: int,
-        call_later: Callable[[float, Callable[[], None]], object],
-    ) -> None:
-        self.connection = connection
-        self.outbox = Outbox(connection)
-        self.listener = listener
-        self._generation = generation
-        self._call_later = call_later
-        self._serial = 0
-        self._channels: set[TenantChannel] = set()
-        self._spare: deque[TenantChannel] = deque()
-        self._listening: list[TenantChannel] = []
-        self._subscriptions: dict[str, tuple[TenantChannel, str]] = {}
-
-    def __len__(self) -> int:
-        return len(self._channels)
-
-    @property
-    def listened(self) -> int:
-        """How many queues are subscribed to."""
-        return len(self._subscriptions)
-
-    def fetch(self, queue: str, count: int = 1) -> None:
-        """Ask for messages, on channels that have nothing to lose."""
-        if count < _BATCH:
-            for _ in range(count):
-                self._take_spare().fetch(queue)
-        else:
-            self._take_spare().fetch_batch(queue, count, self._new_tag())
-
-    def listen(self, queue: str) -> None:
-        """Subscribe to the queue with a credit of one."""
-        channel = next((each for each in reversed(self._listening) if each.may_listen), None)
-        if channel is None:
-            channel = self._open()
-            self._listening.append(channel)
-        tag = self._new_tag()
-        self._subscriptions[queue] = (channel, tag)
-        channel.listen(queue, tag)
-
-    def unlisten(self, queue: str) -> bool:
-        """Cancel the subscription; False if there is none (any more)."""
-        channel, tag = self._subscriptions.pop(queue, (None, ""))
-        if channel is None or not channel.usable or tag not in channel.tags:
-            return False
-        channel.unlisten(tag)
-        return True
-
-    def returned(self, channel: TenantChannel) -> None:
-        """Take a channel back for the next fetch, if it is fit for that."""
-        if channel.may_fetch and not channel.spare and channel not in self._listening:
-            channel.spare = True
-            self._spare.append(channel)
-
-    def closed(self, channel: TenantChannel) -> None:
-        """Forget a channel that the broker closed; it stays registered a while, for frames that still come."""
-        self._channels.discard(channel)
-        if channel in self._listening:
-            self._listening.remove(channel)
-        for tag, queue in channel.tags.items():
-            if self._subscriptions.get(queue) == (channel, tag):
-                del self._subscriptions[queue]
-        self._call_later(_LINGER, channel.collect)
-
-    def flush(self) -> None:
-        """Write what the loop pass has to say; until then nothing of it is sent.
-
-        Raises:
-            OSError: the connection is lost.
-        """
-        self.outbox.flush()
-
-    def close(self) -> None:
-        """Close all channels without waiting for the broker's answers."""
-        for channel in tuple(self._channels):
-            if channel.usable and channel.connection is not None:
-                channel.send_method(spec.Channel.Close, "BsBB", (0, "", 0, 0))
-            channel.usable = False
-        self._channels.clear()
-        if self.connection.connected:
-            self.flush()
-
-    def _new_tag(self) -> str:
-        self._serial += 1
-        return f"taketurns.{self._generation}.{self._serial}"
-
-    def _take_spare(self) -> TenantChannel:
-        while self._spare:
-            channel = self._spare.popleft()
-            channel.spare = False
-            if channel.may_fetch:
-                return channel
-        return self._open()
-
-    def _open(self) -> TenantChannel:
-        channel = TenantChannel(self)
-        self._channels.add(channel)
-        return channel

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from celery.worker.control import Panel
 
 from taketurns.tenants import queue_name
-from taketurns.worker.turns import Park
+from taketurns.worker.commands import Park
 
 if TYPE_CHECKING:
     from collections.abc import Callable

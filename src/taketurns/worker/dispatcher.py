@@ -11,15 +11,17 @@ from typing import TYPE_CHECKING, Any
 from celery.utils.log import get_logger
 from celery.worker import state
 
-from taketurns.worker.channels import ChannelPool, TenantMessage
-from taketurns.worker.turns import Fetch, GiveBack, Listen, Park, Start, Turns, Unlisten
+from taketurns.worker.commands import Fetch, GiveBack, Listen, Park, Start, Unlisten
+from taketurns.worker.pool import ChannelPool
+from taketurns.worker.turns import Turns
 
 if TYPE_CHECKING:
+    from taketurns.worker.messages import TenantMessage
     from collections.abc import Iterable
 
     from taketurns.settings import WorkerSettings
+    from taketurns.worker.commands import Command
     from taketurns.worker.gate import Gate
-    from taketurns.worker.turns import Command
 
 logger = get_logger(__name__)
 
@@ -152,7 +154,7 @@ class Dispatcher:
     # ---- events, from the channels
 
     def on_delivered(self, queue: str, message: TenantMessage) -> None:
-        """See [Listener][taketurns.worker.channels.Listener], as for all that follow."""
+        """See [Listener][taketurns.worker.messages.Listener], as for all that follow."""
         self.turns.delivered(queue, message)
         self._changed = True
 

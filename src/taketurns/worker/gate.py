@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from taketurns.limits.limiter import Limits
     from taketurns.registry import TenantSettings
     from taketurns.worker.background import Background
-    from taketurns.worker.channels import TenantMessage
+    from taketurns.worker.messages import TenantMessage
 
 logger = get_logger(__name__)
 
@@ -168,7 +168,7 @@ class Gate:
                 promise(consumer.call_soon_ack, (message.reject_log_error,)),
                 [*consumer.on_task_message, lambda request: self.requests.__setitem__(message, request)],
             )
-        except Exception as error:  # noqa: BLE001  # whatever a message makes Celery raise must not end the worker
+        except Exception as error:  # whatever a message makes Celery raise must not end the worker
             reason = f"not a task message: {error!r}"
             self._put_away(message, reason, lambda e=error: consumer.on_invalid_task(None, message, e))  # type: ignore[misc]
 
@@ -227,7 +227,7 @@ class Gate:
 
 def _tenant(queue: str) -> str:
     tenant = tenant_of(queue)
-    assert tenant is not None  # noqa: S101  # only tenant queues are served
+    assert tenant is not None  # only tenant queues are served
     return tenant
 
 

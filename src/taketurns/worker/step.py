@@ -18,10 +18,10 @@ from taketurns.tenants import queue_name, tenant_of
 from taketurns.topology import tenant_queue
 from taketurns.worker import control
 from taketurns.worker.background import Background, Repeated
+from taketurns.worker.commands import Park
 from taketurns.worker.discovery import Discovery
 from taketurns.worker.dispatcher import Dispatcher
 from taketurns.worker.gate import Gate
-from taketurns.worker.turns import Park
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -90,7 +90,7 @@ class TenantQueues(bootsteps.StartStopStep):
     def include_if(self, consumer: Any) -> bool:
         """Tell whether this worker serves tenants: see ``TAKETURNS_WORKER_SERVE_TENANTS``."""
         if self._settings.serve_tenants == "auto":
-            return consumer.app.amqp.queues._consume_from is None  # noqa: SLF001  # set by -Q, and by nothing else
+            return consumer.app.amqp.queues._consume_from is None  # set by -Q, and by nothing else
         return self._settings.serve_tenants == "always"
 
     @property
@@ -117,7 +117,7 @@ class TenantQueues(bootsteps.StartStopStep):
             self._background = Background(consumer.hub)
             self._gate = Gate(self._turns, consumer, self._background, consumer.hostname)
             self._jobs = self._make_jobs(self._background)
-        assert self._gate is not None  # noqa: S101  # made together with the background
+        assert self._gate is not None  # made together with the background
         self._answer_for_tenants(consumer)
         self._dispatcher = Dispatcher(
             consumer, self._gate, self._settings, consumer.connection.connection, consumer.restart_count

@@ -4,9 +4,8 @@ Events come in as method calls; [Turns.decide][taketurns.worker.turns.Turns.deci
 from them. A queue is served in one of two ways:
 
 - A queue believed empty is *listened* to: a consumer with a credit of one, by which the broker wakes the worker.
-- A queue with a backlog is not consumed but *waits for its turn*: then up to one quantum of its messages is fetched
-  (``basic.get``), whose answer also tells how many are left. So the worker holds no message it did not ask for, and
-  a turn costs neither a consume nor a cancel.
+- A queue with a backlog is not consumed but *waits for its turn*: then up to one quantum of its messages is fetched,
+  and the answers also tell how many are left. So the worker holds no message that it did not ask for.
 
 The order of turns is start-time fair queueing (Goyal, Vin, Cheng: "Start-time Fair Queueing", SIGCOMM 1996): each
 tenant has a virtual time that its tasks' seconds advance, divided by its weight; the least one is next; who was
@@ -16,102 +15,18 @@ corrected by what it took when it ends.
 
 from __future__ import annotations
 
-import enum
 import heapq
 import math
-from collections import deque
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Final, Generic
+
+from taketurns.worker.commands import Command, Fetch, GiveBack, Listen, M, Park, Start, Unlisten
+from taketurns.worker.tenant import Taken, Tenant, order
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-M = TypeVar("M")
-"""A message, as the caller knows it: any hashable object."""
-
 FOREVER: Final = math.inf
 _SMOOTHING = 0.2  # the weight of the latest task in the running mean of a tenant's task seconds
-
-
-class Park(enum.Enum):
-    """Why a queue is not served although it may hold messages."""
-
-    THROTTLED = "throttled"
-    PAUSED = "paused"
-    DRAINING = "draining"
-    FAILED = "failed"
-
-
-@dataclass(frozen=True, slots=True)
-class Listen:
-    """Subscribe to the queue with a credit of one."""
-
-    queue: str
-
-
-@dataclass(frozen=True, slots=True)
-class Unlisten:
-    """Cancel the subscription to the queue."""
-
-    queue: str
-
-
-@dataclass(frozen=True, slots=True)
-class Fetch:
-    """Ask for ``count`` messages; each is answered by ``fetched``, ``fetch_empty`` or ``fetch_failed``."""
-
-    queue: str
-    count: int
-
-
-@dataclass(frozen=True, slots=True)
-class Start(Generic[M]):
-    """Give the message a slot; then ``settling`` and ``settled`` follow, or ``refused`` at once."""
-
-    message: M
-
-
-@dataclass(frozen=True, slots=True)
-class GiveBack(Generic[M]):
-    """Requeue the message, which was not started."""
-
-    message: M
-
-
-Command = Listen | Unlisten | Fetch | Start[M] | GiveBack[M]
-
-
-@dataclass(slots=True, eq=False)
-class _Tenant(Generic[M]):
-    queue: str
-    virtual: float
-    estimate: float
-    weight: float = 1.0
-    backlog: int | None = None
-    """Messages left in the queue as last heard; None is unknown."""
-    listening: bool = False
-    spent: M | None = None
-    """The unsettled message that took the credit of the subscription."""
-    fetching: int = 0
-    hand: deque[M] = field(default_factory=deque)
-    running: int = 0
-    fresh: bool = False
-    """It was idle and owes nothing: its message is next, ahead of all that are held already."""
-    one_by_one: bool = False
-    """At most one message in the hand: the next one may be throttled."""
-    parked: dict[Park, float] = field(default_factory=dict)
-    ticket: int = 0
-    """The serial of its valid entry among the waiting; 0 is none."""
-    removed: bool = False
-
-
-@dataclass(slots=True, eq=False)
-class _Taken(Generic[M]):
-    """A message that this worker has not settled yet."""
-
-    tenant: _Tenant[M]
-    charged: float = 0.0
-    started_at: float | None = None
 
 
 class Turns(Generic[M]):
@@ -126,11 +41,11 @@ class Turns(Generic[M]):
         self._max_credit = max_credit
         self._turn_seconds = turn_seconds
         self._typical = turn_seconds  # mean seconds of a task; the first estimate for a tenant that is new
-        self._tenants: dict[str, _Tenant[M]] = {}
-        self._taken: dict[M, _Taken[M]] = {}
-        self._holding: dict[str, _Tenant[M]] = {}
-        self._waiting: list[tuple[float, int, _Tenant[M]]] = []
-        self._due: list[tuple[float, int, _Tenant[M], Park]] = []
+        self._tenants: dict[str, Tenant[M]] = {}
+        self._taken: dict[M, Taken[M]] = {}
+        self._holding: dict[str, Tenant[M]] = {}
+        self._waiting: list[tuple[float, int, Tenant[M]]] = []
+        self._due: list[tuple[float, int, Tenant[M], Park]] = []
         self._serial = 0
         self._virtual = 0.0
         self._in_hand = 0
@@ -182,7 +97,7 @@ class Turns(Generic[M]):
         """Serve the queue. With a backlog, or one that is unknown (None), it starts parked, waiting for a turn."""
         tenant = self._tenants.get(queue)
         if tenant is None:
-            tenant = _Tenant(queue, self._virtual, self._typical, backlog=backlog)
+            tenant = Tenant(queue, self._virtual, self._typical, backlog=backlog)
             self._tenants[queue] = tenant
         elif tenant.removed:
             tenant.removed = False
@@ -369,13 +284,13 @@ class Turns(Generic[M]):
         self._unpark_due(now)
         while free > 0 and self._holding:
             free -= 1
-            self._start(min(self._holding.values(), key=_order), now)
+            self._start(min(self._holding.values(), key=order), now)
         while self._in_hand > slots + self._max_credit:
             self._give_back_last()
         self._refill(slots, max(free, 0))
         return self._drain_commands()
 
-    def _start(self, tenant: _Tenant[M], now: float) -> None:
+    def _start(self, tenant: Tenant[M], now: float) -> None:
         message = tenant.hand.popleft()
         self._shrink_hand(tenant)
         taken = self._taken[message]
@@ -391,7 +306,7 @@ class Turns(Generic[M]):
 
     def _give_back_last(self) -> None:
         """Give back the message that would start last, which is seldom the one that came last."""
-        tenant = max(self._holding.values(), key=_order)
+        tenant = max(self._holding.values(), key=order)
         message = tenant.hand.pop()
         del self._taken[message]
         self._shrink_hand(tenant)
@@ -418,14 +333,14 @@ class Turns(Generic[M]):
             self._fetching += count
             self._commands.append(Fetch(tenant.queue, count))
 
-    def _quantum(self, tenant: _Tenant[M]) -> int:
+    def _quantum(self, tenant: Tenant[M]) -> int:
         if tenant.one_by_one or tenant.estimate <= 0:
             return 1
         return max(1, min(self._max_credit, int(self._turn_seconds / tenant.estimate)))
 
     # ---- bookkeeping
 
-    def _place(self, tenant: _Tenant[M]) -> None:
+    def _place(self, tenant: Tenant[M]) -> None:
         """Put the queue where its state says: listened to, waiting for a turn, or neither."""
         if tenant.parked or tenant.removed or tenant.fetching:
             return
@@ -441,7 +356,7 @@ class Turns(Generic[M]):
             tenant.ticket = self._serial
             heapq.heappush(self._waiting, (tenant.virtual, tenant.ticket, tenant))
 
-    def _withdraw(self, tenant: _Tenant[M]) -> None:
+    def _withdraw(self, tenant: Tenant[M]) -> None:
         """Take the queue off: no subscription, no turn, nothing of it in the hand."""
         tenant.ticket = 0
         if tenant.listening:
@@ -453,33 +368,33 @@ class Turns(Generic[M]):
             self._commands.append(GiveBack(message))
         tenant.backlog = None
 
-    def _unlisten(self, tenant: _Tenant[M]) -> None:
+    def _unlisten(self, tenant: Tenant[M]) -> None:
         tenant.listening, tenant.spent = False, None
         self._commands.append(Unlisten(tenant.queue))
 
-    def _take(self, tenant: _Tenant[M], message: M) -> None:
-        self._taken[message] = _Taken(tenant)
+    def _take(self, tenant: Tenant[M], message: M) -> None:
+        self._taken[message] = Taken(tenant)
         tenant.hand.append(message)
         self._holding[tenant.queue] = tenant
         self._in_hand += 1
 
-    def _shrink_hand(self, tenant: _Tenant[M]) -> None:
+    def _shrink_hand(self, tenant: Tenant[M]) -> None:
         self._in_hand -= 1
         if not tenant.hand:
             del self._holding[tenant.queue]
 
-    def _answered(self, queue: str, count: int = 1) -> _Tenant[M] | None:
+    def _answered(self, queue: str, count: int = 1) -> Tenant[M] | None:
         tenant = self._tenants.get(queue)
         if tenant is not None:
             self._fetching -= count
             tenant.fetching -= count
         return tenant
 
-    def _forget_if_done(self, tenant: _Tenant[M]) -> None:
+    def _forget_if_done(self, tenant: Tenant[M]) -> None:
         if tenant.removed and not (tenant.running or tenant.fetching):
             self._tenants.pop(tenant.queue, None)
 
-    def _is_due_entry(self, entry: tuple[float, int, _Tenant[M], Park]) -> bool:
+    def _is_due_entry(self, entry: tuple[float, int, Tenant[M], Park]) -> bool:
         until, _, tenant, reason = entry
         return tenant.parked.get(reason) == until
 
@@ -491,7 +406,3 @@ class Turns(Generic[M]):
     def _drain_commands(self) -> list[Command[M]]:
         commands, self._commands = self._commands, []
         return commands
-
-
-def _order(tenant: _Tenant[M]) -> tuple[bool, float]:
-    return (not tenant.fresh, tenant.virtual)

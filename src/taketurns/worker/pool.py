@@ -1,0 +1,136 @@
+"""The pool of tenant channels: which one is fit for the next fetch or subscription."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from amqp import spec
+
+from taketurns.worker.channels import TenantChannel
+from taketurns.worker.outbox import Outbox
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from taketurns.worker.messages import Listener
+
+_LINGER = 5.0  # seconds that a closed channel stays registered, since frames for it may still be under way
+
+_BATCH = 5
+"""Messages from which on a consumer is cheaper for the broker than as many ``basic.get``: see docs/worker.md."""
+
+
+class ChannelPool:
+    """The tenant channels of one connection; one is opened whenever none is clean.
+
+    Args:
+        connection: the py-amqp connection.
+        listener: who is told of everything that arrives.
+        generation: goes into the consumer tags, which may not be used twice.
+        call_later: schedules a call after so many seconds.
+    """
+
+    def __init__(
+        self,
+        connection: Any,
+        listener: Listener,
+        *,
+        generation: int,
+        call_later: Callable[[float, Callable[[], None]], object],
+    ) -> None:
+        self.connection = connection
+        self.outbox = Outbox(connection)
+        self.listener = listener
+        self._generation = generation
+        self._call_later = call_later
+        self._serial = 0
+        self._channels: set[TenantChannel] = set()
+        self._spare: deque[TenantChannel] = deque()
+        self._listening: list[TenantChannel] = []
+        self._subscriptions: dict[str, tuple[TenantChannel, str]] = {}
+
+    def __len__(self) -> int:
+        return len(self._channels)
+
+    @property
+    def listened(self) -> int:
+        """How many queues are subscribed to."""
+        return len(self._subscriptions)
+
+    def fetch(self, queue: str, count: int = 1) -> None:
+        """Ask for messages, on channels that have nothing to lose."""
+        if count < _BATCH:
+            for _ in range(count):
+                self._take_spare().fetch(queue)
+        else:
+            self._take_spare().fetch_batch(queue, count, self._new_tag())
+
+    def listen(self, queue: str) -> None:
+        """Subscribe to the queue with a credit of one."""
+        channel = next((each for each in reversed(self._listening) if each.may_listen), None)
+        if channel is None:
+            channel = self._open()
+            self._listening.append(channel)
+        tag = self._new_tag()
+        self._subscriptions[queue] = (channel, tag)
+        channel.listen(queue, tag)
+
+    def unlisten(self, queue: str) -> bool:
+        """Cancel the subscription; False if there is none (any more)."""
+        channel, tag = self._subscriptions.pop(queue, (None, ""))
+        if channel is None or not channel.usable or tag not in channel.tags:
+            return False
+        channel.unlisten(tag)
+        return True
+
+    def returned(self, channel: TenantChannel) -> None:
+        """Take a channel back for the next fetch, if it is fit for that."""
+        if channel.may_fetch and not channel.spare and channel not in self._listening:
+            channel.spare = True
+            self._spare.append(channel)
+
+    def closed(self, channel: TenantChannel) -> None:
+        """Forget a channel that the broker closed; it stays registered a while, for frames that still come."""
+        self._channels.discard(channel)
+        if channel in self._listening:
+            self._listening.remove(channel)
+        for tag, queue in channel.tags.items():
+            if self._subscriptions.get(queue) == (channel, tag):
+                del self._subscriptions[queue]
+        self._call_later(_LINGER, channel.collect)
+
+    def flush(self) -> None:
+        """Write what the loop pass has to say; until then nothing of it is sent.
+
+        Raises:
+            OSError: the connection is lost.
+        """
+        self.outbox.flush()
+
+    def close(self) -> None:
+        """Close all channels without waiting for the broker's answers."""
+        for channel in tuple(self._channels):
+            if channel.usable and channel.connection is not None:
+                channel.send_method(spec.Channel.Close, "BsBB", (0, "", 0, 0))
+            channel.usable = False
+        self._channels.clear()
+        if self.connection.connected:
+            self.flush()
+
+    def _new_tag(self) -> str:
+        self._serial += 1
+        return f"taketurns.{self._generation}.{self._serial}"
+
+    def _take_spare(self) -> TenantChannel:
+        while self._spare:
+            channel = self._spare.popleft()
+            channel.spare = False
+            if channel.may_fetch:
+                return channel
+        return self._open()
+
+    def _open(self) -> TenantChannel:
+        channel = TenantChannel(self)
+        self._channels.add(channel)
+        return channel

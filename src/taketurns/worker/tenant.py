@@ -1,0 +1,52 @@
+"""What the scheduler knows of one tenant's queue and of each message it has taken."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Generic
+
+from taketurns.worker.commands import M
+
+if TYPE_CHECKING:
+    from taketurns.worker.commands import Park
+
+
+@dataclass(slots=True, eq=False)
+class Tenant(Generic[M]):
+    """A queue that is served; see ``turns``."""
+
+    queue: str
+    virtual: float
+    estimate: float
+    weight: float = 1.0
+    backlog: int | None = None
+    """Messages left in the queue as last heard; None is unknown."""
+    listening: bool = False
+    spent: M | None = None
+    """The unsettled message that took the credit of the subscription."""
+    fetching: int = 0
+    hand: deque[M] = field(default_factory=deque)
+    running: int = 0
+    fresh: bool = False
+    """It was idle and owes nothing: its message is next, ahead of all that are held already."""
+    one_by_one: bool = False
+    """At most one message in the hand: the next one may be throttled."""
+    parked: dict[Park, float] = field(default_factory=dict)
+    ticket: int = 0
+    """The serial of its valid entry among the waiting; 0 is none."""
+    removed: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class Taken(Generic[M]):
+    """A message that this worker has not settled yet."""
+
+    tenant: Tenant[M]
+    charged: float = 0.0
+    started_at: float | None = None
+
+
+def order(tenant: Tenant[M]) -> tuple[bool, float]:
+    """Return the sort key of who is next: who was idle, then who has had the least."""
+    return (not tenant.fresh, tenant.virtual)
