@@ -25,8 +25,9 @@ logger = logging.getLogger(__name__)
 
 ROLE: Final = "reaper"
 
-# Queues that are drained together: each batch costs the workers two questions, and the broker one listing.
-BATCH: Final = 200
+# Queues that are drained together: each batch costs the workers two questions and the broker a listing, and a
+# worker's loop the time of so many cancels at once.
+BATCH: Final = 100
 
 # A leader that died is replaced this much later than its next run would have been due.
 LEAD_MARGIN: Final = 30.0

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pika
 import pytest
 
-from support.publishing import shop_for
+from support.publishing import shop_for  # reads the environment, so not at import
 from support.reaping import installed
 from support.workers import Ledger
 from taketurns.tenants import queue_name

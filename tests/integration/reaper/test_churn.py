@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from taketurns.settings import Settings
 
 TENANTS = 12
-TASKS_OF_A_PUBLISHER = 150
+TASKS_OF_A_PUBLISHER = 100
 PUBLISHERS = 3
 
 
@@ -66,4 +66,4 @@ def test_no_task_is_lost_to_a_hectic_reaper(
     said = Counter(
         record.getMessage().split()[0] for record in caplog.records if "idle queues" in record.message
     )
-    assert said["removed"] > 10
+    assert said["removed"] > 2

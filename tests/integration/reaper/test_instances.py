@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 RUN_FOREVER = """
 from threading import Event
 from support.shop import turns
-from taketurns.reaper.service import ReaperService
+from taketurns.reaper.service import ReaperService  # noqa: PLC0415
 ReaperService(turns).run_forever(Event())
 """
 
