@@ -81,13 +81,13 @@ class Channel(pyamqp.Channel):
             timeout = self.connection.remaining()
         return super().wait(method, callback, timeout, returns_tuple)
 
-    def _on_basic_ack(self, delivery_tag: int, multiple: bool) -> None:  # noqa: FBT001  # py-amqp calls it so
-        self._settle(delivery_tag, multiple=multiple, stored=True)
+    def _on_basic_ack(self, *confirm: Any) -> None:
+        self._settle(*confirm, stored=True)
 
-    def _on_basic_nack(self, delivery_tag: int, multiple: bool) -> None:  # noqa: FBT001
-        self._settle(delivery_tag, multiple=multiple, stored=False)
+    def _on_basic_nack(self, *confirm: Any) -> None:
+        self._settle(*confirm, stored=False)
 
-    def _settle(self, delivery_tag: int, *, multiple: bool, stored: bool) -> None:
+    def _settle(self, delivery_tag: int, multiple: Any, *, stored: bool) -> None:
         if delivery_tag == self._published or (
             multiple and (delivery_tag == 0 or delivery_tag > self._published)
         ):

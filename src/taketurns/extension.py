@@ -67,7 +67,7 @@ class TakeTurns:
         app.taketurns = self
         app.on_after_configure.connect(self._configure)
         if app.configured:
-            self._configure(app, app.conf)
+            self._configure(source=app.conf)
         signals.before_task_publish.connect(pass_tenant_on, dispatch_uid="taketurns")
 
     @classmethod
@@ -98,7 +98,7 @@ class TakeTurns:
         self.publisher.close()
         self.store.close()
 
-    def _configure(self, sender: Celery, source: Any, **_: Any) -> None:  # noqa: ARG002  # a Celery signal
+    def _configure(self, source: Any, **_: Any) -> None:
         if source.worker_consumer in (STOCK_CONSUMER, WORKER_CONSUMER):
             source.worker_consumer = WORKER_CONSUMER
         else:

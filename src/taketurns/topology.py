@@ -30,7 +30,9 @@ PRIORITIES: Final[Mapping[str, int]] = MappingProxyType({"low": 0, "normal": 1, 
 
 # x-queue-type is said although it is the default: a vhost may make quorum queues its default, and those refuse
 # x-max-priority and the conditional delete that the reaper depends on.
-TENANT_QUEUE_ARGUMENTS: Final[Mapping[str, Any]] = MappingProxyType({"x-queue-type": "classic", "x-max-priority": 2})
+TENANT_QUEUE_ARGUMENTS: Final[Mapping[str, Any]] = MappingProxyType(
+    {"x-queue-type": "classic", "x-max-priority": 2}
+)
 _PLAIN_ARGUMENTS: Final[Mapping[str, Any]] = MappingProxyType({"x-queue-type": "classic"})
 
 

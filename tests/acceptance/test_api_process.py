@@ -13,7 +13,7 @@ import pytest
 
 from support.api_server import SECRET, Client
 from support.workers import Ledger, environment, worker
-from taketurns.api.auth import Tokens
+from taketurns.api.auth import Tokens  # PyJWT is an extra
 from taketurns.settings import ApiSettings
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def start(settings: Settings, tmp_path: Path, eventually: Eventually) -> Iterato
     def run(app: str = "support.shop", **variables: str) -> Api:
         log = tmp_path / f"api-{len(started)}.log"
         with log.open("wb") as output:
-            process = subprocess.Popen(  # noqa: S603  # our own command
+            process = subprocess.Popen(  # our own command
                 [COMMAND, "-A", app, "api", "--port", "0"],
                 env=environment(settings, TAKETURNS_API_JWT_SECRET=SECRET, **variables),
                 stderr=output,
@@ -132,7 +132,7 @@ def test_a_port_in_use_is_told(start: Callable[..., Api], settings: Settings) ->
     """A second API on the same port ends with an error that says so."""
     with start().client() as client:
         port = client.base_url.port
-    result = subprocess.run(  # noqa: S603  # our own command
+    result = subprocess.run(  # our own command
         [COMMAND, "-A", "support.shop", "api", "--port", str(port)],
         env=environment(settings, TAKETURNS_API_JWT_SECRET=SECRET),
         capture_output=True,

@@ -37,7 +37,7 @@ TakeTurns(app)
 def run(*arguments: str, cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run ``taketurns ARGUMENTS`` with none of the developer's own settings."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("TAKETURNS_")}
-    return subprocess.run(  # noqa: S603  # our own command
+    return subprocess.run(  # our own command
         [COMMAND, *arguments],
         cwd=cwd,
         env={**clean, "COLUMNS": "200", **variables},
@@ -100,7 +100,7 @@ def test_a_token_is_all_that_is_printed(tmp_path: Path) -> None:
 def run_without(missing: str, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     """Run the command line in a Python that lacks a package."""
     program = f"import sys; sys.modules[{missing!r}] = None; import taketurns.cli; taketurns.cli.main()"
-    return subprocess.run(  # noqa: S603  # our own program
+    return subprocess.run(  # our own program
         [sys.executable, "-c", program, *arguments],
         cwd=cwd,
         env={**os.environ, "TAKETURNS_API_JWT_SECRET": SECRET},
@@ -171,7 +171,7 @@ def test_the_reaper_stops_when_told(
     turns = shop(settings)
     turns.publisher.ensure("acme")
     (tmp_path / "shop.py").write_text(SHOP)
-    with subprocess.Popen(  # noqa: S603  # our own command
+    with subprocess.Popen(  # our own command
         [COMMAND, "-A", "shop", "reaper"],
         cwd=tmp_path,
         env=environment(settings, TAKETURNS_REAPER_IDLE_TIME="0", TAKETURNS_REAPER_INTERVAL="60"),

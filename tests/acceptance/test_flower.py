@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import requests
 
-from support.publishing import shop_for
+from support.publishing import shop_for  # reads the environment, so not at import
 from support.workers import environment, worker
 from taketurns.services.ports import LOOPBACK, free_ports
 from taketurns.tenants import queue_name
@@ -71,7 +71,7 @@ def running_flower(settings: Settings, log: Path) -> Iterator[Flower]:
     )
     command = [sys.executable, "-m", "celery", "-A", "support.shop", "flower"]
     with log.open("wb") as output:
-        process = subprocess.Popen(  # noqa: S603  # our own Flower
+        process = subprocess.Popen(  # our own Flower
             [*command, f"--address={LOOPBACK}", f"--port={port}"],
             env=variables,
             cwd=log.parent,

@@ -85,7 +85,7 @@ class Process:
 def running(script: str, directory: Path) -> Iterator[subprocess.Popen[str]]:
     """Run a script in a process group of its own, from the moment it says that it is ready."""
     header = f"import signal, pathlib; directory = pathlib.Path({os.fspath(directory)!r})"
-    process = subprocess.Popen(  # noqa: S603
+    process = subprocess.Popen(
         [sys.executable, "-c", header + script],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -103,7 +103,7 @@ def running(script: str, directory: Path) -> Iterator[subprocess.Popen[str]]:
 
 def services(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     command = [Path(sys.executable).with_name("taketurns"), "services", *arguments]
-    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)  # noqa: S603
+    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
 
 
 def leave_something(urls: dict[str, str]) -> None:

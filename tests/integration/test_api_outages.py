@@ -16,7 +16,7 @@ from pydantic import SecretStr
 
 from support.api_server import Client, assert_problem, serving, shop
 from support.proxy import running
-from taketurns.api.app import create_app
+from taketurns.api.app import create_app  # FastAPI is an extra
 from taketurns.errors import InvalidSettings
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def test_without_redis_tasks_are_still_accepted(settings: Settings, nowhere: str
         assert response.status_code == 202, response.text
         assert seconds < PROMISED
         queue = turns.management.queue("usersequence_acme")
-        assert queue is not None
+        assert queue is not None  # nothing is answered that was not asked
         assert queue.ready == 1
         task = f"/tasks/{response.json()['task_id']}"
         for method, path in (("GET", task), ("GET", "/me"), ("GET", "/tenants"), ("DELETE", "/tenants/acme")):

@@ -14,10 +14,10 @@ from taketurns.topology import declare_shared, tenant_queue
 from taketurns.worker.pool import ChannelPool
 
 if TYPE_CHECKING:
-    from taketurns.worker.messages import TenantMessage
     from collections.abc import Callable, Iterator
 
     from support.servers import Broker
+    from taketurns.worker.messages import TenantMessage
 
 
 class Recorder:

@@ -50,7 +50,7 @@ class RedisProcess:
             "--dir",
             str(self.directory),
         ]
-        self._process = subprocess.Popen(["redis-server", *options], stdout=subprocess.DEVNULL)  # noqa: S603, S607
+        self._process = subprocess.Popen(["redis-server", *options], stdout=subprocess.DEVNULL)
         deadline = time.monotonic() + 10
         with Store(RedisSettings(redis_url=self.url, redis_retry_after=0.01)) as store:
             while time.monotonic() < deadline:

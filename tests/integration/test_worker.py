@@ -37,7 +37,7 @@ def ledger(settings: Settings) -> Ledger:
 @pytest.fixture
 def shop(settings: Settings) -> Iterator[Any]:
     """The app of support.shop, as a publisher in this process: the same tasks on this test's own vhost."""
-    from support.publishing import shop_for  # noqa: PLC0415  # reads the environment, so not at import
+    from support.publishing import shop_for  # reads the environment, so not at import
 
     with shop_for(settings) as module:
         yield module

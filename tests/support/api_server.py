@@ -9,13 +9,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import httpx
-import uvicorn
+import uvicorn  # an extra
 from celery import Celery
 from pydantic import SecretStr
 
 from taketurns import TakeTurns, TenantTask
-from taketurns.api.app import create_app
-from taketurns.api.auth import Tokens
+from taketurns.api.app import create_app  # FastAPI is an extra
+from taketurns.api.auth import Tokens  # PyJWT is an extra
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,7 +11,7 @@ def main() -> None:
     """Run the command line and exit: 0 done, 1 failed (one line on stderr says why), 2 used wrongly."""
     try:
         with needs_extra("cli"):
-            from taketurns.cli.root import run  # noqa: PLC0415  # typer and rich may be missing
+            from taketurns.cli.root import run  # typer and rich may be missing
     except MissingExtra as error:
         sys.exit(f"taketurns: {error}")
     run()

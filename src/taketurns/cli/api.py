@@ -48,11 +48,11 @@ def api(
     Its documentation is at /docs. SIGTERM and Ctrl-C stop it after the running requests.
     """
     with needs_extra("api"):
-        import uvicorn  # noqa: PLC0415  # an extra
+        import uvicorn  # an extra
 
-        from taketurns.api.app import create_app  # noqa: PLC0415  # FastAPI is an extra
+        from taketurns.api.app import create_app  # FastAPI is an extra
 
-    from taketurns.cli.application import load_turns  # noqa: PLC0415  # Celery takes its time to import
+    from taketurns.cli.application import load_turns  # Celery takes its time to import
 
     turns = load_turns(context.obj)
     application = create_app(turns)

@@ -35,8 +35,8 @@ def reaper(
     """
     if as_json and not (once or dry_run):
         raise typer.BadParameter("it goes with --once or --dry-run", param_hint="--json")
-    from taketurns.cli.application import load_turns  # noqa: PLC0415  # Celery takes its time to import
-    from taketurns.reaper.service import ReaperService  # noqa: PLC0415
+    from taketurns.cli.application import load_turns  # Celery takes its time to import
+    from taketurns.reaper.service import ReaperService
 
     service = ReaperService(load_turns(context.obj))
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")

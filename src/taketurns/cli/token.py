@@ -21,10 +21,10 @@ def token(
     provider does.
     """
     with needs_extra("api"):
-        from taketurns.api.auth import Tokens  # noqa: PLC0415  # PyJWT is an extra
+        from taketurns.api.auth import Tokens  # PyJWT is an extra
 
     if context.obj:
-        from taketurns.cli.application import load_turns  # noqa: PLC0415  # Celery takes its time to import
+        from taketurns.cli.application import load_turns  # Celery takes its time to import
 
         settings = load_turns(context.obj).settings
     else:

@@ -14,7 +14,7 @@ def main() -> None:
         sys.exit('taketurns demo: Flower is not installed: pip install "taketurns[all]"')
     try:
         with needs_extra("cli"), needs_extra("api"):
-            from taketurns.demo.command import app  # noqa: PLC0415  # packages of extras may be missing
+            from taketurns.demo.command import app  # packages of extras may be missing
     except MissingExtra as error:
         sys.exit(f"taketurns demo: {error}")
     app()

@@ -16,6 +16,7 @@ from taketurns.demo.stage import CONCURRENCY, IDLE_TIME, WORKERS
 from taketurns.demo.summary import print_bars, print_summary
 from taketurns.demo.traffic import TASK_SECONDS, Counts, play
 from taketurns.demo.verdict import judge
+from taketurns.tenants import queue_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -131,15 +132,14 @@ class _Views:
 def _await_removal(stage: Stage, console: Console) -> list[str]:
     """Wait until the reaper has removed all tenant queues; return those that it did not remove in time."""
     begin = time.monotonic()
-    left = list(stage.management.tenant_queues())
-    console.print(
-        f"The reaper removes queues that were idle for {IDLE_TIME:.0f} s. There are {', '.join(left)}"
-    )
+    console.print(f"The reaper removes tenant queues that were idle for {IDLE_TIME:.0f} s:")
+    left, when = [queue_name(tenant) for tenant in TENANTS], "already"
     while left and time.monotonic() < begin + _REMOVAL_WITHIN:
-        time.sleep(_POLL)
         stage.check()
-        now = stage.management.tenant_queues()
-        for name in [name for name in left if name not in now]:
+        there = stage.management.tenant_queues()
+        for name in [name for name in left if name not in there]:
             left.remove(name)
-            console.print(f"  {name} is gone after {seconds(time.monotonic() - begin)}")
+            console.print(f"  {name} is gone {when}")
+        time.sleep(_POLL)
+        when = f"after {seconds(time.monotonic() - begin)}"
     return left

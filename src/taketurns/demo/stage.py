@@ -11,7 +11,7 @@ from celery import Celery
 from pydantic import SecretStr
 from redis import Redis
 
-from taketurns.api.auth import Tokens
+from taketurns.api.auth import Tokens  # PyJWT is an extra
 from taketurns.demo.client import answers
 from taketurns.demo.ledger import Ledger
 from taketurns.demo.processes import Process, Processes, python, taketurns
@@ -34,7 +34,7 @@ CONCURRENCY: Final = 2
 IDLE_TIME: Final = 5.0
 _REAPER_INTERVAL: Final = 1.0
 _PING: Final = 1.0
-_FLOWER_INTERVAL: Final = 3.0
+_FLOWER_INTERVAL: Final = 10.0
 
 
 class Stage:

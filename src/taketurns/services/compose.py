@@ -25,7 +25,7 @@ def engine_answers() -> bool:
         return False
     try:
         for check in (["docker", "info"], ["docker", "compose", "version"]):
-            subprocess.run(check, check=True, capture_output=True, timeout=20)  # noqa: S603
+            subprocess.run(check, check=True, capture_output=True, timeout=20)
     except subprocess.SubprocessError:
         return False
     return True

@@ -49,7 +49,7 @@ def main(lock: str, parent: int, grace: float, command: list[str]) -> int:
         held.flush()
         try:
             # preexec_fn is safe: this process has one thread
-            server = subprocess.Popen(command, start_new_session=True, preexec_fn=_die_with_guardian)  # noqa: S603, PLW1509
+            server = subprocess.Popen(command, start_new_session=True, preexec_fn=_die_with_guardian)  # noqa: PLW1509
         except OSError as error:
             _say(f"can't run {command[0]}: {error.strerror}")
             return 127

@@ -80,7 +80,7 @@ class Server(ABC):
         """
         guarded = [str(self._lock), "0" if detached else str(os.getpid()), str(self.grace), *self.prepare()]
         with self._log.open("wb") as log:
-            self._guardian = subprocess.Popen(  # noqa: S603
+            self._guardian = subprocess.Popen(
                 [sys.executable, "-I", "-S", str(guardian.__file__), *guarded],
                 cwd=self.directory,
                 env=self.environment(),

@@ -254,12 +254,12 @@ class TenantChannel(pyamqp.Channel):
     def send_method(
         self,
         sig: Any,
-        format: Any = None,  # py-amqp's name
+        format: Any = None,  # noqa: A002  # py-amqp's name
         args: Any = None,
         content: Any = None,
         wait: Any = None,
         callback: Any = None,
-        returns_tuple: bool = False,  # py-amqp's signature
+        returns_tuple: bool = False,  # noqa: FBT001, FBT002  # py-amqp's signature
     ) -> Any:
         """Put the method into the pool's outbox; nothing that is sent here has content or waits for an answer."""
         if content is not None or wait is not None or callback is not None or returns_tuple:

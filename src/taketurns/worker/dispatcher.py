@@ -16,12 +16,12 @@ from taketurns.worker.pool import ChannelPool
 from taketurns.worker.turns import Turns
 
 if TYPE_CHECKING:
-    from taketurns.worker.messages import TenantMessage
     from collections.abc import Iterable
 
     from taketurns.settings import WorkerSettings
     from taketurns.worker.commands import Command
     from taketurns.worker.gate import Gate
+    from taketurns.worker.messages import TenantMessage
 
 logger = get_logger(__name__)
 

@@ -168,7 +168,7 @@ class Gate:
                 promise(consumer.call_soon_ack, (message.reject_log_error,)),
                 [*consumer.on_task_message, lambda request: self.requests.__setitem__(message, request)],
             )
-        except Exception as error:  # whatever a message makes Celery raise must not end the worker
+        except Exception as error:  # noqa: BLE001  # whatever a message makes Celery raise must not end the worker
             reason = f"not a task message: {error!r}"
             self._put_away(message, reason, lambda e=error: consumer.on_invalid_task(None, message, e))  # type: ignore[misc]
 

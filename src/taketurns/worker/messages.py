@@ -56,11 +56,11 @@ class TenantMessage(pyamqp.Message):
         self.redelivered = bool(raw.delivery_info.get("redelivered"))
         super().__init__(raw, channel=channel, accept=_ACCEPTED)
 
-    def ack(self, multiple: bool = False) -> None:  # kombu's signature
+    def ack(self, multiple: bool = False) -> None:  # noqa: FBT001, FBT002  # kombu's signature
         """Acknowledge; nothing is sent if the channel is gone, since the broker then has the message back."""
         self._settle(super().ack, multiple=multiple)
 
-    def reject(self, requeue: bool = False) -> None:  # kombu's signature
+    def reject(self, requeue: bool = False) -> None:  # noqa: FBT001, FBT002  # kombu's signature
         """Reject; with ``requeue`` it goes back to its old place in the queue."""
         self._settle(super().reject, requeue=requeue)
 

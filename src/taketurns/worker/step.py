@@ -90,7 +90,7 @@ class TenantQueues(bootsteps.StartStopStep):
     def include_if(self, consumer: Any) -> bool:
         """Tell whether this worker serves tenants: see ``TAKETURNS_WORKER_SERVE_TENANTS``."""
         if self._settings.serve_tenants == "auto":
-            return consumer.app.amqp.queues._consume_from is None  # set by -Q, and by nothing else
+            return consumer.app.amqp.queues._consume_from is None  # noqa: SLF001  # set by -Q, and by nothing else
         return self._settings.serve_tenants == "always"
 
     @property
