@@ -6,7 +6,7 @@ from celery.utils import uuid
 from fastapi import FastAPI
 
 from taketurns.api import errors
-from taketurns.api.auth import Tokens  # PyJWT is an extra
+from taketurns.api.auth import Tokens
 from taketurns.api.dependencies import CurrentCaller, Turns
 from taketurns.api.schemas import TaskAccepted, TaskSubmission
 from taketurns.demo import app as demo
