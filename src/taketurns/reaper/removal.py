@@ -167,13 +167,13 @@ class Removal:
 def _log(outcomes: Collection[Decision]) -> None:
     """Log a line for what was removed, and one for each reason why something was not."""
     if removed := [outcome.tenant for outcome in outcomes if outcome.remove]:
-        logger.info("removed %d idle queues, of the tenants %s", len(removed), _some(removed))
+        logger.info("idle queues removed: %d, of %s", len(removed), _some(removed))
     kept: dict[str, list[str]] = {}
     for outcome in outcomes:
         if not outcome.remove:
             kept.setdefault(outcome.reason, []).append(outcome.tenant)
     for reason, tenants in kept.items():
-        logger.info("kept %d idle queues, of the tenants %s: %s", len(tenants), _some(tenants), reason)
+        logger.info("idle queues kept: %d, of %s: %s", len(tenants), _some(tenants), reason)
 
 
 def _some(names: Sequence[str]) -> str:

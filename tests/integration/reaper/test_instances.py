@@ -133,7 +133,7 @@ def test_a_killed_reaper_leaves_nothing_drained_for_long(
             TAKETURNS_REAPER_CONFIRM_TIMEOUT="60",
             TAKETURNS_REAPER_DRAIN_EXPIRY="3",
         )
-        reaper = subprocess.Popen([sys.executable, "-c", RUN_FOREVER], env=variables)  # noqa: S603  # our own
+        reaper = subprocess.Popen([sys.executable, "-c", RUN_FOREVER], env=variables)  # our own
         try:
             eventually(lambda: turns.registry.draining() == {"acme"}, within=20)
         finally:
