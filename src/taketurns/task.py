@@ -27,6 +27,18 @@ if TYPE_CHECKING:
 
 ETA_HEADER = "taketurns_eta"
 
+# How a message is published is not a caller's choice; a retry passes some of these on from its old message.
+_OURS = (
+    "connection",
+    "declare",
+    "delivery_mode",
+    "immediate",
+    "mandatory",
+    "publisher",
+    "redelivered",
+    "router",
+)
+
 
 class TenantTask(Task):
     """A task that is submitted for a tenant, and goes through this tenant's own queue.
@@ -239,7 +251,7 @@ def _refuse_destinations(task: str, options: dict[str, Any]) -> None:
     Raises:
         TaketurnsError: a destination was chosen.
     """
-    for option in ("redelivered", "router", "declare", "mandatory", "immediate", "delivery_mode"):
+    for option in _OURS:
         options.pop(option, None)
     queue, exchange, key = (options.pop(option, None) for option in ("queue", "exchange", "routing_key"))
     ours = exchange in (None, EXCHANGE) and all(name is None or tenant_of(str(name)) for name in (queue, key))

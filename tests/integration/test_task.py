@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from celery import group
-from celery.exceptions import OperationalError, Reject
+from celery.exceptions import OperationalError, Reject, TaskRevokedError
 from pika import BlockingConnection, URLParameters
 
 from support.canvas import build, close, rows
@@ -84,6 +84,18 @@ def test_a_submitted_task_is_a_persistent_json_message_of_its_tenant(
         assert properties.headers["id"] == result.id
         assert properties.headers["taketurns_tenant"] == "acme"
         assert body[0] == ["a"]
+
+
+def test_events_name_the_tenants_queue(app: Celery, amqp: BlockingChannel) -> None:
+    """With task_send_sent_event, what monitors see of a submitted task is its tenant's queue."""
+    app.conf.task_send_sent_event = True
+    amqp.exchange_declare("celeryev", "topic", durable=True)
+    amqp.queue_declare("ears")
+    amqp.queue_bind("ears", "celeryev", "task.#")
+    result = app.tasks["note"].apply_async(("a",), tenant="acme")
+    _, _, event = take(amqp, "ears")
+    assert (event["type"], event["uuid"]) == ("task-sent", result.id)
+    assert (event["queue"], event["routing_key"]) == ("usersequence_acme", "usersequence_acme")
 
 
 @pytest.mark.parametrize(
@@ -218,6 +230,26 @@ def test_eager_tasks_wait_for_their_rate(app: Celery, settings: Settings) -> Non
     assert starts[4] - starts[3] < 0.085
 
 
+def test_an_operators_limit_applies_within_a_second(
+    app: Celery, settings: Settings, eventually: Eventually
+) -> None:
+    """A process without a gate takes changes of a tenant's limits too."""
+    registry = TakeTurns.of(app).registry
+    note = app.tasks["note"]
+
+    def two_starts_apart() -> float:
+        for label in ("a", "b"):
+            note.apply((label,), tenant="acme")
+        first, second = (row["at"] for row in rows(settings)[-2:])
+        return float(second - first)
+
+    assert two_starts_apart() < 0.2
+    registry.update("acme", rate_limit="4/1s")
+    eventually(lambda: two_starts_apart() > 0.2, within=5)
+    registry.update("acme", rate_limit=None, task_rate_limits={"note": "100/1s"})
+    eventually(lambda: two_starts_apart() < 0.2, within=5)
+
+
 def test_a_body_that_would_end_its_worker_fails_instead(app: Celery) -> None:
     """SystemExit and MemoryError of a body are failures of the task."""
     for name, cause in (("leave", SystemExit), ("exhaust", MemoryError)):
@@ -273,6 +305,19 @@ def test_a_stock_worker_survives_the_bodies_that_would_end_it(
                 result.get(timeout=20)
         assert app.tasks["note"].apply_async(("after",), tenant="acme").get(timeout=20) == "after"
     assert [row["label"] for row in rows(settings)] == ["leave", "exhaust", "after"]
+
+
+def test_a_body_does_not_outlive_an_order_to_end(
+    app: Celery, settings: Settings, tmp_path: Path, eventually: Eventually
+) -> None:
+    """A child that is told to end, ends: its task is revoked, not failed by a SystemExit of its own."""
+    with worker(settings, tmp_path, "-P", "prefork", "-c", "1", app="support.canvas_worker"):
+        result = app.tasks["sleep"].apply_async(("sleep", 30), tenant="acme")
+        eventually(lambda: rows(settings), what="the task has started")
+        result.revoke(terminate=True)
+        with pytest.raises(TaskRevokedError):
+            result.get(timeout=20)
+        assert app.tasks["note"].apply_async(("after",), tenant="acme").get(timeout=20) == "after"
 
 
 def test_a_worker_of_other_queues_hears_nothing_of_tenants(

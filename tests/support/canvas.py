@@ -23,7 +23,7 @@ class StockConsumer(Consumer):
 
 
 def build(settings: Settings | None = None, *, stock: bool = False) -> Celery:
-    """Return the app; its tasks are in ``app.tasks`` by their short names.
+    """Return the app; its tasks are in ``app.tasks`` by the names of their functions.
 
     Args:
         settings: the settings; by default those of the environment.
@@ -41,7 +41,9 @@ def build(settings: Settings | None = None, *, stock: bool = False) -> Celery:
     if stock:
         app.conf.worker_consumer = "support.canvas:StockConsumer"
     TakeTurns(app, settings)
-    _add_tasks(app, settings)
+    app.task(name="plain", shared=False)(plain)
+    for function, options in TENANT_TASKS.items():
+        app.task(base=TenantTask, name=function.__name__, shared=False, **options)(function)
     return app
 
 
@@ -66,82 +68,109 @@ def _ledger(settings: Settings) -> str:
     return f"{settings.redis.redis_prefix}-ledger"
 
 
-def _add_tasks(app: Celery, settings: Settings) -> None:  # one small task after another
-    redis = Redis.from_url(settings.redis.redis_url)
-
-    def write(label: str) -> str:
-        request = current_task.request
-        row = {
-            "label": label,
-            "tenant": tenant_of_request(request),
-            "id": request.id,
-            "root": request.root_id,
-            "retries": request.retries,
-            "priority": (request.delivery_info or {}).get("priority"),
-            "at": time.time(),
-        }
+def write(label: str) -> str:
+    """Write down that the current task runs."""
+    settings = TakeTurns.of(current_task.app).settings
+    request = current_task.request
+    row = {
+        "label": label,
+        "tenant": tenant_of_request(request),
+        "id": request.id,
+        "retries": request.retries,
+        "priority": (request.delivery_info or {}).get("priority"),
+        "at": time.time(),
+    }
+    with Redis.from_url(settings.redis.redis_url) as redis:
         redis.rpush(_ledger(settings), json.dumps(row))
-        return label
+    return label
 
-    def tenant_task(**options: Any) -> Callable[[Any], Any]:
-        def decorate(function: Any) -> Any:
-            return app.task(base=TenantTask, name=function.__name__, shared=False, **options)(function)
 
-        return decorate
+def plain(*labels: str) -> str:
+    """Be an ordinary task."""
+    return write(labels[-1])
 
-    @app.task(name="plain", shared=False)
-    def plain(*labels: str) -> str:
-        return write(labels[-1])
 
-    @tenant_task()
-    def note(*labels: str) -> str:
-        return write(labels[-1])
+def note(*labels: str) -> str:
+    """Write the last of the labels, so that chains can be told apart."""
+    return write(labels[-1])
 
-    @tenant_task()
-    def fail(label: str) -> None:
-        write(label)
-        raise ValueError(label)
 
-    @tenant_task()
-    def mourn(task_id: str) -> str:
-        return write("errback")
+def fail(label: str) -> None:
+    """Fail."""
+    write(label)
+    raise ValueError(label)
 
-    @tenant_task()
-    def collect(labels: list[str], label: str = "collect") -> list[str]:
-        write(label)
-        return labels
 
-    @tenant_task()
-    def spawn(label: str, tenant: str | None = None) -> None:
-        options = {"tenant": tenant} if tenant else {}
-        note.apply_async((label,), **options)
+def mourn(task_id: str) -> str:
+    """Be an errback."""
+    return write("errback")
 
-    @tenant_task(bind=True)
-    def replace_me(self: Any, label: str) -> None:
-        raise self.replace(note.s(label))
 
-    @tenant_task(bind=True, max_retries=3, default_retry_delay=0.1)
-    def twice(self: Any, label: str) -> str:
-        write(label)
-        if self.request.retries == 0:
-            raise self.retry()
-        return label
+def collect(labels: list[str], label: str = "collect") -> list[str]:
+    """Be a chord's body."""
+    write(label)
+    return labels
 
-    @tenant_task(autoretry_for=(ValueError,), retry_kwargs={"max_retries": 2, "countdown": 0.1})
-    def stubborn(label: str) -> str:
-        write(label)
-        raise ValueError(label)
 
-    @tenant_task(rate_limit_per_tenant="10/1s", max_retries=0)
-    def limited(label: str) -> str:
-        return write(label)
+def spawn(self: Any, label: str, tenant: str | None = None) -> None:
+    """Submit another task, with or without a tenant."""
+    options = {"tenant": tenant} if tenant else {}
+    self.app.tasks["note"].apply_async((label,), **options)
 
-    @tenant_task()
-    def leave(label: str) -> None:
-        write(label)
-        raise SystemExit(3)
 
-    @tenant_task()
-    def exhaust(label: str) -> None:
-        write(label)
-        raise MemoryError(label)
+def replace_me(self: Any, label: str) -> None:
+    """Be replaced by another task."""
+    raise self.replace(self.app.tasks["note"].s(label))
+
+
+def twice(self: Any, label: str) -> str:
+    """Succeed at the second attempt."""
+    write(label)
+    if self.request.retries == 0:
+        raise self.retry()
+    return label
+
+
+def stubborn(label: str) -> str:
+    """Fail at every attempt."""
+    write(label)
+    raise ValueError(label)
+
+
+def limited(label: str) -> str:
+    """Have a rate."""
+    return write(label)
+
+
+def sleep(label: str, seconds: float) -> None:
+    """Take so many seconds."""
+    write(label)
+    time.sleep(seconds)
+
+
+def leave(label: str) -> None:
+    """Try to end the worker."""
+    write(label)
+    raise SystemExit(3)
+
+
+def exhaust(label: str) -> None:
+    """Run out of memory."""
+    write(label)
+    raise MemoryError(label)
+
+
+TENANT_TASKS: dict[Callable[..., Any], dict[str, Any]] = {
+    note: {},
+    fail: {},
+    mourn: {},
+    collect: {},
+    spawn: {"bind": True},
+    replace_me: {"bind": True},
+    twice: {"bind": True, "max_retries": 3, "default_retry_delay": 0.1},
+    stubborn: {"autoretry_for": (ValueError,), "retry_kwargs": {"max_retries": 2, "countdown": 0.1}},
+    limited: {"rate_limit_per_tenant": "10/1s", "max_retries": 0},
+    sleep: {},
+    leave: {},
+    exhaust: {},
+}
