@@ -45,7 +45,7 @@ def board(console: Console, title: str) -> AbstractContextManager[Board]:
 
 
 class _LiveTable:
-    interval = 0.5
+    interval = 1.0
 
     def __init__(self, console: Console, title: str) -> None:
         self._title = title
