@@ -165,7 +165,10 @@ class ConnectionPool:
                 f"TAKETURNS_PUBLISH_CONNECTIONS may allow more"
             )
         try:
-            connection = self._idle.pop() if self._idle else self._make()
+            try:
+                connection = self._idle.pop()
+            except IndexError:
+                connection = self._make()
             connection.begin(seconds - (time.monotonic() - began))
             try:
                 yield connection

@@ -251,11 +251,11 @@ def _refuse_destinations(task: str, options: dict[str, Any]) -> None:
     Raises:
         TaketurnsError: a destination was chosen.
     """
+    passed_on = "redelivered" in options
     for option in _OURS:
         options.pop(option, None)
-    queue, exchange, key = (options.pop(option, None) for option in ("queue", "exchange", "routing_key"))
-    ours = exchange in (None, EXCHANGE) and all(name is None or tenant_of(str(name)) for name in (queue, key))
-    if not ours:
+    chosen = [options.pop(option, None) for option in ("queue", "exchange", "routing_key")]
+    if not passed_on and any(name is not None and tenant_of(str(name)) is None for name in chosen):
         raise TaketurnsError(
             f"task {task!r} goes into its tenant's queue: leave out queue, exchange and routing_key"
         )

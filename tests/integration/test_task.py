@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from celery import group
-from celery.exceptions import OperationalError, Reject, TaskRevokedError
+from celery.exceptions import OperationalError, Reject, Retry, TaskRevokedError
 from pika import BlockingConnection, URLParameters
 
 from support.canvas import build, close, rows
@@ -194,6 +194,36 @@ def test_a_retry_that_can_not_be_published_gives_the_message_back(settings: Sett
     finally:
         twice.pop_request()
     close(app)
+
+
+@pytest.mark.parametrize(
+    "came_by",
+    [
+        {"exchange": "usersequence", "routing_key": "usersequence_acme", "redelivered": True, "priority": 2},
+        {"exchange": "somebody's", "routing_key": "own", "redelivered": False, "priority": 2},
+        {"exchange": "", "routing_key": "usersequence_acme", "redelivered": False, "priority": 2},
+    ],
+)
+def test_a_retry_goes_into_the_tenants_queue(
+    came_by: dict[str, Any], app: Celery, amqp: BlockingChannel
+) -> None:
+    """By whatever way the message came: the retry is in its tenant's queue, with its id and priority."""
+    twice = app.tasks["twice"]
+    headers = {"taketurns_tenant": "acme", "taketurns_admitted": True, "trace": "t-1"}
+    twice.push_request(
+        id="1", args=["a"], kwargs={}, headers=headers, delivery_info=came_by, called_directly=False
+    )
+    try:
+        with pytest.raises(Retry):
+            twice.retry(countdown=0)
+    finally:
+        twice.pop_request()
+    method, properties, _ = take(amqp)
+    assert (method.exchange, method.routing_key) == ("usersequence", "usersequence_acme")
+    assert properties.priority == 2
+    found = properties.headers
+    assert (found["id"], found["retries"], found["trace"]) == ("1", 1, "t-1")
+    assert "taketurns_admitted" not in found
 
 
 def test_a_task_called_as_a_function_just_runs(app: Celery) -> None:
