@@ -58,7 +58,8 @@ class Publisher:
     def ensure(self, tenant: str) -> str:
         """Return the name of the tenant's queue, which exists then; declare it if this process has not yet.
 
-        The workers are told of a new one, as a hint: they find it by themselves as well.
+        The workers are told of a new one, as a hint: they find it by themselves as well. While the reaper is removing
+        the queue it is left alone, and a task for it goes to the lost queue.
 
         Raises:
             InvalidTenant: the tenant id does not have the accepted form.
@@ -67,7 +68,7 @@ class Publisher:
         name = queue_name(tenant)
         if self.touch(tenant):
             self._ensured.discard(name)
-        if name in self._ensured:
+        if name in self._ensured or self._is_draining(tenant):
             return name
         if not self._declaring.acquire(timeout=self._seconds):
             raise BrokerUnavailable(f"other declarations kept {name!r} waiting for {self._seconds:g} s")
@@ -186,6 +187,13 @@ class Publisher:
     def close(self) -> None:
         """Close the idle connections; a later publish opens new ones."""
         self._pool.close(self._seconds)
+
+    def _is_draining(self, tenant: str) -> bool:
+        """Tell whether the way into the tenant's queue is closed: to bind it now would open it before the delete."""
+        try:
+            return tenant in self._registry.draining()
+        except RegistryUnavailable:
+            return False  # without Redis no reaper removes anything
 
     def _declare(self, connection: PublishConnection, tenant: str) -> None:
         self._declare_shared(connection)

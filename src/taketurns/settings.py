@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from dotenv import dotenv_values
-from pydantic import Field, SecretStr, StringConstraints, ValidationError, field_validator
+from pydantic import Field, SecretStr, StringConstraints, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from taketurns.errors import InvalidSettings
@@ -117,7 +117,15 @@ class ReaperSettings(BaseSettings):
     confirm_timeout: Seconds = 5.0
     """Seconds that the live workers have to confirm that they hold nothing of a tenant."""
     drain_expiry: Seconds = 60.0
-    """Seconds after which a draining mark undoes itself, should the reaper die."""
+    """Seconds after which a draining mark undoes itself, should the reaper die; more than ``confirm_timeout``."""
+
+    @model_validator(mode="after")
+    def _leaves_time_to_delete(self) -> Self:
+        if self.drain_expiry <= self.confirm_timeout:
+            raise ValueError(
+                "TAKETURNS_REAPER_DRAIN_EXPIRY must be more than TAKETURNS_REAPER_CONFIRM_TIMEOUT"
+            )
+        return self
 
 
 class ApiSettings(BaseSettings):

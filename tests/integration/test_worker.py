@@ -155,6 +155,25 @@ def test_pause_and_limits_apply_to_the_backlog(
     assert starts[-1] - starts[0] >= 5 * 0.05 * 0.9
 
 
+def test_a_drained_queue_is_not_served_although_it_was_unknown(
+    shop: Any, settings: Settings, ledger: Ledger, tmp_path: Path, eventually: Eventually
+) -> None:
+    """A worker told to drain a queue that it discovers only afterwards leaves it alone until the drain ends."""
+    with worker(settings, tmp_path, "-P", "solo") as running:
+        control = shop.app.control
+        told = {"tenants": ["acme"], "seconds": 60}
+        control.broadcast("taketurns_drain", arguments=told, reply=True, destination=[running.name])
+        shop.work.apply_async(("late",), tenant="acme")
+        shop.work.apply_async(("other",), tenant="other").get(timeout=20)
+        holding = control.broadcast(
+            "taketurns_holding", arguments={"tenants": ["acme"]}, reply=True, destination=[running.name]
+        )
+        assert holding == [{running.name: {"holding": []}}]
+        assert ledger.labels() == ["other"]
+        control.broadcast("taketurns_resume", arguments={"tenants": ["acme"]}, destination=[running.name])
+        eventually(lambda: ledger.labels() == ["other", "late"])
+
+
 def test_a_tasks_own_limit_is_kept_by_all_workers(
     shop: Any, settings: Settings, ledger: Ledger, tmp_path: Path, eventually: Eventually
 ) -> None:

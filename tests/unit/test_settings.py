@@ -153,3 +153,10 @@ def test_an_empty_variable_is_the_default(env_file: Path, monkeypatch: pytest.Mo
     assert Settings.load().api.port == 8000
     env_file.write_text("TAKETURNS_API_PORT=9000\n")
     assert Settings.load(env_file).api.port == 9000
+
+
+def test_a_drain_must_outlast_the_workers_answers(env_file: Path) -> None:
+    """A drain that expires before the workers have confirmed it would never end in a removal."""
+    env_file.write_text("TAKETURNS_REAPER_DRAIN_EXPIRY=3\nTAKETURNS_REAPER_CONFIRM_TIMEOUT=5\n")
+    with pytest.raises(InvalidSettings, match="must be more than TAKETURNS_REAPER_CONFIRM_TIMEOUT"):
+        Settings.load(env_file)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from celery.worker.control import Panel
 
 from taketurns.tenants import queue_name
-from taketurns.worker.commands import Park
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,7 +31,7 @@ def _register(name: str, command: Callable[..., Reply]) -> None:
 
 def drain(state: Any, tenants: list[str], seconds: float, **_: Any) -> Reply:
     """Stop serving these tenants for so many seconds, or until ``resume``. What runs, runs on."""
-    _step(state).dispatcher.park(_queues(tenants), Park.DRAINING, seconds)
+    _step(state).drain(_queues(tenants), seconds)
     return {"ok": len(tenants)}
 
 
@@ -44,14 +43,17 @@ def holding(state: Any, tenants: list[str], **_: Any) -> Reply:
 
 def resume(state: Any, tenants: list[str], **_: Any) -> Reply:
     """Serve tenants again that were being drained."""
-    _step(state).dispatcher.unpark(_queues(tenants), Park.DRAINING)
+    _step(state).end_drain(_queues(tenants))
     return {"ok": len(tenants)}
 
 
 def drop(state: Any, tenants: list[str], **_: Any) -> Reply:
     """Forget tenants whose queues were deleted."""
-    for queue in _queues(tenants):
-        _step(state).dispatcher.remove(queue)
+    step = _step(state)
+    queues = _queues(tenants)
+    for queue in queues:
+        step.dispatcher.remove(queue)
+    step.end_drain(queues)
     return {"ok": len(tenants)}
 
 

@@ -82,6 +82,8 @@ class TenantQueues(bootsteps.StartStopStep):
         self._discovery = Discovery(self._turns, consumer.hostname)
         self._rules: Mapping[str, TenantSettings] = {}
         self._cancelled: set[str] = set()
+        self._drained: dict[str, float] = {}
+        """Until when a queue is drained; one that comes to be known only now is not served before."""
         self._timers: list[Any] = []
         self._jobs: dict[str, Repeated[Any]] = {}
         self._due = 0.0
@@ -184,6 +186,8 @@ class TenantQueues(bootsteps.StartStopStep):
             dispatcher.turns.set_weight(queue, settings.weight)
             if settings.paused:
                 dispatcher.park([queue], Park.PAUSED)
+        if (left := self._drained.get(queue, 0.0) - monotonic()) > 0:
+            dispatcher.park([queue], Park.DRAINING, left)
 
     def add_by_hand(self, queue: str) -> None:
         """Serve a queue because somebody said ``add_consumer``."""
@@ -194,6 +198,19 @@ class TenantQueues(bootsteps.StartStopStep):
         """Serve a queue no more because somebody said ``cancel_consumer``; it stays so until ``add_consumer``."""
         self._cancelled.add(queue)
         self.dispatcher.remove(queue)
+
+    def drain(self, queues: list[str], seconds: float) -> None:
+        """Stop serving queues for so many seconds, or until ``end_drain``, also those not known yet."""
+        now = monotonic()
+        self._drained = {queue: until for queue, until in self._drained.items() if until > now}
+        self._drained.update(dict.fromkeys(queues, now + seconds))
+        self.dispatcher.park(queues, Park.DRAINING, seconds)
+
+    def end_drain(self, queues: list[str]) -> None:
+        """Serve queues again that were being drained, if they are still there."""
+        for queue in queues:
+            self._drained.pop(queue, None)
+        self.dispatcher.unpark(queues, Park.DRAINING)
 
     def give_back(self) -> None:
         """Stop taking messages, in a cold shutdown."""

@@ -130,8 +130,8 @@ def test_a_killed_reaper_leaves_nothing_drained_for_long(
         variables = environment(
             settings,
             TAKETURNS_REAPER_IDLE_TIME="0",
-            TAKETURNS_REAPER_CONFIRM_TIMEOUT="60",
-            TAKETURNS_REAPER_DRAIN_EXPIRY="3",
+            TAKETURNS_REAPER_CONFIRM_TIMEOUT="4",
+            TAKETURNS_REAPER_DRAIN_EXPIRY="5",
         )
         reaper = subprocess.Popen([sys.executable, "-c", RUN_FOREVER], env=variables)  # our own
         try:
