@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Final, NoReturn
 from urllib.parse import unquote, urlsplit
 
 import typer
+from kombu.exceptions import OperationalError
+from redis import RedisError
 from rich.console import Console
 
 from taketurns.demo import show
@@ -71,7 +73,7 @@ def demo(
             if keep:
                 _stay(stage, console)
             console.print("Stopping everything ...")
-    except TaketurnsError as error:
+    except (TaketurnsError, RedisError, OperationalError) as error:  # a server ended: told as the rest is
         sys.stderr.write(f"taketurns demo: {error}\n")
         raise typer.Exit(1) from None
     console.print("Everything that the demo started has ended.")
