@@ -195,22 +195,32 @@ def test_without_a_confirm_it_fails_in_time(settings: Settings, broker: Broker, 
         began = time.monotonic()
         with pytest.raises(PublishNotConfirmed, match="in time"):
             send(publisher, "hello")
-        assert 0.4 < time.monotonic() - began < 1.0
+        assert 0.4 < time.monotonic() - began < 2.0
 
 
 def test_a_late_confirm_does_not_vouch_for_the_next_message(
-    settings: Settings, broker: Broker, between: proxy.Proxy, amqp: BlockingChannel
+    settings: Settings,
+    broker: Broker,
+    between: proxy.Proxy,
+    amqp: BlockingChannel,
+    eventually: Callable[..., None],
 ) -> None:
-    """After a timeout the connection is given up: a confirm of the first message is never taken for the second's."""
-    with publisher_for(settings, amqp_url=through(between, broker), publish_timeout=0.5) as publisher:
+    """A confirm of the first message that comes while the second one is under way is not taken for the second's."""
+    with publisher_for(settings, amqp_url=through(between, broker), publish_timeout=2) as publisher:
         publisher.ensure("acme")
         between.silence()
         with pytest.raises(PublishNotConfirmed):
             send(publisher, "first")
-        between.answer()
-        # Nothing can take this message, and only its own outcome tells.
-        with pytest.raises(PublishNotConfirmed, match="no queue took"):
-            publisher.publish(b"{}", exchange="", routing_key="no such queue", properties={})
+        held = between.held
+        with ThreadPoolExecutor(1) as thread:
+            # Nothing can take this message, and only its own outcome tells.
+            for_nobody = thread.submit(
+                publisher.publish, b"{}", exchange="", routing_key="no such queue", properties={}
+            )
+            eventually(lambda: between.held > held, what="the server has answered the second attempt")
+            between.answer()
+            with pytest.raises(PublishNotConfirmed, match="no queue took"):
+                for_nobody.result(timeout=10)
         send(publisher, "third")
     assert bodies(amqp) == ["first", "third"]
 
@@ -239,7 +249,7 @@ def test_a_server_that_never_answers_is_unavailable_in_time(settings: Settings) 
             began = time.monotonic()
             with pytest.raises(BrokerUnavailable):
                 publisher.ensure("acme")
-            assert 0.4 < time.monotonic() - began < 1.0
+            assert 0.4 < time.monotonic() - began < 2.0
 
 
 def test_a_broker_that_stalls_while_declaring_is_unavailable_in_time(
@@ -252,7 +262,7 @@ def test_a_broker_that_stalls_while_declaring_is_unavailable_in_time(
         began = time.monotonic()
         with pytest.raises(BrokerUnavailable):
             publisher.ensure("beta")
-        assert 0.4 < time.monotonic() - began < 1.0
+        assert 0.4 < time.monotonic() - began < 2.0
         between.answer()
         assert publisher.ensure("beta") == "usersequence_beta"
 

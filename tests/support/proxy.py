@@ -33,6 +33,12 @@ class Proxy:
         """Where the proxy listens, on 127.0.0.1."""
         return int(self._listener.getsockname()[1])
 
+    @property
+    def held(self) -> int:
+        """How many pieces of the server's answers are held back."""
+        with self._lock:
+            return len(self._held)
+
     def silence(self) -> None:
         """Hold back from now on what the server answers."""
         self._answering.clear()
