@@ -10,7 +10,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from support.broker_model import Model
-from taketurns.worker.commands import Fetch, GiveBack, Listen, Park
+from taketurns.worker.commands import Fetch, GiveBack, Listen, Park, Start
 from taketurns.worker.turns import Turns
 
 
@@ -173,6 +173,24 @@ def test_a_refused_message_goes_back_and_holds_no_slot() -> None:
     turns.add("free", backlog=1)
     assert Fetch("free", 1) in turns.decide(slots=1, free=1, now=0.1)
     assert Fetch("limited", 1) in turns.decide(slots=1, free=1, now=10.0)
+
+
+def test_a_postponed_message_is_held_and_its_slot_used() -> None:
+    """A message that may start in a moment keeps its place in the hand; another tenant's runs meanwhile."""
+    turns: Turns[str] = Turns()
+    turns.add("soon", backlog=1)
+    turns.add("other", backlog=1)
+    turns.decide(slots=1, free=1, now=0.0)
+    turns.fetched("soon", "s", 0)
+    turns.fetched("other", "o", 0)
+    assert Start("s") in turns.decide(slots=1, free=1, now=0.0)
+    turns.postponed("s", 0.02)
+    assert Start("o") in turns.decide(slots=1, free=1, now=0.0)
+    assert turns.in_hand == turns.running == 1
+    assert turns.next_deadline() == 0.02
+    turns.settled("o", 0.01)
+    assert Start("s") not in turns.decide(slots=1, free=1, now=0.01)
+    assert Start("s") in turns.decide(slots=1, free=1, now=0.02)
 
 
 def test_a_removed_queue_is_forgotten_when_its_tasks_end() -> None:

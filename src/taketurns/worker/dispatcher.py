@@ -225,7 +225,8 @@ class Dispatcher:
         verdict = self._gate.start(message)
         if not verdict.admitted:
             del self._started[message]
-            self.turns.refused(message, monotonic() + verdict.retry_after)
+            settle = self.turns.postponed if verdict.hold else self.turns.refused
+            settle(message, monotonic() + verdict.retry_after)
             self._changed = True
         elif verdict.next_after:
             self.turns.throttle(message.queue, monotonic() + verdict.next_after)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from time import time
+from time import monotonic, time
 from typing import TYPE_CHECKING, Any
 
 from celery.exceptions import NotRegistered
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 logger = get_logger(__name__)
 
 _RETRY_PUBLISH = 5.0  # seconds between two attempts to send a message elsewhere
-_CLAIM_LEAD = 0.005  # seconds ahead of a token at which its message is fetched
+_LEAD = 0.02  # seconds ahead of its time at which a throttled tenant's message is fetched
 _CLAIM_TTL = 2.0  # seconds after which a fetch for a token counts as given up
 
 
@@ -44,11 +44,13 @@ class Verdict:
     Attributes:
         admitted: it has taken its slot, or needs none; else it must go back.
         retry_after: when not admitted, seconds until it may be.
+        hold: when not admitted, whether it is so soon that the message need not go back.
         next_after: when admitted, seconds until the tenant's next message may be.
     """
 
     admitted: bool
     retry_after: float = 0.0
+    hold: bool = False
     next_after: float = 0.0
 
 
@@ -74,6 +76,8 @@ class Gate:
         self._default_rate = parse_rate(default) if default else None
         self._book = LimitBook({}, self._default_rate)
         self._latest: dict[str, tuple[str, Limits]] = {}
+        self._aims: dict[str, float] = {}
+        """When the next message of a throttled queue should start, by the monotonic clock."""
         self._leases: dict[TenantMessage, tuple[str, str]] = {}
         self.requests: dict[TenantMessage, Any] = {}
         """Celery's request of each message that it has accepted."""
@@ -82,10 +86,12 @@ class Gate:
         """Take over the tenants' settings; they apply to every message from now on."""
         self._book = LimitBook(settings, self._default_rate)
         self._latest.clear()
+        self._aims.clear()
 
     def forget(self, queue: str) -> None:
         """Forget what is known of a queue that is gone."""
         self._latest.pop(queue, None)
+        self._aims.pop(queue, None)
 
     def may_fetch(self, queue: str) -> float:
         """Return 0 if the queue's next message may be fetched, else after how many seconds to ask again.
@@ -95,9 +101,10 @@ class Gate:
         if queue not in self._latest:
             return 0.0
         task, limits = self._latest[queue]
-        return self._turns.limiter.claim(
-            _tenant(queue), task, limits, owner=self._owner, lead=_CLAIM_LEAD, ttl=_CLAIM_TTL
+        wait = self._turns.limiter.claim(
+            _tenant(queue), task, limits, owner=self._owner, lead=_LEAD, ttl=_CLAIM_TTL
         )
+        return self._aim(queue, wait + _LEAD, limits) if wait else 0.0
 
     def fetched_nothing(self, queue: str) -> None:
         """The queue was empty: let others have its token."""
@@ -145,16 +152,35 @@ class Gate:
         rate = task.task_rate if isinstance(task, TenantTask) else None
         limits = self._book.limits(tenant, task.name, rate)
         if not limits:
-            self._latest.pop(message.queue, None)
+            self.forget(message.queue)
             return _PASSED
+        early = self._aims.get(message.queue, 0.0) - monotonic()
+        if 0 < early <= 2 * _LEAD:
+            return Verdict(admitted=False, retry_after=early, hold=True)
         lease = message.headers["id"]
         admission = self._turns.limiter.admit(tenant, task.name, limits, lease=lease, owner=self._owner)
         self._latest[message.queue] = (task.name, limits)
         if not admission.admitted:
-            return Verdict(admitted=False, retry_after=max(admission.retry_after - _CLAIM_LEAD, 0.001))
+            return Verdict(
+                admitted=False, retry_after=self._aim(message.queue, admission.retry_after, limits)
+            )
         if limits.max_concurrency is not None:
             self._leases[message] = (tenant, lease)
-        return Verdict(admitted=True, next_after=max(admission.next_after - _CLAIM_LEAD, 0.0))
+        if not admission.next_after:
+            self._aims.pop(message.queue, None)
+            return _PASSED
+        return Verdict(admitted=True, next_after=self._aim(message.queue, admission.next_after, limits))
+
+    def _aim(self, queue: str, earliest: float, limits: Limits) -> float:
+        """Choose when the queue's next message should start; return in how many seconds to fetch it.
+
+        The limiter admits a start a tenth of the interval early, so that one which came late does not move all
+        that follow. To aim there would use that up: the aim is the even spacing.
+        """
+        rates = [rate.interval for rate in (limits.tenant_rate, limits.task_rate) if rate is not None]
+        seconds = earliest + (0.1 * min(rates) if rates else 0.0)
+        self._aims[queue] = monotonic() + seconds
+        return max(seconds - _LEAD, 0.001)
 
     def _hand_over(self, message: TenantMessage, name: str) -> None:
         """Do what Celery's own task handler does, and survive what kills that one."""

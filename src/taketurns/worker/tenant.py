@@ -30,6 +30,8 @@ class Tenant(Generic[M]):
     running: int = 0
     fresh: bool = False
     """It was idle and owes nothing: its message is next, ahead of all that are held already."""
+    not_before: float = 0.0
+    """When its next message may start; the message is held until then."""
     one_by_one: bool = False
     """At most one message in the hand: the next one may be throttled."""
     parked: dict[Park, float] = field(default_factory=dict)

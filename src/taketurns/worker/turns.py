@@ -45,7 +45,7 @@ class Turns(Generic[M]):
         self._taken: dict[M, Taken[M]] = {}
         self._holding: dict[str, Tenant[M]] = {}
         self._waiting: list[tuple[float, int, Tenant[M]]] = []
-        self._due: list[tuple[float, int, Tenant[M], Park]] = []
+        self._due: list[tuple[float, int, Tenant[M], Park | None]] = []
         self._serial = 0
         self._virtual = 0.0
         self._in_hand = 0
@@ -210,6 +210,20 @@ class Turns(Generic[M]):
         self.park(tenant.queue, Park.THROTTLED, until)
         self._commands.append(GiveBack(message))
 
+    def postponed(self, message: M, until: float) -> None:
+        """A message just started is to start in a moment; it is held till then, and its slot is for others."""
+        taken = self._taken[message]
+        tenant = taken.tenant
+        tenant.virtual -= taken.charged
+        tenant.running -= 1
+        taken.started_at = None
+        tenant.hand.appendleft(message)
+        tenant.not_before = until
+        self._holding[tenant.queue] = tenant
+        self._in_hand += 1
+        self._serial += 1
+        heapq.heappush(self._due, (until, self._serial, tenant, None))
+
     def throttle(self, queue: str, until: float) -> None:
         """The limiter would not admit the tenant's next message before then; don't fetch it before."""
         tenant = self._tenants.get(queue)
@@ -282,9 +296,13 @@ class Turns(Generic[M]):
             now: the time, in seconds of the caller's monotonic clock.
         """
         self._unpark_due(now)
-        while free > 0 and self._holding:
+        startable = [tenant for tenant in self._holding.values() if tenant.not_before <= now]
+        while free > 0 and startable:
             free -= 1
-            self._start(min(self._holding.values(), key=order), now)
+            tenant = min(startable, key=order)
+            self._start(tenant, now)
+            if not tenant.hand:
+                startable.remove(tenant)
         while self._in_hand > slots + self._max_credit:
             self._give_back_last()
         self._refill(slots, max(free, 0))
@@ -394,14 +412,15 @@ class Turns(Generic[M]):
         if tenant.removed and not (tenant.running or tenant.fetching):
             self._tenants.pop(tenant.queue, None)
 
-    def _is_due_entry(self, entry: tuple[float, int, Tenant[M], Park]) -> bool:
+    def _is_due_entry(self, entry: tuple[float, int, Tenant[M], Park | None]) -> bool:
         until, _, tenant, reason = entry
-        return tenant.parked.get(reason) == until
+        return (tenant.not_before if reason is None else tenant.parked.get(reason)) == until
 
     def _unpark_due(self, now: float) -> None:
         while (deadline := self.next_deadline()) is not None and deadline <= now:
             _, _, tenant, reason = heapq.heappop(self._due)
-            self.unpark(tenant.queue, reason)
+            if reason is not None:
+                self.unpark(tenant.queue, reason)
 
     def _drain_commands(self) -> list[Command[M]]:
         commands, self._commands = self._commands, []
