@@ -305,6 +305,33 @@ def test_a_clean_stop_runs_nothing_twice(
     assert Counter(ledger.labels()) == {f"{n}": 1 for n in range(40)}
 
 
+def test_a_stopping_worker_waits_for_no_task_that_lost_its_process(
+    shop: Any, settings: Settings, ledger: Ledger, tmp_path: Path, eventually: Eventually
+) -> None:
+    """SIGTERM right after a task was terminated ends the worker; the task behind it runs on the next one."""
+    with worker(settings, tmp_path, "-P", "prefork", "-c", "1") as first:
+        long = shop.work.apply_async(("long", 60), tenant="acme")
+        shop.work.apply_async(("next",), tenant="acme")
+        eventually(lambda: shop.app.control.inspect([first.name]).active()[first.name])
+        shop.app.control.revoke(long.id, terminate=True, destination=[first.name], reply=True)
+        assert first.stop() == 0
+    with worker(settings, tmp_path, "-P", "prefork", "-c", "1", name="w2"):
+        eventually(lambda: "next" in ledger.labels(), within=20)
+    assert "long" not in ledger.labels()
+
+
+def test_a_running_task_is_activity(
+    shop: Any, settings: Settings, ledger: Ledger, tmp_path: Path, eventually: Eventually
+) -> None:
+    """A tenant's idle time begins when its last task has ended, not when that was submitted."""
+    registry = shop.turns.registry
+    with worker(settings, tmp_path, "-P", "threads", "-c", "1"):
+        shop.work.apply_async(("long", 3), tenant="acme")
+        submitted = registry.activity()["acme"]
+        eventually(lambda: ledger.labels() == ["long"])
+        eventually(lambda: registry.activity()["acme"] > submitted + 2)
+
+
 def test_a_killed_worker_loses_nothing(
     shop: Any, settings: Settings, ledger: Ledger, tmp_path: Path, eventually: Eventually
 ) -> None:

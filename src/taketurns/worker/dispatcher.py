@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from celery.utils.log import get_logger
 from celery.worker import state
 
+from taketurns.tenants import tenant_of
 from taketurns.worker.commands import Fetch, GiveBack, Listen, Park, Start, Unlisten
 from taketurns.worker.pool import ChannelPool
 from taketurns.worker.turns import Turns
@@ -54,6 +55,7 @@ class Dispatcher:
         )
         self._cancelling: set[str] = set()
         self._started: dict[TenantMessage, float] = {}
+        self._active: set[str] = set()
         self._changed = True
         self._free = 0
         self._deadline: float | None = None
@@ -79,6 +81,12 @@ class Dispatcher:
             "listening": self._channels.listened,
             "queues": len(self.turns),
         }
+
+    def take_active(self) -> set[str]:
+        """Return the tenants that had a task here since the last call, and forget them but for those that run one."""
+        queues = self._active | {message.queue for message in self._started}
+        self._active = set()
+        return {tenant for queue in queues if (tenant := tenant_of(queue)) is not None}
 
     # ---- what is wanted
 
@@ -197,7 +205,8 @@ class Dispatcher:
             self._carry_out(self.turns.settling(message))
 
     def on_settled(self, message: TenantMessage) -> None:
-        self._started.pop(message, None)
+        if self._started.pop(message, None) is not None:
+            self._active.add(message.queue)
         if self._gate.settled(message):
             self.turns.unpark(message.queue, Park.THROTTLED)
         self.turns.settled(message, monotonic())

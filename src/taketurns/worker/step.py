@@ -35,6 +35,7 @@ logger = get_logger(__name__)
 
 _RULES_INTERVAL = 1.0  # seconds until a change of settings applies although its broadcast was missed
 _STRAYS_INTERVAL = 10.0
+_ORPHANED = 5.0  # seconds after which a stopping worker waits no longer for a task that no process has taken
 _LAG_INTERVAL = 0.1
 
 
@@ -129,6 +130,7 @@ class TenantQueues(bootsteps.StartStopStep):
         self._repeat(consumer, _RULES_INTERVAL, self._jobs["settings"], at_once=True)
         self._repeat(consumer, self._settings.reconcile_interval, self._jobs["queues"], at_once=True)
         self._repeat(consumer, self._turns.settings.limiter.lease / 3, self._renew_leases)
+        self._repeat(consumer, self._settings.heartbeat_interval, self._record_activity)
         self._repeat(consumer, _STRAYS_INTERVAL, self._dispatcher.give_back_strays)
         self._due = monotonic() + _LAG_INTERVAL
         self._repeat(consumer, _LAG_INTERVAL, self._measure_lag)
@@ -167,8 +169,15 @@ class TenantQueues(bootsteps.StartStopStep):
         try:
             dispatcher.give_back_all()
             loop = consumer.hub.create_loop()
+            alive = monotonic()
             while dispatcher.turns.running and not _terminating():
                 next(loop)
+                if state.active_requests:
+                    alive = monotonic()
+                elif monotonic() - alive > _ORPHANED:
+                    # Handed to a pool process that died: a pool that is closing starts no other in its place.
+                    logger.warning("%d tasks never began and go back", dispatcher.turns.running)
+                    break
         except consumer.connection_errors as error:
             logger.warning("connection lost while stopping, running tasks will be run again: %r", error)
 
@@ -237,6 +246,14 @@ class TenantQueues(bootsteps.StartStopStep):
             "settings": Repeated(background, "reading tenant settings", discovery.rules, self._apply),
             "queues": Repeated(background, "discovery of tenant queues", discovery.queues, self._serve),
         }
+
+    def _record_activity(self) -> None:
+        """Record that tenants had tasks running: their idle time begins when the last one has ended."""
+        if self._dispatcher is None or self._background is None:
+            return
+        tenants = self._dispatcher.take_active()
+        if tenants:
+            self._background.submit(lambda: [self._turns.publisher.touch(tenant) for tenant in tenants])
 
     def _renew_leases(self) -> None:
         if self._gate is not None and self._background is not None and (held := self._gate.leases()):
