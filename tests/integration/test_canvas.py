@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from celery import chain, chord, group
 
-from support.canvas import build, close, rows
+from support.canvas import build, rows
+from support.publishing import close
 from support.workers import worker
 
 if TYPE_CHECKING:

@@ -15,7 +15,8 @@ from celery import chain, chord, group
 from celery.exceptions import OperationalError, Reject, Retry
 from pika import BlockingConnection, URLParameters
 
-from support.canvas import build, close, rows
+from support.canvas import build, rows
+from support.publishing import close
 from support.workers import worker
 from taketurns import TakeTurns
 from taketurns.errors import (

@@ -47,16 +47,6 @@ def build(settings: Settings | None = None, *, stock: bool = False) -> Celery:
     return app
 
 
-def close(app: Celery) -> None:
-    """Close the connections that the app has opened in this process."""
-    TakeTurns.of(app).close()
-    app.backend.result_consumer.stop()
-    app.backend.result_consumer._pubsub = None  # or a result that is garbage would connect it again
-    app.backend.client.connection_pool.disconnect()
-    app.pool.force_close_all()
-    app.close()
-
-
 def rows(settings: Settings) -> list[dict[str, Any]]:
     """Return what the tasks wrote, a row for each run."""
     with Redis.from_url(settings.redis.redis_url) as redis:

@@ -9,11 +9,24 @@ from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 from support.workers import environment
+from taketurns import TakeTurns
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from celery import Celery
+
     from taketurns.settings import Settings
+
+
+def close(app: Celery) -> None:
+    """Close the connections that the app has opened in this process."""
+    TakeTurns.of(app).close()
+    app.backend.result_consumer.stop()
+    app.backend.result_consumer._pubsub = None  # or a result that is garbage would connect it again
+    app.backend.client.connection_pool.disconnect()
+    app.pool.force_close_all()
+    app.close()
 
 
 @contextmanager
@@ -25,6 +38,5 @@ def shop_for(settings: Settings) -> Iterator[Any]:
     try:
         yield module
     finally:
-        module.turns.publisher.close()
-        module.app.close()
+        close(module.app)
         sys.modules.pop("support.shop", None)

@@ -5,7 +5,8 @@ The loop itself must never wait for a server. Results come back to it through ``
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+import threading
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from celery.utils.log import get_logger
@@ -14,7 +15,6 @@ from taketurns.errors import TaketurnsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from concurrent.futures import Future
 
     from kombu.asynchronous import Hub
 
@@ -25,14 +25,18 @@ T = TypeVar("T")
 class Background:
     """Runs jobs one after another in a thread of its own.
 
+    The thread ends with the process, in the middle of a job if need be: a stopping worker waits for no server, and
+    what a job would have done is done again by the next worker.
+
     Args:
         hub: the worker's loop, in which the outcomes are handled.
     """
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
-        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="taketurns")
+        self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._closed = False
+        threading.Thread(target=self._work, name="taketurns", daemon=True).start()
 
     def submit(
         self,
@@ -44,36 +48,37 @@ class Background:
 
         An error that is not one of taketurns is a defect: it is logged with its traceback.
         """
-        if self._closed:
-            return
 
-        def outcome(future: Future[T]) -> None:
-            if not self._closed:
-                self._hub.call_soon(self._handle, future, done, failed)
+        def run() -> None:
+            try:
+                result = job()
+            except TaketurnsError as error:
+                if failed is None:
+                    logger.warning("%s", error)
+                else:
+                    self._tell(failed, error)
+            except Exception as error:  # a defect in one job must not end the others
+                logger.exception("a background job failed")
+                if failed is not None:
+                    self._tell(failed, TaketurnsError(f"a defect: {error!r}"))
+            else:
+                if done is not None:
+                    self._tell(done, result)
 
-        self._executor.submit(job).add_done_callback(outcome)
+        self._jobs.put(run)
 
     def close(self) -> None:
         """Drop what has not begun; what runs is left to its own timeouts."""
         self._closed = True
-        self._executor.shutdown(wait=False, cancel_futures=True)
+        self._jobs.put(None)
 
-    def _handle(
-        self,
-        future: Future[T],
-        done: Callable[[T], None] | None,
-        failed: Callable[[TaketurnsError], None] | None,
-    ) -> None:
-        if future.cancelled() or self._closed:
-            return
-        error = future.exception()
-        if error is None:
-            if done is not None:
-                done(future.result())
-        elif isinstance(error, TaketurnsError) and failed is not None:
-            failed(error)
-        else:
-            logger.error("a background job failed: %r", error, exc_info=error)
+    def _work(self) -> None:
+        while (run := self._jobs.get()) is not None and not self._closed:
+            run()
+
+    def _tell(self, callback: Callable[[T], None], outcome: T) -> None:
+        if not self._closed:
+            self._hub.call_soon(callback, outcome)
 
 
 class Repeated(Generic[T]):
