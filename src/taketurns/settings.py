@@ -93,10 +93,10 @@ class WorkerSettings(BaseSettings):
     """``auto``: serve tenant queues unless the worker was started with ``-Q``."""
     reconcile_interval: Seconds = 15.0
     """Seconds between two looks at which tenant queues exist."""
-    max_credit: Annotated[int, Field(ge=1, le=1000)] = 8
+    max_credit: Annotated[int, Field(ge=1, le=1000)] = 16
     """Messages of one turn, at most."""
     turn_seconds: Seconds = 0.02
-    """Estimated work of one turn, at most (but always one message)."""
+    """Seconds that one turn may keep the slots busy, by estimate (but always one message)."""
     heartbeat_interval: Seconds = 5.0
     """Seconds between two signs of life in Redis; three missed ones and the worker counts as gone."""
     listed_queues: Annotated[int, Field(ge=0)] = 1000

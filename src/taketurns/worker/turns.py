@@ -34,7 +34,7 @@ class Turns(Generic[M]):
 
     Args:
         max_credit: messages of one turn, at most.
-        turn_seconds: estimated work of one turn in seconds, at most (but always one message).
+        turn_seconds: how long a turn may keep all slots busy, by estimate (but always one message).
     """
 
     def __init__(self, *, max_credit: int = 8, turn_seconds: float = 0.02) -> None:
@@ -343,7 +343,7 @@ class Turns(Generic[M]):
                 continue
             tenant.ticket = 0
             count = min(
-                self._quantum(tenant),
+                self._quantum(tenant, slots),
                 1 if tenant.backlog is None else tenant.backlog,
                 wanted + self._max_credit - self._in_hand - self._fetching,
             )
@@ -351,10 +351,10 @@ class Turns(Generic[M]):
             self._fetching += count
             self._commands.append(Fetch(tenant.queue, count))
 
-    def _quantum(self, tenant: Tenant[M]) -> int:
+    def _quantum(self, tenant: Tenant[M], slots: int) -> int:
         if tenant.one_by_one or tenant.estimate <= 0:
             return 1
-        return max(1, min(self._max_credit, int(self._turn_seconds / tenant.estimate)))
+        return max(1, min(self._max_credit, int(slots * self._turn_seconds / tenant.estimate)))
 
     # ---- bookkeeping
 
