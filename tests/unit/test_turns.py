@@ -22,7 +22,7 @@ def test_an_empty_queue_is_listened_to() -> None:
     assert turns.decide(slots=2, free=2, now=1.0) == []
 
 
-@pytest.mark.parametrize(("backlog", "count"), [(None, 1), (1, 1), (100, 1)])
+@pytest.mark.parametrize(("backlog", "count"), [(None, 1), (1, 1), (100, 2)])
 def test_a_backlogged_queue_starts_parked(backlog: int | None, count: int) -> None:
     """A queue found with messages is fetched from, never subscribed to; one of unknown backlog is probed."""
     turns: Turns[str] = Turns()

@@ -86,6 +86,7 @@ class TenantQueues(bootsteps.StartStopStep):
         self._drained: dict[str, float] = {}
         """Until when a queue is drained; one that comes to be known only now is not served before."""
         self._timers: list[Any] = []
+        self._told = False
         self._jobs: dict[str, Repeated[Any]] = {}
         self._due = 0.0
         super().__init__(consumer, **options)
@@ -262,9 +263,13 @@ class TenantQueues(bootsteps.StartStopStep):
     def _serve(self, found: Found) -> None:
         if self._dispatcher is None:
             return
+        before = len(self._dispatcher.turns)
         for queue, backlog in found.backlogs.items():
             if queue not in self._cancelled:
                 self.add(queue, backlog=backlog)
+        if (now := len(self._dispatcher.turns)) > before or not self._told:
+            self._told = True
+            logger.info("serving %d tenant queues", now)
 
     def _apply(self, rules: Rules | None) -> None:
         """Apply changed settings to the whole backlog."""
