@@ -10,7 +10,7 @@ BIN := .venv/bin
 # Ends the command should make itself be killed; its servers end with it.
 RUN := $(if $(shell command -v setpriv),setpriv --pdeathsig TERM --) $(BIN)
 
-.PHONY: help setup environment demo test lint format lock clean
+.PHONY: help setup environment demo test bars lint format lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,6 +26,9 @@ demo: setup ## Run the main job: a noisy neighbour, taking turns (KEEP=1 leaves 
 
 test: setup ## Run the tests on real servers of their own (ARGS="-k reaper" chooses)
 	@$(RUN)/pytest $(ARGS)
+
+bars: setup ## Measure the main job beside plain Celery (ARGS="--only throughput" chooses)
+	@$(RUN)/python tests/benchmarks/bars.py $(ARGS)
 
 lint: environment ## Check style and types
 	@$(BIN)/ruff check

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from time import monotonic, time
 from typing import TYPE_CHECKING, Any
 
+from celery import signals
 from celery.exceptions import NotRegistered
 from celery.utils.log import get_logger
 from kombu.exceptions import ContentDisallowed, DecodeError
@@ -116,12 +117,16 @@ class Gate:
         name = message.headers.get("task")
         problem = _problem(message)
         if problem is not None:
-            self._put_away(message, problem, lambda: self._consumer.on_unknown_message(None, message))
+            self._put_away(message, problem, lambda: self._discard(message))
             return _PASSED
         task = self._consumer.app.tasks.get(name)
         if task is None:
             error = NotRegistered(name)
-            self._put_away(message, f"unknown task {name!r}", lambda: self._on_unknown_task(message, error))
+            self._put_away(
+                message,
+                f"unknown task {name!r}",
+                lambda: self._consumer.on_unknown_task(None, message, error),
+            )
             return _PASSED
         if message.headers.get("eta") is not None:
             self._move_to_delay(message)
@@ -196,13 +201,12 @@ class Gate:
             )
         except Exception as error:  # noqa: BLE001  # whatever a message makes Celery raise must not end the worker
             reason = f"not a task message: {error!r}"
-            self._put_away(message, reason, lambda e=error: consumer.on_invalid_task(None, message, e))  # type: ignore[misc]
+            self._put_away(message, reason, lambda e=error: self._discard(message, e))  # type: ignore[misc]
 
-    def _on_unknown_task(self, message: TenantMessage, error: NotRegistered) -> None:
-        if message.headers.get("id"):
-            self._consumer.on_unknown_task(None, message, error)
-        else:  # Celery would look for the id in the body
-            self._consumer.on_unknown_message(None, message)
+    def _discard(self, message: TenantMessage, error: Exception | None = None) -> None:
+        """Let a message go that is in the dead-letter queue by now, and send Celery's signal for it."""
+        message.reject_log_error(logger, self._consumer.connection_errors)
+        signals.task_rejected.send(sender=self._consumer, message=message, exc=error)
 
     def _move_to_delay(self, message: TenantMessage) -> None:
         """Send a task that is not due yet through the delay queues, where it costs no worker anything."""
@@ -213,7 +217,7 @@ class Gate:
             delays.plan(max(seconds, 0.0))
         except (ValueError, TaketurnsError) as error:
             reason = f"eta: {error}"
-            self._put_away(message, reason, lambda: self._consumer.on_unknown_message(None, message))
+            self._put_away(message, reason, lambda: self._discard(message))
             return
 
         def publish() -> None:
