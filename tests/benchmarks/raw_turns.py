@@ -1,6 +1,6 @@
 """What a turn costs the broker and the client: fetched with basic.get, or consumed and cancelled.
 
-``python tests/benchmarks/raw_turns.py`` prints, for turns of one and of eight messages over 1,000 backlogged queues,
+``python tests/benchmarks/raw_turns.py`` prints, for turns of one and of eight messages over 200 backlogged queues,
 the messages per second and the client's CPU time a message; no worker and no task is involved. Needs the broker that
 TAKETURNS_AMQP_URL names, or starts a private one.
 """
@@ -122,8 +122,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--queues", type=int, default=1000)
-    parser.add_argument("--per-queue", type=int, default=8, help="messages in each queue, a multiple of 8")
+    parser.add_argument("--queues", type=int, default=200)
+    parser.add_argument("--per-queue", type=int, default=40, help="messages in each queue, a multiple of 8")
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     with ExitStack() as stack:
