@@ -23,7 +23,7 @@ from taketurns.worker.commands import Command, Fetch, GiveBack, Listen, M, Park,
 from taketurns.worker.tenant import Taken, Tenant, order
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
 FOREVER: Final = math.inf
 _SMOOTHING = 0.2  # the weight of the latest task in the running mean of a tenant's task seconds
@@ -80,10 +80,6 @@ class Turns(Generic[M]):
         return tenant is not None and bool(
             tenant.listening or tenant.fetching or tenant.hand or tenant.running
         )
-
-    def messages(self) -> Iterable[M]:
-        """Return the messages that are not settled."""
-        return tuple(self._taken)
 
     def next_deadline(self) -> float | None:
         """Return when the first parked queue is due, or None."""
