@@ -87,12 +87,19 @@ class Lab:
 
     def see(self, *wanted: tuple[str, Any], within: float = 10.0) -> None:
         """Read from the connection until every wanted event has been told."""
+        self.read(lambda: all(event in self.recorder.events for event in wanted), str(wanted), within)
+
+    def read(self, until: Callable[[], bool], what: str, within: float = 10.0) -> None:
+        """Read from the connection until a condition holds."""
         deadline = time.monotonic() + within
-        while not all(event in self.recorder.events for event in wanted):
+        while not until():
             self.pool.flush()
-            assert time.monotonic() < deadline, (wanted, self.recorder.events)
+            assert time.monotonic() < deadline, (what, self.recorder.events)
             with suppress(socket.timeout):
                 self.connection.drain_events(timeout=0.1)
+
+    def messages(self, queue: str) -> list[TenantMessage]:
+        return [message for message in self.recorder.messages if message.queue == queue]
 
     def count(self, event: str) -> int:
         return sum(kind == event for kind, _ in self.recorder.events)
@@ -134,17 +141,15 @@ def test_a_batch_brings_what_is_there_and_no_more(lab: Lab) -> None:
     lab.publish(b, 2)
     lab.pool.fetch(a, 8)
     lab.pool.fetch(b, 8)
+    lab.read(lambda: bool(lab.messages(a)), "the first message of a")
+    lab.messages(a)[0].ack()
     lab.see(("empty", (b, 6)))
-    lab.recorder.messages[0].ack()
-    lab.pool.fetch(b)
-    lab.see(("empty", (b, 1)))
-    of_a = [message for message in lab.recorder.messages if message.queue == a]
-    assert len(of_a) == 8
-    for message in of_a:
+    lab.read(lambda: len(lab.messages(a)) == 8, "the whole batch of a")  # the channels have no order among them
+    for message in lab.messages(a):
         message.ack()
-    lab.recorder.events.clear()
+    lab.pool.fetch(b)
     lab.pool.fetch(a)
-    lab.see(("fetched", (a, 11)))
+    lab.see(("empty", (b, 1)), ("fetched", (a, 11)))
 
 
 def test_a_batch_from_a_missing_queue_is_lost_alone(lab: Lab) -> None:

@@ -73,6 +73,19 @@ def test_every_pool_serves_tenants_and_ordinary_tasks(
     assert not any(row["redelivered"] for row in rows)
 
 
+def test_a_started_task_reaches_its_process_in_the_same_pass_of_the_loop(
+    shop: Any, settings: Settings, ledger: Ledger, tmp_path: Path, eventually: Eventually
+) -> None:
+    """The order in which kombu calls the pool and taketurns does not matter.
+
+    In the wrong one a task that starts from the hand would wait for a timer to wake the loop, ten times a second.
+    """
+    for number in range(2000):
+        shop.work.apply_async((str(number),), tenant="a")
+    with worker(settings, tmp_path, "-P", "prefork", "-c", "1", app="support.ticks_last"):
+        eventually(lambda: len(ledger) == 2000, within=15)
+
+
 def test_a_worker_finds_queues_that_it_never_heard_of(
     shop: Any, settings: Settings, ledger: Ledger, tmp_path: Path, eventually: Eventually
 ) -> None:

@@ -126,7 +126,7 @@ class TenantQueues(bootsteps.StartStopStep):
         self._dispatcher = Dispatcher(
             consumer, self._gate, self._settings, consumer.connection.connection, consumer.restart_count
         )
-        consumer.hub.on_tick.add(self._dispatcher.tick)
+        consumer.hub.on_tick.add(self._dispatcher.on_tick)
         self._repeat(consumer, self._settings.heartbeat_interval, self._jobs["heartbeat"], at_once=True)
         self._repeat(consumer, _RULES_INTERVAL, self._jobs["settings"], at_once=True)
         self._repeat(consumer, self._settings.reconcile_interval, self._jobs["queues"], at_once=True)
@@ -149,7 +149,7 @@ class TenantQueues(bootsteps.StartStopStep):
         else:
             self._wind_down(consumer, dispatcher)
             self._stopped = dispatcher  # its channels close last: Celery may still acknowledge on them
-        consumer.hub.on_tick.discard(dispatcher.tick)
+        consumer.hub.on_tick.discard(dispatcher.on_tick)
 
     def shutdown(self, consumer: Any) -> None:
         """Let go of channels and threads; the worker ends."""
