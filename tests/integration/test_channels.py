@@ -144,7 +144,9 @@ def test_a_batch_brings_what_is_there_and_no_more(lab: Lab) -> None:
     lab.read(lambda: bool(lab.messages(a)), "the first message of a")
     lab.messages(a)[0].ack()
     lab.see(("empty", (b, 6)))
-    lab.read(lambda: len(lab.messages(a)) == 8, "the whole batch of a")  # the channels have no order among them
+    lab.read(
+        lambda: len(lab.messages(a)) == 8, "the whole batch of a"
+    )  # the channels have no order among them
     for message in lab.messages(a):
         message.ack()
     lab.pool.fetch(b)
