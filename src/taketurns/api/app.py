@@ -6,6 +6,7 @@ from typing import Final
 
 from celery.result import denied_join_result
 from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
 
 from taketurns import __version__
 from taketurns.api import errors
@@ -41,7 +42,8 @@ def create_app(turns: TakeTurns) -> FastAPI:
     # Finds the tasks of `imports`, `include` and autodiscover_tasks(), as a worker does at its start.
     turns.app.loader.import_default_modules()
     turns.app.finalize(auto=True)
-    app = FastAPI(
+    # Its pages /docs and /redoc bring their scripts along, for networks that reach no CDN.
+    app = FastAPIOffline(
         title="taketurns",
         version=__version__,
         summary="Multi-tenant background tasks that take turns.",

@@ -94,6 +94,8 @@ class Tokens:
                     "verify_aud": bool(settings.jwt_audience),
                 },
             )
+        except jwt.MissingRequiredClaimError as error:  # told only to whom the signature is right
+            raise NotAuthenticated(f"the token has no claim {error.claim!r}") from None
         except (jwt.PyJWTError, ValueError, RecursionError):
             # Which check failed would help whoever is guessing, and the cause holds parts of the token.
             raise NotAuthenticated("the bearer token is not valid, or has expired") from None
