@@ -248,6 +248,9 @@ class ConfirmedProducer(Producer):
             PublishNotConfirmed: it may have been stored, or no queue took it.
         """
         options.update(retry=False)
+        # Celery makes `expires` the message's TTL as well. The broker would then drop the task unseen, and shorten
+        # its stay in a delay queue; a worker's gate reports it as expired.
+        options.pop("expiration", None)
 
         def once() -> Any:
             self.revive(self._lent)

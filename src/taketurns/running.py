@@ -29,11 +29,12 @@ def run_body(task: TenantTask, request: Any, args: Any, kwargs: Any) -> Any:
         Reject: it was refused and could not be sent on, so that the message goes back.
         TaskAborted: the body raised what would have ended the worker.
     """
-    tenant = tenant_of_request(request) or tenant_of((request.delivery_info or {}).get("routing_key") or "")
+    delivery = request.delivery_info or {}
+    tenant = tenant_of_request(request) or tenant_of(delivery.get("routing_key") or "")
     if tenant is None or (request.headers or {}).get(ADMITTED_HEADER):
         return _survive(task, request, args, kwargs)
     turns = TakeTurns.of(task.app)
-    limits = turns.limits.of(tenant, task.name, task.task_rate)
+    limits = turns.limits.of(tenant, task.name, task.task_rate, delivery.get("priority"))
     while not (admission := turns.limiter.admit(tenant, task.name, limits, lease=request.id)).admitted:
         if not request.is_eager:
             raise _put_off(task, tenant, admission.retry_after)

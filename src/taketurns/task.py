@@ -124,7 +124,8 @@ class TenantTask(Task):
             shadow: another name for logs.
             tenant: the tenant; by default that of the task that is running.
             **options: ``priority`` is low, normal or high (0, 1, 2); ``countdown`` and ``eta`` wait in the
-                broker, 38.7 days at most, and are at most 0.8 % or 0.1 s late.
+                broker, 38.7 days at most, and are at most 0.8 % or 0.1 s late; ``expires`` is when it is too late
+                to start: the task's state is then REVOKED, and it costs neither a slot nor a token.
 
         Raises:
             MissingTenant: no tenant was named, and no task with a tenant is running.

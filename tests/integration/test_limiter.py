@@ -277,7 +277,7 @@ def test_workers_that_disagree_lock_nobody_out(limiter: Limiter) -> None:
 
 def test_a_clock_set_back_locks_nobody_out(limiter: Limiter, store: Store) -> None:
     """What is stored from a far future, or is no rate at all, delays a start by one interval at most."""
-    key = store.tenant_key("acme", "rate")
+    key = store.tenant_key("acme", "tenant_rate")
     store.call(lambda redis: redis.set(key, "9000000000000000 6000000 6000000", px=60_000))
     assert admit(limiter, tenant_rate("10/60s")).retry_after == pytest.approx(6, abs=0.01)
     store.call(lambda redis: redis.set(key, "nonsense", px=60_000))
@@ -310,7 +310,7 @@ def test_no_key_lasts_for_ever(limiter: Limiter, store: Store, redis_prefix: str
     admit(limiter, limits)
     limiter.claim("acme", "mail", limits, owner="w", lead=7200, ttl=5)
     limiter.claim("acme", "mail", Limits(parse_rate("1/1h")), owner="w", lead=7200, ttl=5)
-    expected = {"rate": 3600, "rate:mail": 7200, "leases": 60, "claims": 5}
+    expected = {"tenant_rate": 3600, "task_rate:mail": 7200, "leases": 60, "claims": 5}
     for part, seconds in expected.items():
         key = store.tenant_key("acme", part)
         assert store.call(lambda redis, key=key: redis.pttl(key)) == pytest.approx(seconds * 1000, abs=500)  # type: ignore[misc]

@@ -14,7 +14,7 @@ import pytest
 import requests
 from pika import BasicProperties, BlockingConnection, URLParameters
 
-from support.workers import Ledger, worker
+from support.workers import worker
 from taketurns.tenants import queue_name
 from taketurns.topology import DEAD_QUEUE, EXCHANGE
 
@@ -23,24 +23,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from support.servers import Broker
+    from support.workers import Ledger
     from taketurns import TakeTurns
     from taketurns.settings import Settings
 
     Eventually = Callable[..., None]
-
-
-@pytest.fixture
-def ledger(settings: Settings) -> Ledger:
-    return Ledger(settings)
-
-
-@pytest.fixture
-def shop(settings: Settings) -> Iterator[Any]:
-    """The app of support.shop, as a publisher in this process: the same tasks on this test's own vhost."""
-    from support.publishing import shop_for  # reads the environment, so not at import
-
-    with shop_for(settings) as module:
-        yield module
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ class Message:
     queue: str
     number: int
     seconds: float = 0.01
+    kind: str = "task"
 
 
 @dataclass
@@ -34,8 +35,11 @@ class Model:
     """Unsettled messages that were pushed, each with the number of its subscription."""
     starts: list[Message] = field(default_factory=list)
     finished: list[Message] = field(default_factory=list)
+    runs: list[tuple[float, float, Message]] = field(default_factory=list)
+    """When each task began and ends."""
     deliveries: Counter[Message] = field(default_factory=Counter)
     worst_hand: int = 0
+    put_away: int = 0
 
     def __post_init__(self) -> None:
         self.turns: Turns[Message] = Turns(max_credit=self.max_credit)
@@ -43,10 +47,10 @@ class Model:
 
     # ---- the outside
 
-    def publish(self, queue: str, count: int = 1, seconds: float = 0.01) -> None:
+    def publish(self, queue: str, count: int = 1, seconds: float = 0.01, kind: str = "task") -> None:
         for _ in range(count):
             self._number += 1
-            self.queues.setdefault(queue, deque()).append(Message(queue, self._number, seconds))
+            self.queues.setdefault(queue, deque()).append(Message(queue, self._number, seconds, kind))
         self._push(queue)
 
     def answer(self) -> None:
@@ -54,11 +58,11 @@ class Model:
         kind, queue, message, remaining = self.answers.popleft()
         if kind == "push":
             assert message is not None
-            self.turns.delivered(queue, message)
+            self.turns.delivered(queue, message, message.kind)
         elif message is None:
             self.turns.fetch_empty(queue)
         else:
-            self.turns.fetched(queue, message, remaining)
+            self.turns.fetched(queue, message, remaining, message.kind)
         self.act()
 
     def finish(self, index: int = 0) -> None:
@@ -69,6 +73,15 @@ class Model:
         self.finished.append(message)
         self.act()
 
+    def put_one_away(self, *, after: float) -> None:
+        """Let the message started first turn out to be poison: it is settled without having run."""
+        _, message = self.running.pop(0)
+        self.runs = [run for run in self.runs if run[2] != message]
+        self.now += after
+        self.put_away += 1
+        self._settle(message, ran=False)
+        self.act()
+
     def act(self) -> None:
         """What the dispatcher does in each pass of the loop."""
         while commands := self.turns.decide(
@@ -77,21 +90,29 @@ class Model:
             self._carry_out(commands)
         self.worst_hand = max(self.worst_hand, self.turns.in_hand)
 
+    def run_until(self, until: float) -> None:
+        """Run in order of the tasks' ends until that time, or until nothing runs."""
+        self.settle_down()
+        while self.running and self.now < until:
+            self.finish(self.running.index(min(self.running, key=lambda each: each[0])))
+            self.settle_down()
+
     def settle_down(self) -> None:
         """Let every answer arrive."""
         self.act()
         while self.answers:
             self.answer()
 
-    def run_dry(self, most: int = 100_000) -> None:
+    def run_dry(self) -> None:
         """Run everything there is, in order of the tasks' ends."""
-        self.settle_down()
-        for _ in range(most):
-            if not self.running:
-                return
-            self.finish(self.running.index(min(self.running, key=lambda each: each[0])))
-            self.settle_down()
-        raise AssertionError("does not come to an end")
+        self.run_until(float("inf"))
+
+    def seconds(self, since: float = 0.0) -> dict[str, float]:
+        """Return the slot seconds that each queue's tasks have had from some time on."""
+        used = dict.fromkeys(self.queues, 0.0)
+        for began, ended, message in self.runs:
+            used[message.queue] += max(0.0, min(ended, self.now) - max(began, since))
+        return used
 
     def ready(self, queue: str) -> int:
         return len(self.queues.get(queue, ()))
@@ -107,7 +128,7 @@ class Model:
             self.pushed[message] = number
             self.answers.append(("push", queue, message, 0))
 
-    def _settle(self, message: Message, *, requeue: bool = False) -> None:
+    def _settle(self, message: Message, *, requeue: bool = False, ran: bool = True) -> None:
         self._carry_out(self.turns.settling(message))
         if requeue:
             self.queues[message.queue].appendleft(message)
@@ -117,7 +138,7 @@ class Model:
         number = self.pushed.pop(message, 0)
         if number and self.subscribed.get(message.queue) == (number, False):
             self.subscribed[message.queue] = (number, True)
-        self.turns.settled(message, self.now)
+        self.turns.settled(message, self.now, ran=ran)
         self._push(message.queue)
 
     def _carry_out(self, commands: list[Command[Message]]) -> None:
@@ -144,5 +165,6 @@ class Model:
                     assert len(self.running) < self.slots, "started without a slot"
                     self.starts.append(message)
                     self.running.append((self.now + message.seconds, message))
+                    self.runs.append((self.now, self.now + message.seconds, message))
                 case GiveBack(message):
                     self._settle(message, requeue=True)

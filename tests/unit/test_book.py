@@ -32,3 +32,14 @@ def test_a_tenants_own_limits_come_first() -> None:
     )
     assert book.limits("acme", "other", TASK) == Limits(tenant_rate=rate, task_rate=TASK, max_concurrency=4)
     assert book.limits("beta", "work", None) == Limits(tenant_rate=DEFAULT)
+
+
+def test_a_priority_may_have_a_rate_of_its_own() -> None:
+    """It holds beside the others, for the messages of this priority only; one without a priority is a low one."""
+    book = LimitBook({"acme": TenantSettings(priority_rate_limits={"low": "1/1h", "high": "5/1s"})})
+    low = Limits(priority_rate=parse_rate("1/1h"), priority="low")
+    assert book.limits("acme", "work", priority=0) == book.limits("acme", "work") == low
+    assert book.limits("acme", "work", priority=2) == Limits(
+        priority_rate=parse_rate("5/1s"), priority="high"
+    )
+    assert not book.limits("acme", "work", priority=1)

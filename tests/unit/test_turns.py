@@ -72,26 +72,6 @@ def test_a_newcomer_is_next() -> None:
     assert model.starts[started].queue == "new"
 
 
-def test_shares_follow_weights_and_seconds() -> None:
-    """Weights 1:2:4 give 1:2:4 of the worker's seconds, though the tasks differ by 1:10 in length."""
-    model = Model(slots=2)
-    seconds = {"a": 0.5, "b": 0.05, "c": 0.1}
-    for queue, weight in (("a", 1), ("b", 2), ("c", 4)):
-        model.publish(queue, 20_000, seconds=seconds[queue])
-        model.turns.add(queue, backlog=20_000)
-        model.turns.set_weight(queue, weight)
-    model.settle_down()
-    while model.now < 300:
-        model.finish(model.running.index(min(model.running, key=lambda each: each[0])))
-        model.settle_down()
-    used = dict.fromkeys(seconds, 0.0)
-    for message in model.finished:
-        used[message.queue] += message.seconds
-    total = sum(used.values())
-    for queue, share in (("a", 1 / 7), ("b", 2 / 7), ("c", 4 / 7)):
-        assert used[queue] / total == pytest.approx(share, abs=0.02)
-
-
 def test_in_the_steady_state_nothing_is_delivered_twice() -> None:
     """Backlogged tenants cost one delivery a task."""
     model = Model(slots=2)

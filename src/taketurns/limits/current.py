@@ -26,7 +26,7 @@ class CurrentLimits:
         self._version: int | None = None
         self._next_look = 0.0
 
-    def of(self, tenant: str, task: str, task_rate: RateLimit | None) -> Limits:
+    def of(self, tenant: str, task: str, task_rate: RateLimit | None, priority: int | None) -> Limits:
         """Return the limits of one kind of task of one tenant, at most a second old."""
         now = time.monotonic()
         if now >= self._next_look:
@@ -38,4 +38,4 @@ class CurrentLimits:
                     self._version = version
             except RegistryUnavailable:
                 pass
-        return self._book.limits(tenant, task, task_rate)
+        return self._book.limits(tenant, task, task_rate, priority)

@@ -30,12 +30,8 @@ local function read_clock()
   return tonumber(time[1]) * 1000000 + tonumber(time[2])
 end
 
--- A limit as it stands now; `ahead` is that of its TAT. interval and burst are strings from ARGV; an empty interval
--- means that there is no limit: nil.
+-- A limit as it stands now; `ahead` is that of its TAT. interval and burst are strings from ARGV.
 local function read_limit(key, interval, burst, now)
-  if interval == '' then
-    return nil
-  end
   local limit = { key = key, interval = tonumber(interval), ahead = 0, changed = false }
   limit.tolerance = (tonumber(burst) - 0.9) * limit.interval
   local written, ahead, paid_by = string.match(redis.call('GET', key) or '', '^(%S+) (%S+) (%S+)$')
@@ -54,6 +50,16 @@ local function read_limit(key, interval, burst, now)
     end
   end
   return limit
+end
+
+-- The limits of KEYS from one index on; their intervals and bursts are in ARGV from another one on.
+local function read_limits(first_key, first_argument, now)
+  local limits = {}
+  for index = first_key, #KEYS do
+    local argument = first_argument + 2 * (index - first_key)
+    limits[#limits + 1] = read_limit(KEYS[index], ARGV[argument], ARGV[argument + 1], now)
+  end
+  return limits
 end
 
 -- Microseconds until the limit would admit a start, if `others` come first; not above 0: it would now.

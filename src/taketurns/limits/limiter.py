@@ -10,15 +10,13 @@ from typing import TYPE_CHECKING, Final, Literal
 from taketurns.errors import RegistryUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from taketurns.limits.rate import RateLimit
     from taketurns.settings import LimiterSettings
     from taketurns.store import Client, Store
 
-Reason = Literal["tenant_rate", "task_rate", "concurrency"]
-
-_REASONS: Final[tuple[Reason | None, ...]] = (None, "tenant_rate", "task_rate", "concurrency")
+Reason = Literal["tenant_rate", "task_rate", "priority_rate", "concurrency"]
 
 CONCURRENCY_POLL: Final = 0.25
 """Seconds until another look at a tenant that runs as many tasks as it may: nobody knows when one ends."""
@@ -26,14 +24,35 @@ CONCURRENCY_POLL: Final = 0.25
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What limits one kind of task of one tenant; false when nothing does."""
+    """What limits one kind of task of one tenant; false when nothing does.
+
+    Attributes:
+        tenant_rate: the rate of all of the tenant's tasks together.
+        task_rate: the rate of the tenant's tasks of this name.
+        max_concurrency: how many of the tenant's tasks may run at once.
+        priority_rate: the rate of the tenant's tasks of this priority.
+        priority: the name of this priority; needed with a ``priority_rate`` only.
+        burst_when_idle: whether ``max_concurrency`` holds only while another tenant waits.
+    """
 
     tenant_rate: RateLimit | None = None
     task_rate: RateLimit | None = None
     max_concurrency: int | None = None
+    priority_rate: RateLimit | None = None
+    priority: str = ""
+    burst_when_idle: bool = False
 
     def __bool__(self) -> bool:
-        return not (self.tenant_rate is None and self.task_rate is None and self.max_concurrency is None)
+        return self.max_concurrency is not None or any(True for _ in self.rates())
+
+    def rates(self) -> Iterator[tuple[Reason, RateLimit]]:
+        """Give the rates that there are, each with the reason that it is for a refusal."""
+        named: tuple[tuple[Reason, RateLimit | None], ...] = (
+            ("tenant_rate", self.tenant_rate),
+            ("task_rate", self.task_rate),
+            ("priority_rate", self.priority_rate),
+        )
+        return ((reason, rate) for reason, rate in named if rate is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,12 +131,12 @@ class Limiter:
         """
         if not limits:
             return Admission(admitted=True)
-        arguments = (*_rates(limits), _most(limits), lease, _us(self._lease), owner, _us(CONCURRENCY_POLL))
+        arguments = (_most(limits), _us(CONCURRENCY_POLL), owner, lease, _us(self._lease), *_rates(limits))
         try:
-            admitted, wait, reason, following, now = self._admit(self._keys(tenant, task), arguments)
+            admitted, wait, reason, following, now = self._admit(self._keys(tenant, task, limits), arguments)
         except RegistryUnavailable:
             return Admission(self._open, 0.0 if self._open else self._store.retry_after)
-        return Admission(bool(admitted), wait / 1e6, _REASONS[reason], following / 1e6, now / 1e6)
+        return Admission(bool(admitted), wait / 1e6, _reason(limits, reason), following / 1e6, now / 1e6)
 
     def claim(
         self, tenant: str, task: str, limits: Limits, *, owner: str, lead: float = 0.0, ttl: float
@@ -140,9 +159,9 @@ class Limiter:
         """
         if not limits:
             return 0.0
-        arguments = (*_rates(limits), _most(limits), owner, _us(lead), _us(ttl), _us(CONCURRENCY_POLL))
+        arguments = (_most(limits), _us(CONCURRENCY_POLL), owner, _us(lead), _us(ttl), *_rates(limits))
         try:
-            wait: int = self._claim(self._keys(tenant, task), arguments)
+            wait: int = self._claim(self._keys(tenant, task, limits), arguments)
         except RegistryUnavailable:
             return 0.0 if self._open else self._store.retry_after
         return wait / 1e6
@@ -187,10 +206,9 @@ class Limiter:
         Raises:
             RegistryUnavailable: Redis is away.
         """
-        key = self._store.tenant_key
-        rates = [(name, key(tenant, "rate", name), rate) for name, rate in task_rates.items()]
+        rates = [(name, self._rate_key(tenant, "task_rate", name), rate) for name, rate in task_rates.items()]
         if tenant_rate is not None:
-            rates.insert(0, ("tenant", key(tenant, "rate"), tenant_rate))
+            rates.insert(0, ("tenant", self._rate_key(tenant, "tenant_rate"), tenant_rate))
         if not rates:
             return []
         debts = self._status(
@@ -198,10 +216,17 @@ class Limiter:
         )
         return [_status(scope, rate, debt) for (scope, _, rate), debt in zip(rates, debts, strict=True)]
 
-    def _keys(self, tenant: str, task: str) -> Sequence[str]:
-        key = self._store.tenant_key
-        # The task comes last, since its name may hold anything.
-        return key(tenant, "rate"), key(tenant, "rate", task), key(tenant, "leases"), key(tenant, "claims")
+    def _keys(self, tenant: str, task: str, limits: Limits) -> Sequence[str]:
+        names = {"task_rate": task, "priority_rate": limits.priority}
+        return (
+            self._store.tenant_key(tenant, "leases"),
+            self._store.tenant_key(tenant, "claims"),
+            *(self._rate_key(tenant, reason, names.get(reason)) for reason, _ in limits.rates()),
+        )
+
+    def _rate_key(self, tenant: str, reason: Reason, name: str | None = None) -> str:
+        # The name comes last, since a task's may hold anything.
+        return self._store.tenant_key(tenant, reason, *([] if name is None else [name]))
 
     def _quietly_remove(self, key: str, member: str) -> None:
         with contextlib.suppress(RegistryUnavailable):
@@ -222,12 +247,18 @@ def _status(scope: str, rate: RateLimit, debt: int) -> RateStatus:
     )
 
 
-def _rates(limits: Limits) -> tuple[str | float, ...]:
-    return (*_rate(limits.tenant_rate), *_rate(limits.task_rate))
+def _rates(limits: Limits) -> list[float]:
+    return [part for _, rate in limits.rates() for part in _rate(rate)]
 
 
-def _rate(rate: RateLimit | None) -> tuple[str | float, str | float]:
-    return ("", "") if rate is None else (_interval(rate), rate.burst)
+def _rate(rate: RateLimit) -> tuple[float, int]:
+    return _interval(rate), rate.burst
+
+
+def _reason(limits: Limits, number: int) -> Reason | None:
+    """Read the script's answer: a rate by its place from 1, -1 for the concurrency, 0 for nothing."""
+    reasons: list[Reason | None] = [None, *(reason for reason, _ in limits.rates()), "concurrency"]
+    return reasons[number]
 
 
 def _interval(rate: RateLimit) -> float:

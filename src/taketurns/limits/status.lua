@@ -6,10 +6,8 @@
 --
 -- Returns an integer for each rate: how many microseconds its TAT is ahead of now, 0 if it is not.
 
-local now = read_clock()
 local ahead = {}
-for index, key in ipairs(KEYS) do
-  local rate = read_limit(key, ARGV[2 * index - 1], ARGV[2 * index], now)
+for index, rate in ipairs(read_limits(1, 1, read_clock())) do
   ahead[index] = answer(rate.ahead)
 end
 return ahead

@@ -32,6 +32,8 @@ class TenantSettings:
     task_rate_limits: Mapping[str, str] = field(default_factory=dict)
     weight: float = 1.0
     max_concurrency: int | None = None
+    burst_when_idle: bool = False
+    priority_rate_limits: Mapping[str, str] = field(default_factory=dict)
     paused: bool = False
     created_at: float = 0.0
 

@@ -177,11 +177,11 @@ class Dispatcher:
 
     def on_delivered(self, queue: str, message: TenantMessage) -> None:
         """See [Listener][taketurns.worker.messages.Listener], as for all that follow."""
-        self.turns.delivered(queue, message)
+        self.turns.delivered(queue, message, message.kind)
         self._changed = True
 
     def on_fetched(self, queue: str, message: TenantMessage, remaining: int | None) -> None:
-        self.turns.fetched(queue, message, remaining)
+        self.turns.fetched(queue, message, remaining, message.kind)
         self._changed = True
 
     def on_fetch_empty(self, queue: str, count: int) -> None:
@@ -221,9 +221,10 @@ class Dispatcher:
     def on_settled(self, message: TenantMessage) -> None:
         if self._started.pop(message, None) is not None:
             self._active.add(message.queue)
+        ran = message in self._gate.requests
         if self._gate.settled(message):
             self.turns.unpark(message.queue, Park.THROTTLED)
-        self.turns.settled(message, monotonic())
+        self.turns.settled(message, monotonic(), ran=ran)
         self._changed = True
 
     # ---- commands, from the scheduler
@@ -246,7 +247,7 @@ class Dispatcher:
     def _start(self, message: TenantMessage) -> None:
         self._started[message] = monotonic()
         self._started_ever += 1
-        verdict = self._gate.start(message)
+        verdict = self._gate.start(message, self.turns.others_wait)
         if not verdict.admitted:
             del self._started[message]
             settle = self.turns.postponed if verdict.hold else self.turns.refused
@@ -256,7 +257,7 @@ class Dispatcher:
             self.turns.throttle(message.queue, monotonic() + verdict.next_after)
 
     def _fetch(self, queue: str, count: int) -> None:
-        wait = self._gate.may_fetch(queue)
+        wait = self._gate.may_fetch(queue, self.turns.others_wait)
         if wait:
             self.turns.park(queue, Park.THROTTLED, monotonic() + wait)
             self.turns.fetch_failed(queue, count=count)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from time import monotonic, time
 from typing import TYPE_CHECKING, Any
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from celery import signals
 from celery.exceptions import NotRegistered
 from celery.utils.log import get_logger
-from kombu.exceptions import ContentDisallowed, DecodeError
+from celery.worker import state
 from vine import promise
 
 from taketurns import delays
@@ -21,6 +21,7 @@ from taketurns.running import ADMITTED_HEADER
 from taketurns.task import ETA_HEADER, TenantTask
 from taketurns.tenants import tenant_of
 from taketurns.topology import DEAD_QUEUE
+from taketurns.worker.inspection import has_expired, problem_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -36,6 +37,8 @@ logger = get_logger(__name__)
 _RETRY_PUBLISH = 5.0  # seconds between two attempts to send a message elsewhere
 _LEAD = 0.02  # seconds ahead of its time at which a throttled tenant's message is fetched
 _CLAIM_TTL = 2.0  # seconds after which a fetch for a token counts as given up
+_ANY_NUMBER = 1_000_000  # of running tasks: their leases are kept, but don't stop anything
+_LOOK_AGAIN = 1.0  # seconds until a queue is looked at whose first message waits for its priority's rate
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,14 +97,19 @@ class Gate:
         self._latest.pop(queue, None)
         self._aims.pop(queue, None)
 
-    def may_fetch(self, queue: str) -> float:
+    def may_fetch(self, queue: str, others_wait: Callable[[str], bool]) -> float:
         """Return 0 if the queue's next message may be fetched, else after how many seconds to ask again.
 
         While a tenant is throttled, one worker alone is told to fetch for each of its tokens.
+
+        Args:
+            queue: the tenant's queue.
+            others_wait: tells whether any other tenant waits for this worker.
         """
         if queue not in self._latest:
             return 0.0
         task, limits = self._latest[queue]
+        limits = _in_force(limits, queue, others_wait)
         wait = self._turns.limiter.claim(
             _tenant(queue), task, limits, owner=self._owner, lead=_LEAD, ttl=_CLAIM_TTL
         )
@@ -112,10 +120,15 @@ class Gate:
         if queue in self._latest:
             self._turns.limiter.unclaim(_tenant(queue), self._owner)
 
-    def start(self, message: TenantMessage) -> Verdict:
-        """Admit the message and hand it to Celery, or put it away; nothing of it is lost in either case."""
+    def start(self, message: TenantMessage, others_wait: Callable[[str], bool]) -> Verdict:
+        """Admit the message and hand it to Celery, or put it away; nothing of it is lost in either case.
+
+        Args:
+            message: the message that has its turn.
+            others_wait: tells whether any other tenant waits for this worker.
+        """
         name = message.headers.get("task")
-        problem = _problem(message)
+        problem = problem_of(message)
         if problem is not None:
             self._put_away(message, problem, lambda: self._discard(message))
             return _PASSED
@@ -131,7 +144,9 @@ class Gate:
         if message.headers.get("eta") is not None:
             self._move_to_delay(message)
             return _PASSED
-        verdict = self._admit(message, task)
+        # What is over is not run, so it takes no token: Celery reports and acknowledges it.
+        over = has_expired(message, self._consumer.app.timezone) or message.headers["id"] in state.revoked
+        verdict = _PASSED if over else self._admit(message, task, others_wait)
         if verdict.admitted:
             self._hand_over(message, name)
         return verdict
@@ -152,23 +167,27 @@ class Gate:
             held.setdefault(tenant, []).append(lease)
         return held
 
-    def _admit(self, message: TenantMessage, task: Any) -> Verdict:
+    def _admit(self, message: TenantMessage, task: Any, others_wait: Callable[[str], bool]) -> Verdict:
         tenant = _tenant(message.queue)
         rate = task.task_rate if isinstance(task, TenantTask) else None
-        limits = self._book.limits(tenant, task.name, rate)
+        limits = self._book.limits(tenant, task.name, rate, message.properties.get("priority"))
         if not limits:
             self.forget(message.queue)
             return _PASSED
         early = self._aims.get(message.queue, 0.0) - monotonic()
         if 0 < early <= 2 * _LEAD:
             return Verdict(admitted=False, retry_after=early, hold=True)
-        lease = message.headers["id"]
-        admission = self._turns.limiter.admit(tenant, task.name, limits, lease=lease, owner=self._owner)
         self._latest[message.queue] = (task.name, limits)
+        lease = message.headers["id"]
+        in_force = _in_force(limits, message.queue, others_wait)
+        admission = self._turns.limiter.admit(tenant, task.name, in_force, lease=lease, owner=self._owner)
         if not admission.admitted:
-            return Verdict(
-                admitted=False, retry_after=self._aim(message.queue, admission.retry_after, limits)
-            )
+            wait = admission.retry_after
+            if admission.reason == "priority_rate":
+                wait = min(
+                    wait, _LOOK_AGAIN
+                )  # one of a higher priority would come first, and may be free to go
+            return Verdict(admitted=False, retry_after=self._aim(message.queue, wait, limits))
         if limits.max_concurrency is not None:
             self._leases[message] = (tenant, lease)
         if not admission.next_after:
@@ -182,7 +201,7 @@ class Gate:
         The limiter admits a start a tenth of the interval early, so that one which came late does not move all
         that follow. To aim there would use that up: the aim is the even spacing.
         """
-        rates = [rate.interval for rate in (limits.tenant_rate, limits.task_rate) if rate is not None]
+        rates = [rate.interval for _, rate in limits.rates()]
         seconds = earliest + (0.1 * min(rates) if rates else 0.0)
         self._aims[queue] = monotonic() + seconds
         return max(seconds - _LEAD, 0.001)
@@ -255,26 +274,14 @@ class Gate:
         self._background.submit(publish, lambda _: then(), again)
 
 
+def _in_force(limits: Limits, queue: str, others_wait: Callable[[str], bool]) -> Limits:
+    """Leave out the concurrency of a tenant that may exceed it while nobody else waits."""
+    if limits.burst_when_idle and limits.max_concurrency is not None and not others_wait(queue):
+        return replace(limits, max_concurrency=max(_ANY_NUMBER, limits.max_concurrency))
+    return limits
+
+
 def _tenant(queue: str) -> str:
     tenant = tenant_of(queue)
     assert tenant is not None  # only tenant queues are served
     return tenant
-
-
-def _problem(message: TenantMessage) -> str | None:
-    """Say why the message can't be a tenant's task, or return None. Its arguments are Celery's to judge."""
-    if message.errors:
-        return f"undecodable: {message.errors[0][1]!r}"
-    if message.content_type != "application/json":
-        return f"content type {message.content_type!r}; tenant queues carry application/json only"
-    if not isinstance(message.headers.get("task"), str) or not isinstance(message.headers.get("id"), str):
-        return "not a task message: it has no task name or no id in its headers"
-    try:
-        body = message.payload  # decoded once; Celery's strategy reads the same
-    except (DecodeError, ContentDisallowed) as error:
-        return f"undecodable: {error!r}"
-    match body:
-        case [list(), dict(), dict()]:
-            return None
-        case _:
-            return "not a task message: its body is not [args, kwargs, options]"

@@ -55,6 +55,8 @@ class TenantMessage(pyamqp.Message):
         self.queue = queue
         self.redelivered = bool(raw.delivery_info.get("redelivered"))
         super().__init__(raw, channel=channel, accept=_ACCEPTED)
+        self.kind = str((self.headers or {}).get("task", ""))
+        """The name of its task, as far as it has one."""
 
     def ack(self, multiple: bool = False) -> None:  # noqa: FBT001, FBT002  # kombu's signature
         """Acknowledge; nothing is sent if the channel is gone, since the broker then has the message back."""

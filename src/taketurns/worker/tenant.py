@@ -18,10 +18,13 @@ class Tenant(Generic[M]):
 
     queue: str
     virtual: float
-    estimate: float
     weight: float = 1.0
     backlog: int | None = None
     """Messages left in the queue as last heard; None is unknown."""
+    seconds: dict[str, float] = field(default_factory=dict)
+    """What its tasks take, by kind; see ``Estimates``."""
+    latest: str = ""
+    """The kind of its latest task."""
     listening: bool = False
     spent: M | None = None
     """The unsettled message that took the credit of the subscription."""
@@ -45,6 +48,7 @@ class Taken(Generic[M]):
     """A message that this worker has not settled yet."""
 
     tenant: Tenant[M]
+    kind: str
     charged: float = 0.0
     started_at: float | None = None
 

@@ -9,8 +9,8 @@ from them. A queue is served in one of two ways:
 
 The order of turns is start-time fair queueing (Goyal, Vin, Cheng: "Start-time Fair Queueing", SIGCOMM 1996): each
 tenant has a virtual time that its tasks' seconds advance, divided by its weight; the least one is next; who was
-idle re-enters at the virtual time of the task started last. A task is charged an estimate when it starts and
-corrected by what it took when it ends.
+idle or parked re-enters at the virtual time of the task started last, so that waiting earns no credit. A task is
+charged an estimate when it starts and corrected by what it took when it ends.
 """
 
 from __future__ import annotations
@@ -20,13 +20,15 @@ import math
 from typing import TYPE_CHECKING, Final, Generic
 
 from taketurns.worker.commands import Command, Fetch, GiveBack, Listen, M, Park, Start, Unlisten
-from taketurns.worker.tenant import Taken, Tenant, order
+from taketurns.worker.deadlines import Deadlines
+from taketurns.worker.estimates import Estimates
+from taketurns.worker.hand import Hand
+from taketurns.worker.tenant import Tenant, order
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 FOREVER: Final = math.inf
-_SMOOTHING = 0.2  # the weight of the latest task in the running mean of a tenant's task seconds
 
 
 class Turns(Generic[M]):
@@ -40,15 +42,13 @@ class Turns(Generic[M]):
     def __init__(self, *, max_credit: int = 8, turn_seconds: float = 0.02) -> None:
         self._max_credit = max_credit
         self._turn_seconds = turn_seconds
-        self._typical = turn_seconds  # mean seconds of a task; the first estimate for a tenant that is new
+        self._estimates = Estimates(turn_seconds)
         self._tenants: dict[str, Tenant[M]] = {}
-        self._taken: dict[M, Taken[M]] = {}
-        self._holding: dict[str, Tenant[M]] = {}
+        self._hand: Hand[M] = Hand()
         self._waiting: list[tuple[float, int, Tenant[M]]] = []
-        self._due: list[tuple[float, int, Tenant[M], Park | None]] = []
+        self._deadlines: Deadlines[M] = Deadlines()
         self._serial = 0
         self._virtual = 0.0
-        self._in_hand = 0
         self._fetching = 0
         self._commands: list[Command[M]] = []
 
@@ -67,12 +67,12 @@ class Turns(Generic[M]):
     @property
     def in_hand(self) -> int:
         """Messages that are held and not started."""
-        return self._in_hand
+        return self._hand.held
 
     @property
     def running(self) -> int:
         """Messages that are started and not settled."""
-        return len(self._taken) - self._in_hand
+        return self._hand.running
 
     def holds(self, queue: str) -> bool:
         """Tell whether this worker listens to the queue, fetches from it, or holds or runs a message of it."""
@@ -82,10 +82,17 @@ class Turns(Generic[M]):
         )
 
     def next_deadline(self) -> float | None:
-        """Return when the first parked queue is due, or None."""
-        while self._due and not self._is_due_entry(self._due[0]):
-            heapq.heappop(self._due)
-        return self._due[0][0] if self._due else None
+        """Return when the first parked queue or held message is due, or None."""
+        return self._deadlines.first()
+
+    def others_wait(self, queue: str) -> bool:
+        """Tell whether a message of any other tenant waits for a slot or a turn of this worker."""
+        tenant = self._tenants.get(queue)
+        return (
+            any(each is not tenant for each in self._hand.holding)
+            or self._fetching > (tenant.fetching if tenant else 0)
+            or any(each is not tenant and each.ticket == ticket for _, ticket, each in self._waiting)
+        )
 
     # ---- queues come and go
 
@@ -93,11 +100,12 @@ class Turns(Generic[M]):
         """Serve the queue. With a backlog, or one that is unknown (None), it starts parked, waiting for a turn."""
         tenant = self._tenants.get(queue)
         if tenant is None:
-            tenant = Tenant(queue, self._virtual, self._typical, backlog=backlog)
+            tenant = Tenant(queue, self._virtual, backlog=backlog)
             self._tenants[queue] = tenant
         elif tenant.removed:
             tenant.removed = False
             tenant.backlog = backlog
+            self._re_enter(tenant)
         self._place(tenant)
 
     def remove(self, queue: str) -> None:
@@ -120,14 +128,14 @@ class Turns(Generic[M]):
             return
         tenant.parked[reason] = until
         if until < FOREVER:
-            self._serial += 1
-            heapq.heappush(self._due, (until, self._serial, tenant, reason))
+            self._deadlines.add(until, tenant, reason)
         self._withdraw(tenant)
 
     def unpark(self, queue: str, reason: Park) -> None:
         """End one reason; the queue waits for its turn once none is left."""
         tenant = self._tenants.get(queue)
         if tenant is not None and tenant.parked.pop(reason, None) is not None:
+            self._re_enter(tenant)
             self._place(tenant)
 
     def parked(self, queue: str) -> frozenset[Park]:
@@ -137,22 +145,22 @@ class Turns(Generic[M]):
 
     # ---- messages come
 
-    def delivered(self, queue: str, message: M) -> None:
-        """A listened queue delivered a message; what else it holds is unknown."""
+    def delivered(self, queue: str, message: M, kind: str = "") -> None:
+        """A listened queue delivered a message of a kind of task; what else it holds is unknown."""
         tenant = self._tenants.get(queue)
         if tenant is None or tenant.removed or tenant.parked:
             self._commands.append(GiveBack(message))
             return
         if tenant.backlog == 0 and not tenant.hand and tenant.virtual <= self._virtual:
-            tenant.virtual = self._virtual
+            self._re_enter(tenant)
             tenant.fresh = True
         tenant.backlog = None
         if tenant.listening:
             tenant.spent = message
-        self._take(tenant, message)
+        self._hand.take(tenant, message, kind)
         self._place(tenant)
 
-    def fetched(self, queue: str, message: M, remaining: int | None) -> None:
+    def fetched(self, queue: str, message: M, remaining: int | None, kind: str = "") -> None:
         """A fetch brought a message and left ``remaining`` in the queue; None: one less than was believed."""
         tenant = self._answered(queue)
         if tenant is None or tenant.removed or tenant.parked:
@@ -166,7 +174,7 @@ class Turns(Generic[M]):
         tenant.backlog = remaining
         if remaining and tenant.listening:
             self._unlisten(tenant)
-        self._take(tenant, message)
+        self._hand.take(tenant, message, kind)
         self._place(tenant)
 
     def fetch_empty(self, queue: str, *, count: int = 1) -> None:
@@ -196,29 +204,16 @@ class Turns(Generic[M]):
 
     def refused(self, message: M, until: float) -> None:
         """The limiter did not admit a message just started: it and the hand of its queue go back until then."""
-        taken = self._taken[message]
-        tenant = taken.tenant
-        tenant.virtual -= taken.charged
-        tenant.running -= 1
-        del self._taken[message]
+        tenant = self._take_back(message)
         tenant.one_by_one = True
         # Parking ends the subscription; were the message given back before that, it would come straight back.
         self.park(tenant.queue, Park.THROTTLED, until)
-        self._commands.append(GiveBack(message))
 
     def postponed(self, message: M, until: float) -> None:
         """A message just started is to start in a moment; it is held till then, and its slot is for others."""
-        taken = self._taken[message]
-        tenant = taken.tenant
-        tenant.virtual -= taken.charged
-        tenant.running -= 1
-        taken.started_at = None
-        tenant.hand.appendleft(message)
+        tenant = self._take_back(message)
         tenant.not_before = until
-        self._holding[tenant.queue] = tenant
-        self._in_hand += 1
-        self._serial += 1
-        heapq.heappush(self._due, (until, self._serial, tenant, None))
+        self._deadlines.add(until, tenant, None)
 
     def throttle(self, queue: str, until: float) -> None:
         """The limiter would not admit the tenant's next message before then; don't fetch it before."""
@@ -242,7 +237,7 @@ class Turns(Generic[M]):
         The acknowledgement of a pushed message gives its consumer the credit for the next one. While the hand is
         full that next one would only be given back, so the subscription ends first and the queue waits its turn.
         """
-        taken = self._taken.get(message)
+        taken = self._hand.get(message)
         if taken is not None and taken.tenant.spent == message:
             tenant = taken.tenant
             tenant.spent = None
@@ -251,33 +246,30 @@ class Turns(Generic[M]):
                 return [Unlisten(tenant.queue)]
         return []
 
-    def settled(self, message: M, now: float) -> None:
-        """The message was acknowledged, rejected or requeued: its slot is free, and its cost is known."""
-        taken = self._taken.pop(message, None)
+    def settled(self, message: M, now: float, *, ran: bool = True) -> None:
+        """The message was acknowledged, rejected or requeued: its slot is free, and its cost is known.
+
+        One that was started and not run, since it had expired or was poison, costs its tenant nothing.
+        """
+        taken = self._hand.settle(message)
         if taken is None:
             return
         tenant = taken.tenant
-        if taken.started_at is None:
-            tenant.hand.remove(message)
-            self._shrink_hand(tenant)
-        else:
-            seconds = now - taken.started_at
-            tenant.running -= 1
+        if taken.started_at is not None:
+            seconds = now - taken.started_at if ran else 0.0
             tenant.virtual += seconds / tenant.weight - taken.charged
-            tenant.estimate += _SMOOTHING * (seconds - tenant.estimate)
-            self._typical += _SMOOTHING * (seconds - self._typical)
+            if ran:
+                self._estimates.learn(tenant.seconds, taken.kind, seconds)
             tenant.ticket = 0  # its virtual time changed, and with it its place
         self._place(tenant)
         self._forget_if_done(tenant)
 
     def vanished(self, message: M) -> None:
         """The broker took back a message (its channel is gone): one in the hand is dropped, a running one runs on."""
-        taken = self._taken.get(message)
+        taken = self._hand.get(message)
         if taken is not None and taken.started_at is None:
-            del self._taken[message]
-            taken.tenant.hand.remove(message)
+            self._hand.settle(message)
             taken.tenant.backlog = None
-            self._shrink_hand(taken.tenant)
             self._place(taken.tenant)
             self._forget_if_done(taken.tenant)
 
@@ -292,38 +284,38 @@ class Turns(Generic[M]):
             now: the time, in seconds of the caller's monotonic clock.
         """
         self._unpark_due(now)
-        startable = [tenant for tenant in self._holding.values() if tenant.not_before <= now]
+        startable = [tenant for tenant in self._hand.holding if tenant.not_before <= now]
         while free > 0 and startable:
             free -= 1
             tenant = min(startable, key=order)
             self._start(tenant, now)
             if not tenant.hand:
                 startable.remove(tenant)
-        while self._in_hand > slots + self._max_credit:
+        while self._hand.held > slots + self._max_credit:
             self._give_back_last()
         self._refill(slots, max(free, 0))
         return self._drain_commands()
 
     def _start(self, tenant: Tenant[M], now: float) -> None:
-        message = tenant.hand.popleft()
-        self._shrink_hand(tenant)
-        taken = self._taken[message]
-        taken.started_at = now
-        taken.charged = tenant.estimate / tenant.weight
         self._virtual = max(self._virtual, tenant.virtual)
+        message, taken = self._hand.start(tenant, now)
+        taken.charged = self._estimates.of(tenant.seconds, taken.kind) / tenant.weight
         tenant.virtual += taken.charged
-        tenant.running += 1
-        tenant.fresh = False
         self._commands.append(Start(message))
+        tenant.fresh = False
         tenant.ticket = 0
         self._place(tenant)
 
+    def _take_back(self, message: M) -> Tenant[M]:
+        """Hold a message again that was started a moment ago, and return what it was charged."""
+        taken = self._hand.take_back(message)
+        taken.tenant.virtual -= taken.charged
+        return taken.tenant
+
     def _give_back_last(self) -> None:
         """Give back the message that would start last, which is seldom the one that came last."""
-        tenant = max(self._holding.values(), key=order)
-        message = tenant.hand.pop()
-        del self._taken[message]
-        self._shrink_hand(tenant)
+        tenant = max(self._hand.holding, key=order)
+        message = self._hand.drop_last(tenant)
         tenant.backlog = None
         if tenant.listening:  # first, or the message would come straight back
             self._unlisten(tenant)
@@ -333,7 +325,7 @@ class Turns(Generic[M]):
     def _refill(self, slots: int, free: int) -> None:
         """Fetch ahead so that a slot that frees finds a message; never more than the hand may hold."""
         wanted = slots + free
-        while self._waiting and self._in_hand + self._fetching < wanted:
+        while self._waiting and self._hand.held + self._fetching < wanted:
             _, ticket, tenant = heapq.heappop(self._waiting)
             if ticket != tenant.ticket:
                 continue
@@ -341,16 +333,17 @@ class Turns(Generic[M]):
             count = min(
                 self._quantum(tenant, slots),
                 1 if tenant.backlog is None else tenant.backlog,
-                wanted + self._max_credit - self._in_hand - self._fetching,
+                wanted + self._max_credit - self._hand.held - self._fetching,
             )
             tenant.fetching += count
             self._fetching += count
             self._commands.append(Fetch(tenant.queue, count))
 
     def _quantum(self, tenant: Tenant[M], slots: int) -> int:
-        if tenant.one_by_one or tenant.estimate <= 0:
+        estimate = self._estimates.of(tenant.seconds, tenant.latest)
+        if tenant.one_by_one or estimate <= 0:
             return 1
-        return max(1, min(self._max_credit, int(slots * self._turn_seconds / tenant.estimate)))
+        return max(1, min(self._max_credit, int(slots * self._turn_seconds / estimate)))
 
     # ---- bookkeeping
 
@@ -376,26 +369,16 @@ class Turns(Generic[M]):
         if tenant.listening:
             self._unlisten(tenant)
         while tenant.hand:
-            message = tenant.hand.pop()
-            del self._taken[message]
-            self._shrink_hand(tenant)
-            self._commands.append(GiveBack(message))
+            self._commands.append(GiveBack(self._hand.drop_last(tenant)))
         tenant.backlog = None
+
+    def _re_enter(self, tenant: Tenant[M]) -> None:
+        """Let go of what a tenant would have had while it was away."""
+        tenant.virtual = max(tenant.virtual, self._virtual)
 
     def _unlisten(self, tenant: Tenant[M]) -> None:
         tenant.listening, tenant.spent = False, None
         self._commands.append(Unlisten(tenant.queue))
-
-    def _take(self, tenant: Tenant[M], message: M) -> None:
-        self._taken[message] = Taken(tenant)
-        tenant.hand.append(message)
-        self._holding[tenant.queue] = tenant
-        self._in_hand += 1
-
-    def _shrink_hand(self, tenant: Tenant[M]) -> None:
-        self._in_hand -= 1
-        if not tenant.hand:
-            del self._holding[tenant.queue]
 
     def _answered(self, queue: str, count: int = 1) -> Tenant[M] | None:
         tenant = self._tenants.get(queue)
@@ -408,13 +391,9 @@ class Turns(Generic[M]):
         if tenant.removed and not (tenant.running or tenant.fetching):
             self._tenants.pop(tenant.queue, None)
 
-    def _is_due_entry(self, entry: tuple[float, int, Tenant[M], Park | None]) -> bool:
-        until, _, tenant, reason = entry
-        return (tenant.not_before if reason is None else tenant.parked.get(reason)) == until
-
     def _unpark_due(self, now: float) -> None:
-        while (deadline := self.next_deadline()) is not None and deadline <= now:
-            _, _, tenant, reason = heapq.heappop(self._due)
+        while (due := self._deadlines.pop_due(now)) is not None:
+            tenant, reason = due
             if reason is not None:
                 self.unpark(tenant.queue, reason)
 

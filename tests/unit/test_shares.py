@@ -1,0 +1,117 @@
+"""How the scheduler shares a worker's seconds, against a pure model of the broker."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from support.broker_model import Model
+from taketurns.worker.commands import Park
+
+PLENTY = 20_000
+
+
+def backlogged(model: Model, queue: str, *, seconds: float, weight: float = 1.0, count: int = PLENTY) -> None:
+    """Let a tenant have so much to do that it never runs dry."""
+    model.publish(queue, count, seconds=seconds)
+    model.turns.add(queue, backlog=count)
+    model.turns.set_weight(queue, weight)
+
+
+def test_shares_follow_weights_and_seconds() -> None:
+    """Weights 1:2:4 give 1:2:4 of the worker's seconds, though the tasks differ by 1:100 in length."""
+    model = Model(slots=2)
+    for queue, weight, seconds in (("a", 1, 0.5), ("b", 2, 0.005), ("c", 4, 0.1)):
+        backlogged(model, queue, seconds=seconds, weight=weight)
+    model.run_until(100)
+    used = model.seconds()
+    for queue, share in (("a", 1 / 7), ("b", 2 / 7), ("c", 4 / 7)):
+        assert used[queue] / sum(used.values()) == pytest.approx(share, rel=0.03)
+
+
+def test_a_tenant_of_two_kinds_of_tasks_has_one_share() -> None:
+    """Slow tasks among quick ones are charged for what they take, not for what the tenant's others took."""
+    model = Model(slots=2)
+    backlogged(model, "plain", seconds=0.05)
+    model.turns.add("mixed", backlog=4 * PLENTY)
+    for _ in range(2000):
+        model.publish("mixed", 3, seconds=0.005, kind="quick")
+        model.publish("mixed", 1, seconds=0.5, kind="slow")
+    model.run_until(100)
+    used = model.seconds()
+    assert used["mixed"] / sum(used.values()) == pytest.approx(0.5, rel=0.03)
+
+
+def test_another_weight_applies_to_the_backlog_at_once() -> None:
+    """After a change the shares are those of the new weights, whatever was had before."""
+    model = Model(slots=2)
+    backlogged(model, "a", seconds=0.01, weight=4)
+    backlogged(model, "b", seconds=0.03)
+    model.run_until(30)
+    model.turns.set_weight("a", 1)
+    model.turns.set_weight("b", 3)
+    model.run_until(60)
+    used = model.seconds(since=30)
+    assert used["b"] / sum(used.values()) == pytest.approx(0.75, rel=0.03)
+
+
+@pytest.mark.parametrize("reason", [Park.PAUSED, Park.THROTTLED])
+def test_a_parked_tenant_earns_no_credit(reason: Park) -> None:
+    """Who was paused or throttled with a backlog has its share again afterwards, and nothing of the past."""
+    model = Model(slots=2)
+    for queue in ("parked", "other"):
+        backlogged(model, queue, seconds=0.01)
+    model.turns.park("parked", reason)
+    model.run_until(50)
+    assert model.seconds()["parked"] == 0
+    model.turns.unpark("parked", reason)
+    model.run_until(60)
+    used = model.seconds(since=50)
+    assert used["parked"] / sum(used.values()) == pytest.approx(0.5, rel=0.03)
+
+
+def test_a_task_that_does_not_run_costs_its_tenant_nothing() -> None:
+    """A message that was put away gives back its charge, and tells nothing about how long the tenant's tasks take."""
+    model = Model(slots=1)
+    for queue in ("poison", "other"):
+        backlogged(model, queue, seconds=0.1)
+    model.settle_down()
+    while model.put_away < 10:
+        if model.running[0][1].queue == "poison":
+            model.put_one_away(after=1.0)
+        else:
+            model.finish()
+        model.settle_down()
+    since = model.now
+    model.run_until(since + 20)
+    used = model.seconds(since)
+    assert used["poison"] / sum(used.values()) == pytest.approx(0.5, rel=0.03)
+
+
+@hypothesis_settings(max_examples=60, deadline=None)
+@given(
+    slots=st.integers(1, 4),
+    tenants=st.lists(
+        st.tuples(st.sampled_from([0.004, 0.02, 0.1, 0.4]), st.sampled_from([1.0, 2.0, 4.0])),
+        min_size=2,
+        max_size=6,
+    ),
+)
+def test_the_error_of_a_share_is_bounded(slots: int, tenants: list[tuple[float, float]]) -> None:
+    """No backlogged tenant is ever further from its share than a few of the longest tasks.
+
+    A tenant whose share is more than one slot at a time can have it; all of them are capped by the slots alone.
+    """
+    model = Model(slots=slots)
+    weights = {}
+    for number, (seconds, weight) in enumerate(tenants):
+        backlogged(model, f"t{number}", seconds=seconds, weight=weight)
+        weights[f"t{number}"] = weight
+    model.run_until(20)
+    used = model.seconds()
+    longest = max(seconds for seconds, _ in tenants)
+    for queue, weight in weights.items():
+        entitled = sum(used.values()) * weight / sum(weights.values())
+        assert abs(used[queue] - entitled) <= (slots + 1) * 2 * longest
