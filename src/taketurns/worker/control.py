@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from celery.worker.control import Panel
@@ -19,7 +20,7 @@ Reply = dict[str, Any]
 
 def register() -> None:
     """Make the commands known to this process's worker. May be repeated."""
-    for command in (drain, holding, resume, drop, refresh, status):
+    for command in (drain, holding, resume, drop, refresh, status, explain):
         name = f"taketurns_{command.__name__}"
         if name not in Panel.data:
             _register(name, command)
@@ -68,6 +69,11 @@ def status(state: Any, **_: Any) -> Reply:
     step = _step(state)
     lag, step.lag = step.lag, 0.0
     return {**step.dispatcher.unacknowledged(), "loop_lag": lag, "pid": os.getpid()}
+
+
+def explain(state: Any, tenant: str, **_: Any) -> Reply:
+    """Tell why the tenant's next task has not started here: the fields of an ``Outlook``."""
+    return asdict(_step(state).dispatcher.outlook(queue_name(tenant)))
 
 
 def _step(state: Any) -> TenantQueues:

@@ -13,6 +13,7 @@ from celery.worker import state
 
 from taketurns.tenants import tenant_of
 from taketurns.worker.commands import Fetch, GiveBack, Listen, Park, Start, Unlisten
+from taketurns.worker.outlook import Outlook, outlook
 from taketurns.worker.pool import ChannelPool
 from taketurns.worker.turns import Turns
 
@@ -82,6 +83,10 @@ class Dispatcher:
             "listening": self._channels.listened,
             "queues": len(self.turns),
         }
+
+    def outlook(self, queue: str) -> Outlook:
+        """Tell how the tenant of a queue stands here."""
+        return outlook(self.turns, queue, slots=self.slots(), now=monotonic())
 
     def take_active(self) -> set[str]:
         """Return the tenants that had a task here since the last call, and forget them but for those that run one."""

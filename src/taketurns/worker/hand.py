@@ -30,6 +30,11 @@ class Hand(Generic[M]):
         """The tenants of which something is held."""
         return self._holding.values()
 
+    @property
+    def taken(self) -> Iterable[Taken[M]]:
+        """All messages that are not settled."""
+        return self._taken.values()
+
     def get(self, message: M) -> Taken[M] | None:
         """Return what is known of a message, or None if it is settled."""
         return self._taken.get(message)

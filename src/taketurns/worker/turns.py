@@ -15,7 +15,6 @@ charged an estimate when it starts and corrected by what it took when it ends.
 
 from __future__ import annotations
 
-import heapq
 import math
 from typing import TYPE_CHECKING, Final, Generic
 
@@ -23,6 +22,7 @@ from taketurns.worker.commands import Command, Fetch, GiveBack, Listen, M, Park,
 from taketurns.worker.deadlines import Deadlines
 from taketurns.worker.estimates import Estimates
 from taketurns.worker.hand import Hand
+from taketurns.worker.line import Line
 from taketurns.worker.tenant import Tenant, order
 
 if TYPE_CHECKING:
@@ -37,17 +37,22 @@ class Turns(Generic[M]):
     Args:
         max_credit: messages of one turn, at most.
         turn_seconds: how long a turn may keep all slots busy, by estimate (but always one message).
+
+    Attributes:
+        tenants: every tenant by its queue; like the others that follow, for others to look at only.
+        hand: the messages that are not settled.
+        line: who waits for a turn.
+        estimates: what tasks take.
     """
 
     def __init__(self, *, max_credit: int = 8, turn_seconds: float = 0.02) -> None:
         self._max_credit = max_credit
         self._turn_seconds = turn_seconds
-        self._estimates = Estimates(turn_seconds)
-        self._tenants: dict[str, Tenant[M]] = {}
-        self._hand: Hand[M] = Hand()
-        self._waiting: list[tuple[float, int, Tenant[M]]] = []
+        self.estimates = Estimates(turn_seconds)
+        self.tenants: dict[str, Tenant[M]] = {}
+        self.hand: Hand[M] = Hand()
+        self.line: Line[M] = Line()
         self._deadlines: Deadlines[M] = Deadlines()
-        self._serial = 0
         self._virtual = 0.0
         self._fetching = 0
         self._commands: list[Command[M]] = []
@@ -55,28 +60,28 @@ class Turns(Generic[M]):
     # ---- what is known
 
     def __contains__(self, queue: str) -> bool:
-        tenant = self._tenants.get(queue)
+        tenant = self.tenants.get(queue)
         return tenant is not None and not tenant.removed
 
     def __iter__(self) -> Iterator[str]:
-        return (queue for queue, tenant in self._tenants.items() if not tenant.removed)
+        return (queue for queue, tenant in self.tenants.items() if not tenant.removed)
 
     def __len__(self) -> int:
-        return len(self._tenants)
+        return len(self.tenants)
 
     @property
     def in_hand(self) -> int:
         """Messages that are held and not started."""
-        return self._hand.held
+        return self.hand.held
 
     @property
     def running(self) -> int:
         """Messages that are started and not settled."""
-        return self._hand.running
+        return self.hand.running
 
     def holds(self, queue: str) -> bool:
         """Tell whether this worker listens to the queue, fetches from it, or holds or runs a message of it."""
-        tenant = self._tenants.get(queue)
+        tenant = self.tenants.get(queue)
         return tenant is not None and bool(
             tenant.listening or tenant.fetching or tenant.hand or tenant.running
         )
@@ -87,21 +92,29 @@ class Turns(Generic[M]):
 
     def others_wait(self, queue: str) -> bool:
         """Tell whether a message of any other tenant waits for a slot or a turn of this worker."""
-        tenant = self._tenants.get(queue)
+        tenant = self.tenants.get(queue)
         return (
-            any(each is not tenant for each in self._hand.holding)
+            any(each is not tenant for each in self.hand.holding)
             or self._fetching > (tenant.fetching if tenant else 0)
-            or any(each is not tenant and each.ticket == ticket for _, ticket, each in self._waiting)
+            or any(each is not tenant for each in self.line)
         )
+
+    def turn_size(self, tenant: Tenant[M], slots: int) -> int:
+        """Return how many messages the tenant's next turn may take."""
+        estimate = self.estimates.of(tenant.seconds, tenant.latest)
+        if tenant.one_by_one or estimate <= 0:
+            return 1
+        quantum = max(1, min(self._max_credit, int(slots * self._turn_seconds / estimate)))
+        return min(quantum, 1 if tenant.backlog is None else tenant.backlog)
 
     # ---- queues come and go
 
     def add(self, queue: str, *, backlog: int | None = 0) -> None:
         """Serve the queue. With a backlog, or one that is unknown (None), it starts parked, waiting for a turn."""
-        tenant = self._tenants.get(queue)
+        tenant = self.tenants.get(queue)
         if tenant is None:
             tenant = Tenant(queue, self._virtual, backlog=backlog)
-            self._tenants[queue] = tenant
+            self.tenants[queue] = tenant
         elif tenant.removed:
             tenant.removed = False
             tenant.backlog = backlog
@@ -110,7 +123,7 @@ class Turns(Generic[M]):
 
     def remove(self, queue: str) -> None:
         """Serve the queue no more: it is gone, or somebody cancelled it. Running messages settle as usual."""
-        tenant = self._tenants.get(queue)
+        tenant = self.tenants.get(queue)
         if tenant is not None:
             tenant.removed = True
             self._withdraw(tenant)
@@ -118,12 +131,12 @@ class Turns(Generic[M]):
 
     def set_weight(self, queue: str, weight: float) -> None:
         """Set the tenant's share; it counts for every task that starts from now on."""
-        if queue in self._tenants:
-            self._tenants[queue].weight = weight
+        if queue in self.tenants:
+            self.tenants[queue].weight = weight
 
     def park(self, queue: str, reason: Park, until: float = FOREVER) -> None:
         """Take the queue off for a reason, until a time or until ``unpark``; the hand of it is given back."""
-        tenant = self._tenants.get(queue)
+        tenant = self.tenants.get(queue)
         if tenant is None:
             return
         tenant.parked[reason] = until
@@ -133,21 +146,21 @@ class Turns(Generic[M]):
 
     def unpark(self, queue: str, reason: Park) -> None:
         """End one reason; the queue waits for its turn once none is left."""
-        tenant = self._tenants.get(queue)
+        tenant = self.tenants.get(queue)
         if tenant is not None and tenant.parked.pop(reason, None) is not None:
             self._re_enter(tenant)
             self._place(tenant)
 
     def parked(self, queue: str) -> frozenset[Park]:
         """Return the reasons for which the queue is off."""
-        tenant = self._tenants.get(queue)
+        tenant = self.tenants.get(queue)
         return frozenset(tenant.parked if tenant else ())
 
     # ---- messages come
 
     def delivered(self, queue: str, message: M, kind: str = "") -> None:
         """A listened queue delivered a message of a kind of task; what else it holds is unknown."""
-        tenant = self._tenants.get(queue)
+        tenant = self.tenants.get(queue)
         if tenant is None or tenant.removed or tenant.parked:
             self._commands.append(GiveBack(message))
             return
@@ -157,7 +170,7 @@ class Turns(Generic[M]):
         tenant.backlog = None
         if tenant.listening:
             tenant.spent = message
-        self._hand.take(tenant, message, kind)
+        self.hand.take(tenant, message, kind)
         self._place(tenant)
 
     def fetched(self, queue: str, message: M, remaining: int | None, kind: str = "") -> None:
@@ -174,7 +187,7 @@ class Turns(Generic[M]):
         tenant.backlog = remaining
         if remaining and tenant.listening:
             self._unlisten(tenant)
-        self._hand.take(tenant, message, kind)
+        self.hand.take(tenant, message, kind)
         self._place(tenant)
 
     def fetch_empty(self, queue: str, *, count: int = 1) -> None:
@@ -195,7 +208,7 @@ class Turns(Generic[M]):
 
     def unlistened(self, queue: str) -> None:
         """The subscription was lost; it is made again if it is still wanted."""
-        tenant = self._tenants.get(queue)
+        tenant = self.tenants.get(queue)
         if tenant is not None:
             tenant.listening, tenant.spent = False, None
             self._place(tenant)
@@ -217,7 +230,7 @@ class Turns(Generic[M]):
 
     def throttle(self, queue: str, until: float) -> None:
         """The limiter would not admit the tenant's next message before then; don't fetch it before."""
-        tenant = self._tenants.get(queue)
+        tenant = self.tenants.get(queue)
         if tenant is not None:
             tenant.one_by_one = True
             if tenant.backlog != 0:
@@ -225,7 +238,7 @@ class Turns(Generic[M]):
 
     def unlimited(self, queue: str) -> None:
         """Nothing limits the tenant (any more)."""
-        tenant = self._tenants.get(queue)
+        tenant = self.tenants.get(queue)
         if tenant is not None and tenant.one_by_one:
             tenant.one_by_one = False
             tenant.parked.pop(Park.THROTTLED, None)
@@ -237,7 +250,7 @@ class Turns(Generic[M]):
         The acknowledgement of a pushed message gives its consumer the credit for the next one. While the hand is
         full that next one would only be given back, so the subscription ends first and the queue waits its turn.
         """
-        taken = self._hand.get(message)
+        taken = self.hand.get(message)
         if taken is not None and taken.tenant.spent == message:
             tenant = taken.tenant
             tenant.spent = None
@@ -251,7 +264,7 @@ class Turns(Generic[M]):
 
         One that was started and not run, since it had expired or was poison, costs its tenant nothing.
         """
-        taken = self._hand.settle(message)
+        taken = self.hand.settle(message)
         if taken is None:
             return
         tenant = taken.tenant
@@ -259,16 +272,16 @@ class Turns(Generic[M]):
             seconds = now - taken.started_at if ran else 0.0
             tenant.virtual += seconds / tenant.weight - taken.charged
             if ran:
-                self._estimates.learn(tenant.seconds, taken.kind, seconds)
-            tenant.ticket = 0  # its virtual time changed, and with it its place
+                self.estimates.learn(tenant.seconds, taken.kind, seconds)
+            self.line.leave(tenant)  # its virtual time changed, and with it its place
         self._place(tenant)
         self._forget_if_done(tenant)
 
     def vanished(self, message: M) -> None:
         """The broker took back a message (its channel is gone): one in the hand is dropped, a running one runs on."""
-        taken = self._hand.get(message)
+        taken = self.hand.get(message)
         if taken is not None and taken.started_at is None:
-            self._hand.settle(message)
+            self.hand.settle(message)
             taken.tenant.backlog = None
             self._place(taken.tenant)
             self._forget_if_done(taken.tenant)
@@ -284,38 +297,38 @@ class Turns(Generic[M]):
             now: the time, in seconds of the caller's monotonic clock.
         """
         self._unpark_due(now)
-        startable = [tenant for tenant in self._hand.holding if tenant.not_before <= now]
+        startable = [tenant for tenant in self.hand.holding if tenant.not_before <= now]
         while free > 0 and startable:
             free -= 1
             tenant = min(startable, key=order)
             self._start(tenant, now)
             if not tenant.hand:
                 startable.remove(tenant)
-        while self._hand.held > slots + self._max_credit:
+        while self.hand.held > slots + self._max_credit:
             self._give_back_last()
         self._refill(slots, max(free, 0))
         return self._drain_commands()
 
     def _start(self, tenant: Tenant[M], now: float) -> None:
         self._virtual = max(self._virtual, tenant.virtual)
-        message, taken = self._hand.start(tenant, now)
-        taken.charged = self._estimates.of(tenant.seconds, taken.kind) / tenant.weight
+        message, taken = self.hand.start(tenant, now)
+        taken.charged = self.estimates.of(tenant.seconds, taken.kind) / tenant.weight
         tenant.virtual += taken.charged
         self._commands.append(Start(message))
         tenant.fresh = False
-        tenant.ticket = 0
+        self.line.leave(tenant)
         self._place(tenant)
 
     def _take_back(self, message: M) -> Tenant[M]:
         """Hold a message again that was started a moment ago, and return what it was charged."""
-        taken = self._hand.take_back(message)
+        taken = self.hand.take_back(message)
         taken.tenant.virtual -= taken.charged
         return taken.tenant
 
     def _give_back_last(self) -> None:
         """Give back the message that would start last, which is seldom the one that came last."""
-        tenant = max(self._hand.holding, key=order)
-        message = self._hand.drop_last(tenant)
+        tenant = max(self.hand.holding, key=order)
+        message = self.hand.drop_last(tenant)
         tenant.backlog = None
         if tenant.listening:  # first, or the message would come straight back
             self._unlisten(tenant)
@@ -325,25 +338,13 @@ class Turns(Generic[M]):
     def _refill(self, slots: int, free: int) -> None:
         """Fetch ahead so that a slot that frees finds a message; never more than the hand may hold."""
         wanted = slots + free
-        while self._waiting and self._hand.held + self._fetching < wanted:
-            _, ticket, tenant = heapq.heappop(self._waiting)
-            if ticket != tenant.ticket:
-                continue
-            tenant.ticket = 0
+        while self.hand.held + self._fetching < wanted and (tenant := self.line.next()) is not None:
             count = min(
-                self._quantum(tenant, slots),
-                1 if tenant.backlog is None else tenant.backlog,
-                wanted + self._max_credit - self._hand.held - self._fetching,
+                self.turn_size(tenant, slots), wanted + self._max_credit - self.hand.held - self._fetching
             )
             tenant.fetching += count
             self._fetching += count
             self._commands.append(Fetch(tenant.queue, count))
-
-    def _quantum(self, tenant: Tenant[M], slots: int) -> int:
-        estimate = self._estimates.of(tenant.seconds, tenant.latest)
-        if tenant.one_by_one or estimate <= 0:
-            return 1
-        return max(1, min(self._max_credit, int(slots * self._turn_seconds / estimate)))
 
     # ---- bookkeeping
 
@@ -358,18 +359,16 @@ class Turns(Generic[M]):
             if not tenant.hand and not tenant.listening:
                 tenant.listening = True
                 self._commands.append(Listen(tenant.queue))
-        elif not tenant.ticket and not (tenant.one_by_one and tenant.hand):
-            self._serial += 1
-            tenant.ticket = self._serial
-            heapq.heappush(self._waiting, (tenant.virtual, tenant.ticket, tenant))
+        elif not (tenant.one_by_one and tenant.hand):
+            self.line.join(tenant)
 
     def _withdraw(self, tenant: Tenant[M]) -> None:
         """Take the queue off: no subscription, no turn, nothing of it in the hand."""
-        tenant.ticket = 0
+        self.line.leave(tenant)
         if tenant.listening:
             self._unlisten(tenant)
         while tenant.hand:
-            self._commands.append(GiveBack(self._hand.drop_last(tenant)))
+            self._commands.append(GiveBack(self.hand.drop_last(tenant)))
         tenant.backlog = None
 
     def _re_enter(self, tenant: Tenant[M]) -> None:
@@ -381,7 +380,7 @@ class Turns(Generic[M]):
         self._commands.append(Unlisten(tenant.queue))
 
     def _answered(self, queue: str, count: int = 1) -> Tenant[M] | None:
-        tenant = self._tenants.get(queue)
+        tenant = self.tenants.get(queue)
         if tenant is not None:
             self._fetching -= count
             tenant.fetching -= count
@@ -389,7 +388,7 @@ class Turns(Generic[M]):
 
     def _forget_if_done(self, tenant: Tenant[M]) -> None:
         if tenant.removed and not (tenant.running or tenant.fetching):
-            self._tenants.pop(tenant.queue, None)
+            self.tenants.pop(tenant.queue, None)
 
     def _unpark_due(self, now: float) -> None:
         while (due := self._deadlines.pop_due(now)) is not None:
