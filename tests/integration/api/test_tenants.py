@@ -8,13 +8,13 @@ from urllib.parse import quote
 
 import pytest
 
-from support.api_server import Client, assert_problem, serving, shop
+from support.api_server import Client, assert_problem
 from support.workers import worker
 from taketurns.reaper.service import ReaperService
 from taketurns.topology import tenant_queue
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from taketurns import TakeTurns
@@ -29,17 +29,6 @@ DEFAULTS: dict[str, Any] = {
     "max_concurrency": None,
     "paused": False,
 }
-
-
-@pytest.fixture
-def turns(settings: Settings) -> TakeTurns:
-    return shop(settings)
-
-
-@pytest.fixture
-def operator(turns: TakeTurns) -> Iterator[Client]:
-    with serving(turns) as api, api.as_("root", operator=True) as client:
-        yield client
 
 
 def submit(operator: Client, tenant: str, name: str = "shop.anything", *args: object) -> str:

@@ -6,39 +6,20 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-import pytest
 from pika import BlockingConnection, URLParameters
 
-from support.api_server import Client, assert_problem, serving, shop
+from support.api_server import Client, assert_problem
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from support.servers import Broker
     from taketurns import TakeTurns
-    from taketurns.settings import Settings
 
     Eventually = Callable[..., None]
 
 JSON = {"Content-Type": "application/json"}
 THUMBNAIL = {"name": "shop.thumbnail", "args": ["i-1"]}
-
-
-@pytest.fixture
-def turns(settings: Settings) -> TakeTurns:
-    return shop(settings)
-
-
-@pytest.fixture
-def api(turns: TakeTurns) -> Iterator[Client]:
-    with serving(turns) as client:
-        yield client
-
-
-@pytest.fixture
-def acme(api: Client) -> Iterator[Client]:
-    with api.as_("acme") as client:
-        yield client
 
 
 def test_a_submitted_task_is_in_its_tenants_queue(acme: Client, broker: Broker) -> None:

@@ -15,7 +15,7 @@ from taketurns.limits.limiter import Limits
 from taketurns.limits.rate import parse_rate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from taketurns import TakeTurns
     from taketurns.settings import Settings
@@ -26,23 +26,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.filterwarnings("ignore:Call to deprecated setex:DeprecationWarning")
 
 THUMBNAIL = {"name": "shop.thumbnail", "args": ["i-1"]}
-
-
-@pytest.fixture
-def turns(settings: Settings) -> TakeTurns:
-    return shop(settings)
-
-
-@pytest.fixture
-def api(turns: TakeTurns) -> Iterator[Client]:
-    with serving(turns) as client:
-        yield client
-
-
-@pytest.fixture
-def acme(api: Client) -> Iterator[Client]:
-    with api.as_("acme") as client:
-        yield client
 
 
 # ---- who is calling
@@ -71,10 +54,9 @@ def test_a_token_counts_before_the_body(api: Client) -> None:
     assert_problem(api.post("/tasks", json={"nonsense": 1}), 401, code="not_authenticated")
 
 
-def test_an_operator_submits_for_its_own_tenant(api: Client) -> None:
+def test_an_operator_submits_for_its_own_tenant(operator: Client) -> None:
     """An operator's tasks go to the tenant that its token names."""
-    with api.as_("root", operator=True) as operator:
-        assert operator.post("/tasks", json=THUMBNAIL).json()["queue"] == "usersequence_root"
+    assert operator.post("/tasks", json=THUMBNAIL).json()["queue"] == "usersequence_root"
 
 
 # ---- what became of it
@@ -139,10 +121,10 @@ def test_a_result_without_end_is_shown_as_text(acme: Client, turns: TakeTurns) -
     assert acme.get(f"/tasks/{task_id}").json()["result"].startswith("[[[")
 
 
-def test_another_tenants_task_is_not_there(api: Client, acme: Client) -> None:
+def test_another_tenants_task_is_not_there(api: Client, acme: Client, operator: Client) -> None:
     """A task of another tenant, operators included, looks exactly like one that never was."""
     task_id = submit(acme)
-    with api.as_("mallory") as mallory, api.as_("root", operator=True) as operator:
+    with api.as_("mallory") as mallory:
         answers = [
             mallory.get(f"/tasks/{task_id}"),
             operator.get(f"/tasks/{task_id}"),
