@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from celery import chain, chord, group
 
-from support.canvas import build, rows
-from support.publishing import close
+from support.canvas import rows
 from support.workers import worker
 
 if TYPE_CHECKING:
@@ -19,13 +18,6 @@ if TYPE_CHECKING:
     from celery import Celery
 
     from taketurns.settings import Settings
-
-
-@pytest.fixture
-def app(settings: Settings) -> Iterator[Celery]:
-    app = build(settings)
-    yield app
-    close(app)
 
 
 @pytest.fixture

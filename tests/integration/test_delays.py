@@ -4,54 +4,22 @@ from __future__ import annotations
 
 import json
 import time
-from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests
-from celery import Celery
-from pika import BlockingConnection, URLParameters
 
-from taketurns import TakeTurns, TenantTask
 from taketurns.delays import LEVELS, exchange_name
 from taketurns.errors import InvalidInput
 from taketurns.topology import EXCHANGE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from pika.adapters.blocking_connection import BlockingChannel
 
     from support.servers import Broker
-    from taketurns.settings import Settings
-
-
-@pytest.fixture
-def amqp(broker: Broker) -> Iterator[BlockingChannel]:
-    """A client that is not Celery."""
-    with closing(BlockingConnection(URLParameters(broker.amqp_url))) as connection:
-        yield connection.channel()
-
-
-@pytest.fixture
-def turns(settings: Settings) -> Iterator[TakeTurns]:
-    turns = TakeTurns(Celery("shop", set_as_current=False), settings)
-    yield turns
-    turns.close()
-    turns.app.close()
-
-
-@pytest.fixture
-def work(turns: TakeTurns) -> Any:
-    """A task that is only submitted."""
-
-    @turns.app.task(base=TenantTask, name="work", shared=False)
-    def work(label: str) -> str:
-        return label
-
-    return work
+    from taketurns import TakeTurns
 
 
 @pytest.fixture

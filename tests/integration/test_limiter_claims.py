@@ -10,29 +10,15 @@ import pytest
 
 from taketurns.limits.limiter import CONCURRENCY_POLL, Limiter, Limits
 from taketurns.limits.rate import parse_rate
-from taketurns.settings import LimiterSettings, RedisSettings
-from taketurns.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
-    from support.servers import Servers
 
 FRESH = count()
 HOURLY = Limits(parse_rate("1/1h"))
 INTERVAL = 3600.0
 TTL = 30.0
-
-
-@pytest.fixture
-def store(servers: Servers, redis_prefix: str) -> Iterator[Store]:
-    with Store(RedisSettings(redis_url=servers.redis_url, redis_prefix=redis_prefix)) as store:
-        yield store
-
-
-@pytest.fixture
-def limiter(store: Store) -> Limiter:
-    return Limiter(store, LimiterSettings())
 
 
 def claim(

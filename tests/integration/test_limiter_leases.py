@@ -11,26 +11,15 @@ import pytest
 
 from taketurns.limits.limiter import CONCURRENCY_POLL, Admission, Limiter, Limits
 from taketurns.limits.rate import parse_rate
-from taketurns.settings import LimiterSettings, RedisSettings
-from taketurns.store import Store
+from taketurns.settings import LimiterSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
-    from support.servers import Servers
+    from taketurns.store import Store
+
 
 TWO = Limits(max_concurrency=2)
-
-
-@pytest.fixture
-def store(servers: Servers, redis_prefix: str) -> Iterator[Store]:
-    with Store(RedisSettings(redis_url=servers.redis_url, redis_prefix=redis_prefix)) as store:
-        yield store
-
-
-@pytest.fixture
-def limiter(store: Store) -> Limiter:
-    return Limiter(store, LimiterSettings())
 
 
 def admit(limiter: Limiter, lease: str, limits: Limits = TWO) -> Admission:

@@ -3,45 +3,14 @@
 from __future__ import annotations
 
 import json
-from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
-import pytest
-from celery import Celery
-from pika import BlockingConnection, URLParameters
-
-from taketurns import TakeTurns, TenantTask
 from taketurns.topology import EXCHANGE, LOST_QUEUE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from pika.adapters.blocking_connection import BlockingChannel
-
-    from support.servers import Broker
-    from taketurns.settings import Settings
-
-
-@pytest.fixture
-def amqp(broker: Broker) -> Iterator[BlockingChannel]:
-    """A client that is not Celery."""
-    with closing(BlockingConnection(URLParameters(broker.amqp_url))) as connection:
-        yield connection.channel()
-
-
-@pytest.fixture
-def work(settings: Settings) -> Iterator[Any]:
-    """A task of an app that only submits."""
-    app = Celery("shop", set_as_current=False)
-    turns = TakeTurns(app, settings)
-
-    @app.task(base=TenantTask, name="work", shared=False)
-    def work(label: str) -> str:
-        return label
-
-    yield work
-    turns.close()
-    app.close()
 
 
 def test_a_task_for_a_deleted_queue_is_in_the_lost_queue(work: Any, amqp: BlockingChannel) -> None:

@@ -19,9 +19,9 @@ from urllib.parse import quote, urlsplit
 import pytest
 import requests
 from celery import Celery
-from pika import BlockingConnection, URLParameters
 
 from support import proxy
+from support.publishing import installed
 from taketurns import TakeTurns
 from taketurns.errors import BrokerUnavailable, InvalidTenant, PublishNotConfirmed, TaketurnsError
 from taketurns.topology import EXCHANGE, LOST_EXCHANGE, LOST_QUEUE
@@ -41,22 +41,14 @@ PROPERTIES = {"content_type": "application/json", "content_encoding": "utf-8"}
 @contextmanager
 def publisher_for(settings: Settings, **broker: Any) -> Iterator[Publisher]:
     changed = replace(settings, broker=settings.broker.model_copy(update=broker))
-    turns = TakeTurns(Celery("shop", set_as_current=False), changed)
-    yield turns.publisher
-    turns.close()
+    with installed(changed) as turns:
+        yield turns.publisher
 
 
 @pytest.fixture
 def publisher(settings: Settings) -> Iterator[Publisher]:
     with publisher_for(settings) as publisher:
         yield publisher
-
-
-@pytest.fixture
-def amqp(broker: Broker) -> Iterator[BlockingChannel]:
-    """A client that is not Celery."""
-    with closing(BlockingConnection(URLParameters(broker.amqp_url))) as connection:
-        yield connection.channel()
 
 
 @pytest.fixture
@@ -390,9 +382,8 @@ def test_the_broadcast_is_for_the_workers_that_serve_tenants(
     assert heard["arguments"]["queue_arguments"] == {"x-queue-type": "classic", "x-max-priority": 2}
 
 
-def test_activity_is_recorded_once_a_second(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_activity_is_recorded_once_a_second(turns: TakeTurns, monkeypatch: pytest.MonkeyPatch) -> None:
     """A thousand tasks of a tenant cost a call or two to Redis, and its activity is known."""
-    turns = TakeTurns(Celery("shop", set_as_current=False), settings)
     touch = mock.Mock(wraps=turns.registry.touch)
     monkeypatch.setattr(turns.registry, "touch", touch)
     began = time.monotonic()
@@ -400,27 +391,22 @@ def test_activity_is_recorded_once_a_second(settings: Settings, monkeypatch: pyt
         turns.publisher.ensure("acme")
     assert 1 <= touch.call_count <= 1 + time.monotonic() - began
     assert turns.registry.activity()["acme"] == pytest.approx(time.time(), abs=5)
-    turns.close()
 
 
 def test_a_queue_whose_activity_is_gone_is_declared_again(
-    settings: Settings, amqp: BlockingChannel, eventually: Callable[..., None]
+    turns: TakeTurns, broker: Broker, amqp: BlockingChannel, eventually: Callable[..., None]
 ) -> None:
     """After the reaper has removed a queue, the next task brings it back within a second."""
-    turns = TakeTurns(Celery("shop", set_as_current=False), settings)
     turns.publisher.ensure("acme")
     amqp.queue_delete("usersequence_acme")
     turns.registry.clear_activity("acme")
 
     def back() -> bool:
         turns.publisher.ensure("acme")
-        answer = requests.get(
-            f"{settings.broker.management_url}/api/queues/{turns.vhost}/usersequence_acme", timeout=10
-        )
+        answer = requests.get(broker.api("queues/{vhost}/usersequence_acme"), timeout=10)
         return answer.status_code == 200
 
     eventually(back, within=5)
-    turns.close()
 
 
 def test_without_redis_publishing_goes_on(settings: Settings, amqp: BlockingChannel) -> None:

@@ -14,15 +14,9 @@ from taketurns.settings import RedisSettings
 from taketurns.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from support.servers import Servers
-
-
-@pytest.fixture
-def store(servers: Servers, redis_prefix: str) -> Iterator[Store]:
-    with Store(RedisSettings(redis_url=servers.redis_url, redis_prefix=redis_prefix)) as store:
-        yield store
 
 
 @pytest.fixture

@@ -16,18 +16,10 @@ from taketurns.settings import RedisSettings
 from taketurns.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from support.servers import Servers
 
 TENANTS = st.from_regex(r"[a-c][a-c:+]{0,4}", fullmatch=True)
 PARTS = st.lists(st.text("abc:{}+", max_size=5), max_size=1)
-
-
-@pytest.fixture
-def store(servers: Servers, redis_prefix: str) -> Iterator[Store]:
-    with Store(RedisSettings(redis_url=servers.redis_url, redis_prefix=redis_prefix)) as store:
-        yield store
 
 
 def echo(store: Store, text: str) -> str:

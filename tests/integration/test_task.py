@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from celery import chain, chord, group
 from celery.exceptions import OperationalError, Reject, Retry
-from pika import BlockingConnection, URLParameters
 
 from support.canvas import build, rows
 from support.publishing import close
@@ -29,30 +28,15 @@ from taketurns.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from celery import Celery
     from pika.adapters.blocking_connection import BlockingChannel
 
-    from support.servers import Broker
     from taketurns.settings import Settings
 
     Eventually = Callable[..., None]
-
-
-@pytest.fixture
-def app(settings: Settings) -> Iterator[Celery]:
-    app = build(settings)
-    yield app
-    close(app)
-
-
-@pytest.fixture
-def amqp(broker: Broker) -> Iterator[BlockingChannel]:
-    """A client that is not Celery."""
-    with closing(BlockingConnection(URLParameters(broker.amqp_url))) as connection:
-        yield connection.channel()
 
 
 def take(amqp: BlockingChannel, queue: str = "usersequence_acme") -> tuple[Any, Any, Any]:

@@ -1,4 +1,4 @@
-"""The app of ``support.shop`` inside the test's own process."""
+"""Apps inside the test's own process, which only submit."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
+from celery import Celery
+
 from support.workers import environment
 from taketurns import TakeTurns
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from celery import Celery
 
     from taketurns.settings import Settings
 
@@ -27,6 +27,16 @@ def close(app: Celery) -> None:
     app.backend.client.connection_pool.disconnect()
     app.pool.force_close_all()
     app.close()
+
+
+@contextmanager
+def installed(settings: Settings) -> Iterator[TakeTurns]:
+    """Lend the extension of a new app, which these settings lead to a test's own vhost and key prefix."""
+    with Celery("installed", set_as_current=False) as app:
+        turns = TakeTurns(app, settings)
+        yield turns
+        turns.close()
+        turns.management.close()
 
 
 @contextmanager

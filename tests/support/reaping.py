@@ -2,31 +2,17 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from celery import Celery
-
-from taketurns import TakeTurns
 from taketurns.tenants import queue_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     import pytest
 
+    from taketurns import TakeTurns
     from taketurns.reaper.reaper import ReaperReport
-    from taketurns.settings import Settings
-
-
-@contextmanager
-def installed(settings: Settings) -> Iterator[TakeTurns]:
-    """Lend the extension of a new app, which these settings lead to a test's own vhost and key prefix."""
-    with Celery("reaper-test", set_as_current=False) as app:
-        turns = TakeTurns(app, settings)
-        yield turns
-        turns.close()
-        turns.management.close()
 
 
 def queues(turns: TakeTurns) -> set[str]:

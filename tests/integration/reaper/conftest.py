@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pika
 import pytest
 
-from support.publishing import shop_for  # reads the environment, so not at import
-from support.reaping import installed
+from support.publishing import shop_for
 from support.workers import Ledger
 from taketurns.tenants import queue_name
 
@@ -27,13 +26,6 @@ if TYPE_CHECKING:
 def settings(settings: Settings) -> Settings:
     quick = {"idle_time": 0.0, "confirm_timeout": 2.0, "drain_expiry": 10.0}
     return replace(settings, reaper=settings.reaper.model_copy(update=quick))
-
-
-@pytest.fixture
-def turns(settings: Settings) -> Iterator[TakeTurns]:
-    """The extension of an app of this process, for the shop's vhost and key prefix."""
-    with installed(settings) as extension:
-        yield extension
 
 
 @pytest.fixture

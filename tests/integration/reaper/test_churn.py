@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from support.reaping import installed
+from support.publishing import installed
 from support.workers import Ledger, worker
 from taketurns.reaper.service import ReaperService
 

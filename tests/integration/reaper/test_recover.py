@@ -12,7 +12,8 @@ import pytest
 import requests
 
 from support import proxy
-from support.reaping import installed, meanwhile, publish, queues
+from support.publishing import installed
+from support.reaping import meanwhile, publish, queues
 from support.workers import Ledger, worker
 from taketurns.errors import BrokerUnavailable, PublishNotConfirmed
 from taketurns.reaper import recover

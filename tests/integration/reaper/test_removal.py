@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from support.reaping import flush, installed, meanwhile, publish, queues, reasons
+from support.publishing import installed
+from support.reaping import flush, meanwhile, publish, queues, reasons
 from support.workers import Ledger, worker
 from taketurns.errors import RegistryUnavailable
 from taketurns.reaper import reaper as reaper_module

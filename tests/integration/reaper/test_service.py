@@ -12,7 +12,8 @@ import pika
 import pytest
 
 from support import proxy
-from support.reaping import installed, queues
+from support.publishing import installed
+from support.reaping import queues
 from taketurns.reaper.recover import RecoverReport
 from taketurns.reaper.service import ReaperService
 from taketurns.tenants import queue_name
