@@ -2,17 +2,42 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import reduce
 from typing import TYPE_CHECKING, Any
 
+from pika import BasicProperties
+
 from taketurns.tenants import queue_name
+from taketurns.topology import EXCHANGE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     import pytest
+    from pika.adapters.blocking_connection import BlockingChannel
 
+    from support.workers import Ledger, Worker
     from taketurns import TakeTurns
     from taketurns.reaper.reaper import ReaperReport
+
+
+@dataclass(frozen=True)
+class ServedTenant:
+    """A tenant of ``support.shop`` that a live worker serves."""
+
+    name: str
+    shop: Any
+    worker: Worker
+    ledger: Ledger
+    eventually: Callable[..., None]
+
+    def submit(self, label: str, seconds: float = 0.0) -> None:
+        self.shop.work.apply_async((label, seconds), tenant=self.name)
+
+    def has_run(self, *labels: str, within: float = 10.0) -> None:
+        """Wait until just these tasks have run, in this order."""
+        self.eventually(lambda: self.ledger.labels() == list(labels), within=within)
 
 
 def queues(turns: TakeTurns) -> set[str]:
@@ -30,6 +55,11 @@ def publish(turns: TakeTurns, tenant: str) -> None:
     turns.publisher.publish(b"{}", routing_key=queue_name(tenant), properties={})
 
 
+def lose(channel: BlockingChannel, tenant: str, body: bytes = b"{}", **properties: Any) -> None:
+    """Publish for a tenant without a queue, as a process that has not noticed its removal."""
+    channel.basic_publish(EXCHANGE, queue_name(tenant), body, BasicProperties(**properties), mandatory=True)
+
+
 def flush(turns: TakeTurns) -> None:
     """Have Redis lose all that it holds of this installation."""
     turns.store.call(lambda redis: redis.delete(*redis.scan_iter(match=f"{turns.store.key('')}*")))
@@ -38,12 +68,17 @@ def flush(turns: TakeTurns) -> None:
 def meanwhile(
     monkeypatch: pytest.MonkeyPatch,
     owner: object,
-    name: str,
+    method: str,
     *,
     before: Callable[[], object] | None = None,
     after: Callable[[], object] | None = None,
 ) -> None:
-    """Have something happen right before or after each call of a method, which itself is done for real."""
+    """Have something happen right before or after each call of a method, which itself is done for real.
+
+    The method may be one of the owner's parts: ``_workers.drain``.
+    """
+    *parts, name = method.split(".")
+    owner = reduce(getattr, parts, owner)
     step = getattr(owner, name)
 
     def both(*args: Any, **options: Any) -> Any:

@@ -67,6 +67,15 @@ class Worker:
             self.process.wait()
             raise AssertionError(f"{self.name} did not stop:\n{self.output[-8000:]}") from None
 
+    @contextmanager
+    def silent(self) -> Iterator[None]:
+        """Have the process stand still, as if its machine hung, until the block ends."""
+        self.process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.process.send_signal(signal.SIGCONT)
+
 
 @contextmanager
 def worker(

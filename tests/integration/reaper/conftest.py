@@ -9,11 +9,14 @@ import pika
 import pytest
 
 from support.publishing import shop_for
-from support.workers import Ledger
+from support.reaping import ServedTenant
+from support.workers import Ledger, worker
+from taketurns.reaper.recover import Recoverer, RecoverReport
 from taketurns.tenants import queue_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from pika.adapters.blocking_connection import BlockingChannel
 
@@ -49,15 +52,31 @@ def channel(broker: Broker) -> Iterator[BlockingChannel]:
 
 
 @pytest.fixture
-def run_first_task(
-    shop: Any, turns: TakeTurns, ledger: Ledger, eventually: Callable[..., None]
-) -> Callable[[], None]:
-    """Return a function that has a worker run acme's task "first" to its very end, the acknowledgement."""
+def acme(
+    shop: Any,
+    turns: TakeTurns,
+    settings: Settings,
+    ledger: Ledger,
+    tmp_path: Path,
+    eventually: Callable[..., None],
+) -> Iterator[ServedTenant]:
+    """A tenant that a worker serves and whose task "first" has come to its very end, the acknowledgement.
 
-    def run() -> None:
-        shop.work.apply_async(("first",), tenant="acme")
-        eventually(lambda: ledger.labels() == ["first"])
+    While the worker stands still it counts as alive for half a minute.
+    """
+    options = ("-P", "threads", "-c", "2")
+    with worker(settings, tmp_path, *options, TAKETURNS_WORKER_HEARTBEAT_INTERVAL="10") as process:
+        tenant = ServedTenant("acme", shop, process, ledger, eventually)
+        tenant.submit("first")
+        tenant.has_run("first")
         name = queue_name("acme")
         eventually(lambda: turns.management.tenant_queues()[name].unacknowledged == 0)
+        yield tenant
 
-    return run
+
+@pytest.fixture
+def recoverer(turns: TakeTurns) -> Iterator[Recoverer]:
+    recoverer = Recoverer(turns)
+    assert recoverer.run_once() == RecoverReport()  # and the shared topology is there
+    yield recoverer
+    recoverer.close()

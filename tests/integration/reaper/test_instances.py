@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import signal
 import subprocess
 import sys
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from support.reaping import meanwhile, queues, reasons
-from support.workers import Ledger, environment, worker
+from support.reaping import ServedTenant, meanwhile, queues, reasons
+from support.workers import environment
 from taketurns.reaper.reaper import ROLE, Reaper, ReaperReport
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     import pytest
 
@@ -75,7 +73,7 @@ def test_a_reaper_that_lost_the_role_stops_at_once(turns: TakeTurns, monkeypatch
         turns.store.call(lambda redis: redis.delete(turns.store.key("lead", ROLE)))
         assert turns.registry.lead(ROLE, "another", 60)
 
-    meanwhile(monkeypatch, reaper._workers, "drain", after=replace_it)
+    meanwhile(monkeypatch, reaper, "_workers.drain", after=replace_it)
     assert set(reasons(reaper.run_once()).values()) == {"another reaper has taken over"}
     assert queues(turns) == {"a", "b"}
     assert turns.registry.draining() == set()
@@ -90,8 +88,8 @@ def test_a_drain_that_took_too_long_removes_nothing(
     reaper._settings = reaper._settings.model_copy(update={"drain_expiry": 0.2})
     meanwhile(
         monkeypatch,
-        reaper._workers,
-        "drain",
+        reaper,
+        "_workers.drain",
         after=lambda: eventually(lambda: turns.registry.draining() == set()),
     )
     assert reasons(reaper.run_once()) == {"acme": "its draining mark is gone"}
@@ -105,7 +103,7 @@ def test_stopping_ends_a_run_after_the_queue_in_hand(
     for n in range(4):
         turns.publisher.ensure(f"t{n}")
     reaper, stop = Reaper(turns), threading.Event()
-    meanwhile(monkeypatch, reaper._management, "delete_queue", after=stop.set)
+    meanwhile(monkeypatch, reaper, "_management.delete_queue", after=stop.set)
     report = reaper.run_once(stop=stop)
     assert report.removed == ("t0",)
     assert reasons(report)["t3"] == "the reaper is stopping"
@@ -113,34 +111,23 @@ def test_stopping_ends_a_run_after_the_queue_in_hand(
 
 
 def test_a_killed_reaper_leaves_nothing_drained_for_long(
-    shop: Any,
-    turns: TakeTurns,
-    settings: Settings,
-    ledger: Ledger,
-    run_first_task: Callable[[], None],
-    tmp_path: Path,
-    eventually: Eventually,
+    acme: ServedTenant, turns: TakeTurns, settings: Settings, eventually: Eventually
 ) -> None:
     """When a reaper dies while it drains, marks and drain expire by themselves and the tenant is served again."""
-    with worker(
-        settings, tmp_path, "-P", "threads", "-c", "1", TAKETURNS_WORKER_HEARTBEAT_INTERVAL="10"
-    ) as process:
-        run_first_task()
-        process.process.send_signal(signal.SIGSTOP)  # the drain can't be confirmed
-        variables = environment(
-            settings,
-            TAKETURNS_REAPER_IDLE_TIME="0",
-            TAKETURNS_REAPER_CONFIRM_TIMEOUT="4",
-            TAKETURNS_REAPER_DRAIN_EXPIRY="5",
-        )
+    variables = environment(
+        settings,
+        TAKETURNS_REAPER_IDLE_TIME="0",
+        TAKETURNS_REAPER_CONFIRM_TIMEOUT="4",
+        TAKETURNS_REAPER_DRAIN_EXPIRY="5",
+    )
+    with acme.worker.silent():  # the drain can't be confirmed
         reaper = subprocess.Popen([sys.executable, "-c", RUN_FOREVER], env=variables)  # our own
         try:
             eventually(lambda: turns.registry.draining() == {"acme"}, within=20)
         finally:
             reaper.kill()
             reaper.wait()
-            process.process.send_signal(signal.SIGCONT)
-        eventually(lambda: turns.registry.draining() == set())
-        shop.work.apply_async(("second",), tenant="acme")
-        eventually(lambda: ledger.labels() == ["first", "second"])
+    eventually(lambda: turns.registry.draining() == set())
+    acme.submit("second")
+    acme.has_run("first", "second")
     assert queues(turns) == {"acme"}

@@ -2,86 +2,61 @@
 
 from __future__ import annotations
 
-import signal
 import threading
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
-from support.reaping import meanwhile, publish, queues, reasons
-from support.workers import Ledger, worker
+from support.reaping import ServedTenant, meanwhile, publish, queues, reasons
 from taketurns.reaper.reaper import Reaper
-from taketurns.reaper.recover import Recoverer
 from taketurns.tenants import queue_name
 from taketurns.topology import LOST_QUEUE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from pika.adapters.blocking_connection import BlockingChannel
 
     from taketurns import TakeTurns
-    from taketurns.settings import Settings
+    from taketurns.reaper.recover import Recoverer
 
     Eventually = Callable[..., None]
 
 
 def test_a_running_task_keeps_its_queue(
-    shop: Any,
+    acme: ServedTenant,
     turns: TakeTurns,
-    settings: Settings,
-    ledger: Ledger,
-    run_first_task: Callable[[], None],
-    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     eventually: Eventually,
 ) -> None:
     """A queue without ready messages stays while a worker runs its task, and is served again afterwards."""
-    with worker(settings, tmp_path, "-P", "threads", "-c", "2") as process:
-        run_first_task()
-        reaper = Reaper(turns)
+    reaper = Reaper(turns)
 
-        def submit() -> None:
-            shop.work.apply_async(("long", 4), tenant="acme")
-            eventually(lambda: turns.management.tenant_queues()[queue_name("acme")].unacknowledged == 1)
+    def submit() -> None:
+        acme.submit("long", 4)
+        eventually(lambda: turns.management.tenant_queues()[queue_name("acme")].unacknowledged == 1)
 
-        meanwhile(monkeypatch, reaper._workers, "drain", before=submit)
-        report = reaper.run_once()
-        assert reasons(report) == {"acme": f"held by worker {process.name}"}
-        assert reasons(Reaper(turns).run_once(dry_run=True)) == {"acme": "1 message unacknowledged"}
-        assert turns.registry.draining() == set()
-        shop.work.apply_async(("next",), tenant="acme")
-        # Served again at once: neither the expiry of the drain nor a reconciliation is waited for.
-        eventually(lambda: ledger.labels() == ["first", "next", "long"], within=6)
-    assert not any(row["redelivered"] for row in ledger.rows())
+    meanwhile(monkeypatch, reaper, "_workers.drain", before=submit)
+    assert reasons(reaper.run_once()) == {"acme": f"held by worker {acme.worker.name}"}
+    assert reasons(Reaper(turns).run_once(dry_run=True)) == {"acme": "1 message unacknowledged"}
+    assert turns.registry.draining() == set()
+    acme.submit("next")
+    # Served again at once: neither the expiry of the drain nor a reconciliation is waited for.
+    acme.has_run("first", "next", "long", within=6)
+    acme.worker.stop()
+    assert not any(row["redelivered"] for row in acme.ledger.rows())
 
 
-def test_a_worker_that_does_not_answer_keeps_the_queues(
-    shop: Any,
-    turns: TakeTurns,
-    settings: Settings,
-    ledger: Ledger,
-    run_first_task: Callable[[], None],
-    tmp_path: Path,
-    eventually: Eventually,
-) -> None:
+def test_a_worker_that_does_not_answer_keeps_the_queues(acme: ServedTenant, turns: TakeTurns) -> None:
     """While a live worker is silent nothing goes; when it comes back it serves the tenant again."""
-    with worker(
-        settings, tmp_path, "-P", "threads", "-c", "1", TAKETURNS_WORKER_HEARTBEAT_INTERVAL="10"
-    ) as process:
-        run_first_task()
-        process.process.send_signal(signal.SIGSTOP)
-        try:
-            report = Reaper(turns).run_once()
-        finally:
-            process.process.send_signal(signal.SIGCONT)
-        assert reasons(report) == {"acme": f"no answer from worker {process.name}"}
-        assert queues(turns) == {"acme"}
-        assert turns.registry.draining() == set()
-        shop.work.apply_async(("second",), tenant="acme")
-        eventually(lambda: ledger.labels() == ["first", "second"], within=6)
+    with acme.worker.silent():
+        report = Reaper(turns).run_once()
+    assert reasons(report) == {"acme": f"no answer from worker {acme.worker.name}"}
+    assert queues(turns) == {"acme"}
+    assert turns.registry.draining() == set()
+    acme.submit("second")
+    acme.has_run("first", "second", within=6)
 
 
 def test_a_message_held_by_a_stranger_keeps_its_queue(
@@ -95,7 +70,7 @@ def test_a_message_held_by_a_stranger_keeps_its_queue(
         publish(turns, "acme")
         channel.basic_get(queue_name("acme"))
 
-    meanwhile(monkeypatch, reaper._workers, "drain", after=fetch)
+    meanwhile(monkeypatch, reaper, "_workers.drain", after=fetch)
     assert reasons(reaper.run_once()) == {"acme": "1 message unacknowledged"}
     assert queues(turns) == {"acme"}
 
@@ -113,26 +88,13 @@ def test_a_queue_with_a_strange_consumer_stays(turns: TakeTurns, channel: Blocki
 
 @pytest.mark.parametrize(("step", "moment"), [("_workers.drain", "after"), ("_routes.close", "before")])
 def test_a_task_published_before_the_deletion_prevents_it(
-    shop: Any,
-    turns: TakeTurns,
-    settings: Settings,
-    ledger: Ledger,
-    run_first_task: Callable[[], None],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    eventually: Eventually,
-    step: str,
-    moment: str,
+    step: str, moment: str, acme: ServedTenant, turns: TakeTurns, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A task that comes before the way into its queue is closed keeps the queue and runs, once."""
-    with worker(settings, tmp_path, "-P", "threads", "-c", "1"):
-        run_first_task()
-        reaper = Reaper(turns)
-        owner, _, name = step.partition(".")
-        submit = {moment: lambda: shop.work.apply_async(("second",), tenant="acme")}
-        meanwhile(monkeypatch, getattr(reaper, owner), name, **submit)
-        assert reasons(reaper.run_once()) == {"acme": "1 message"}
-        eventually(lambda: ledger.labels() == ["first", "second"], within=5)
+    reaper = Reaper(turns)
+    meanwhile(monkeypatch, reaper, step, **{moment: lambda: acme.submit("second")})
+    assert reasons(reaper.run_once()) == {"acme": "1 message"}
+    acme.has_run("first", "second", within=5)
     assert queues(turns) == {"acme"}
 
 
@@ -145,31 +107,22 @@ def test_a_task_published_before_the_deletion_prevents_it(
     ],
 )
 def test_a_task_published_later_is_lost_and_found(
-    shop: Any,
-    turns: TakeTurns,
-    settings: Settings,
-    ledger: Ledger,
-    run_first_task: Callable[[], None],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    eventually: Eventually,
     step: str,
     moment: str,
+    acme: ServedTenant,
+    turns: TakeTurns,
+    recoverer: Recoverer,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A task that finds the way closed, or its queue gone, takes the way through the lost queue and runs, once."""
-    with worker(settings, tmp_path, "-P", "threads", "-c", "1"):
-        run_first_task()
-        reaper, recoverer = Reaper(turns), Recoverer(turns)
-        owner, _, name = step.partition(".")
-        submit = {moment: lambda: shop.work.apply_async(("second",), tenant="acme")}
-        meanwhile(monkeypatch, getattr(reaper, owner), name, **submit)
-        assert reaper.run_once().removed == ("acme",)
-        lost = turns.management.queue(LOST_QUEUE)
-        assert lost is not None
-        assert lost.ready == 1
-        assert recoverer.run_once().recovered == 1
-        recoverer.close()
-        eventually(lambda: ledger.labels() == ["first", "second"], within=5)
+    reaper = Reaper(turns)
+    meanwhile(monkeypatch, reaper, step, **{moment: lambda: acme.submit("second")})
+    assert reaper.run_once().removed == ("acme",)
+    lost = turns.management.queue(LOST_QUEUE)
+    assert lost is not None
+    assert lost.ready == 1
+    assert recoverer.run_once().recovered == 1
+    acme.has_run("first", "second", within=5)
 
 
 def test_a_queue_that_stays_gets_tasks_as_before(
@@ -179,17 +132,17 @@ def test_a_queue_that_stays_gets_tasks_as_before(
     turns.publisher.ensure("acme")
     reaper = Reaper(turns)
     by_itself = {"before": lambda: channel.basic_publish("", queue_name("acme"), b"{}", mandatory=True)}
-    meanwhile(monkeypatch, reaper._management, "delete_queue", **by_itself)
+    meanwhile(monkeypatch, reaper, "_management.delete_queue", **by_itself)
     assert reasons(reaper.run_once()) == {"acme": "in use: a message or a consumer came meanwhile"}
     publish(turns, "acme")
     assert channel.queue_declare(queue_name("acme"), passive=True).method.message_count == 2
 
 
 def test_nothing_vanishes_at_the_moment_of_deletion(
-    turns: TakeTurns, channel: BlockingChannel, monkeypatch: pytest.MonkeyPatch
+    turns: TakeTurns, recoverer: Recoverer, channel: BlockingChannel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is sent while the broker deletes the queue, and would confirm and drop it, arrives all the same."""
-    reaper, recoverer = Reaper(turns), Recoverer(turns)
+    reaper = Reaper(turns)
     deleting, done = threading.Event(), threading.Event()
     published = Counter[int]()
 
@@ -204,7 +157,7 @@ def test_nothing_vanishes_at_the_moment_of_deletion(
             return 0
         return int(channel.queue_purge(queue_name("acme")).method.message_count)
 
-    meanwhile(monkeypatch, reaper._management, "delete_queue", before=deleting.set, after=deleting.clear)
+    meanwhile(monkeypatch, reaper, "_management.delete_queue", before=deleting.set, after=deleting.clear)
     publishers = [threading.Thread(target=keep_publishing, args=(number,)) for number in range(3)]
     for thread in publishers:
         thread.start()
@@ -221,7 +174,6 @@ def test_nothing_vanishes_at_the_moment_of_deletion(
             thread.join()
     while recoverer.run_once().recovered:
         pass
-    recoverer.close()
     assert arrived + take_all() == published.total()
     assert removed > 2
 
@@ -231,7 +183,7 @@ def test_activity_while_draining_keeps_the_queue(turns: TakeTurns, monkeypatch: 
     turns.publisher.ensure("acme")
     later = turns.registry.activity()["acme"] + 500
     reaper = Reaper(turns)
-    meanwhile(monkeypatch, reaper._workers, "drain", after=lambda: turns.registry.touch("acme", until=later))
+    meanwhile(monkeypatch, reaper, "_workers.drain", after=lambda: turns.registry.touch("acme", until=later))
     assert reasons(reaper.run_once())["acme"].startswith("delayed task due in ")
     assert queues(turns) == {"acme"}
 
@@ -244,8 +196,8 @@ def test_a_queue_that_somebody_else_deleted_is_gone(
     reaper = Reaper(turns)
     meanwhile(
         monkeypatch,
-        reaper._management,
-        "delete_queue",
+        reaper,
+        "_management.delete_queue",
         before=lambda: channel.queue_delete(queue_name("acme")),
     )
     assert reaper.run_once().removed == ("acme",)

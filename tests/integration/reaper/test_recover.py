@@ -13,7 +13,7 @@ import requests
 
 from support import proxy
 from support.publishing import installed
-from support.reaping import meanwhile, publish, queues
+from support.reaping import lose, meanwhile, publish, queues
 from support.workers import Ledger, worker
 from taketurns.errors import BrokerUnavailable, PublishNotConfirmed
 from taketurns.reaper import recover
@@ -22,7 +22,7 @@ from taketurns.tenants import queue_name
 from taketurns.topology import DEAD_QUEUE, EXCHANGE, LOST_QUEUE, TENANT_QUEUE_ARGUMENTS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from pika.adapters.blocking_connection import BlockingChannel
@@ -34,23 +34,8 @@ if TYPE_CHECKING:
     Eventually = Callable[..., None]
 
 
-@pytest.fixture
-def recoverer(turns: TakeTurns) -> Iterator[Recoverer]:
-    recoverer = Recoverer(turns)
-    assert recoverer.run_once() == RecoverReport()  # and the shared topology is there
-    yield recoverer
-    recoverer.close()
-
-
 def waiting(channel: BlockingChannel, queue: str) -> int:
     return int(channel.queue_declare(queue, passive=True).method.message_count)
-
-
-def lose(channel: BlockingChannel, tenant: str, body: bytes = b"{}", **properties: Any) -> None:
-    """Publish for a tenant without a queue, as a process that has not noticed its removal."""
-    channel.basic_publish(
-        EXCHANGE, queue_name(tenant), body, pika.BasicProperties(**properties), mandatory=True
-    )
 
 
 def test_a_lost_task_runs(

@@ -3,53 +3,41 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from support.publishing import installed
-from support.reaping import flush, meanwhile, publish, queues, reasons
-from support.workers import Ledger, worker
+from support.reaping import ServedTenant, flush, meanwhile, publish, queues, reasons
 from taketurns.errors import RegistryUnavailable
 from taketurns.reaper import reaper as reaper_module
 from taketurns.reaper.policy import DECLARED_OTHERWISE
 from taketurns.reaper.reaper import Reaper
-from taketurns.reaper.recover import Recoverer
 from taketurns.tenants import queue_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from pika.adapters.blocking_connection import BlockingChannel
 
     from taketurns import TakeTurns
+    from taketurns.reaper.recover import Recoverer
     from taketurns.settings import Settings
 
     Eventually = Callable[..., None]
 
 
 def test_an_idle_queue_is_removed_under_a_live_worker(
-    shop: Any,
-    turns: TakeTurns,
-    settings: Settings,
-    ledger: Ledger,
-    run_first_task: Callable[[], None],
-    tmp_path: Path,
-    eventually: Eventually,
+    acme: ServedTenant, turns: TakeTurns, recoverer: Recoverer, eventually: Eventually
 ) -> None:
     """The queue that a worker consumes goes once it is idle, and the tenant's next task makes a new one and runs."""
-    with worker(settings, tmp_path, "-P", "threads", "-c", "2"):
-        run_first_task()
-        assert Reaper(turns).run_once().removed == ("acme",)
-        assert queues(turns) == set()
-        assert turns.registry.activity() == {}
-        assert turns.registry.draining() == set()
-        recoverer = Recoverer(turns)
-        shop.work.apply_async(("second",), tenant="acme")
-        eventually(lambda: recoverer.run_once() and ledger.labels() == ["first", "second"])
-        recoverer.close()
-        assert queues(turns) == {"acme"}
+    assert Reaper(turns).run_once().removed == ("acme",)
+    assert queues(turns) == set()
+    assert turns.registry.activity() == {}
+    assert turns.registry.draining() == set()
+    acme.submit("second")
+    eventually(lambda: recoverer.run_once() and acme.ledger.labels() == ["first", "second"])
+    assert queues(turns) == {"acme"}
 
 
 def test_without_workers_idle_queues_go_and_the_others_stay(
@@ -154,7 +142,7 @@ def test_activity_lost_while_draining_removes_nothing(
     """When Redis loses its data between the drain and the deletion, the queue stays."""
     turns.publisher.ensure("acme")
     reaper = Reaper(turns)
-    meanwhile(monkeypatch, reaper._workers, "drain", after=lambda: flush(turns))
+    meanwhile(monkeypatch, reaper, "_workers.drain", after=lambda: flush(turns))
     report = reaper.run_once()
     assert reasons(report) == {"acme": "its draining mark is gone"}
     assert queues(turns) == {"acme"}

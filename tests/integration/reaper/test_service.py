@@ -8,16 +8,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-import pika
 import pytest
 
 from support import proxy
 from support.publishing import installed
-from support.reaping import queues
+from support.reaping import lose, queues
 from taketurns.reaper.recover import RecoverReport
 from taketurns.reaper.service import ReaperService
-from taketurns.tenants import queue_name
-from taketurns.topology import EXCHANGE, LOST_QUEUE
+from taketurns.topology import LOST_QUEUE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -52,10 +50,6 @@ def running(turns: TakeTurns) -> Iterator[threading.Thread]:
         stop.set()
         thread.join(timeout=20)
         assert not thread.is_alive()
-
-
-def lose(channel: BlockingChannel, tenant: str) -> None:
-    channel.basic_publish(EXCHANGE, queue_name(tenant), b"{}", pika.BasicProperties(), mandatory=True)
 
 
 def warnings(caplog: pytest.LogCaptureFixture, beginning: str) -> list[str]:
