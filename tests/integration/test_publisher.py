@@ -14,7 +14,7 @@ from contextlib import closing, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from unittest import mock
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import pytest
 import requests
@@ -54,17 +54,8 @@ def publisher(settings: Settings) -> Iterator[Publisher]:
 @pytest.fixture
 def between(broker: Broker) -> Iterator[proxy.Proxy]:
     """A proxy before the broker."""
-    parts = urlsplit(broker.amqp_url)
-    assert parts.hostname
-    assert parts.port
-    with proxy.running(parts.hostname, parts.port) as running:
+    with proxy.running(broker.amqp_url) as running:
         yield running
-
-
-def through(between: proxy.Proxy, broker: Broker) -> str:
-    """Return the broker's URL by way of the proxy."""
-    parts = urlsplit(broker.amqp_url)
-    return f"amqp://{parts.username}:{parts.password}@127.0.0.1:{between.port}/{broker.vhost}"
 
 
 def send(publisher: Publisher, body: str, tenant: str = "acme") -> None:
@@ -130,9 +121,9 @@ def test_a_queue_declared_otherwise_is_used_as_it_is(
     ]
 
 
-def test_a_cut_connection_is_replaced(settings: Settings, broker: Broker, between: proxy.Proxy) -> None:
+def test_a_cut_connection_is_replaced(settings: Settings, between: proxy.Proxy) -> None:
     """A connection that was lost while it was idle costs nothing but a new one."""
-    with publisher_for(settings, amqp_url=through(between, broker)) as publisher:
+    with publisher_for(settings, amqp_url=between.url) as publisher:
         publisher.ensure("acme")
         for n in range(3):
             between.cut()
@@ -159,14 +150,10 @@ def test_a_connection_that_the_broker_closes_is_replaced(
 
 
 def test_a_connection_lost_before_the_confirm_is_sent_again(
-    settings: Settings,
-    broker: Broker,
-    between: proxy.Proxy,
-    amqp: BlockingChannel,
-    eventually: Callable[..., None],
+    settings: Settings, between: proxy.Proxy, amqp: BlockingChannel, eventually: Callable[..., None]
 ) -> None:
     """A message whose confirm was lost with the connection is sent again: it may be there twice, never not at all."""
-    with publisher_for(settings, amqp_url=through(between, broker)) as publisher:
+    with publisher_for(settings, amqp_url=between.url) as publisher:
         publisher.ensure("acme")
         between.silence()
         with ThreadPoolExecutor(1) as thread:
@@ -179,9 +166,9 @@ def test_a_connection_lost_before_the_confirm_is_sent_again(
         assert bodies(amqp) == ["hello", "hello"]
 
 
-def test_without_a_confirm_it_fails_in_time(settings: Settings, broker: Broker, between: proxy.Proxy) -> None:
+def test_without_a_confirm_it_fails_in_time(settings: Settings, between: proxy.Proxy) -> None:
     """A broker that takes the message and says nothing is an error after the timeout, not a success."""
-    with publisher_for(settings, amqp_url=through(between, broker), publish_timeout=0.5) as publisher:
+    with publisher_for(settings, amqp_url=between.url, publish_timeout=0.5) as publisher:
         publisher.ensure("acme")
         between.silence()
         began = time.monotonic()
@@ -191,14 +178,10 @@ def test_without_a_confirm_it_fails_in_time(settings: Settings, broker: Broker, 
 
 
 def test_a_late_confirm_does_not_vouch_for_the_next_message(
-    settings: Settings,
-    broker: Broker,
-    between: proxy.Proxy,
-    amqp: BlockingChannel,
-    eventually: Callable[..., None],
+    settings: Settings, between: proxy.Proxy, amqp: BlockingChannel, eventually: Callable[..., None]
 ) -> None:
     """A confirm of the first message that comes while the second one is under way is not taken for the second's."""
-    with publisher_for(settings, amqp_url=through(between, broker), publish_timeout=2) as publisher:
+    with publisher_for(settings, amqp_url=between.url, publish_timeout=2) as publisher:
         publisher.ensure("acme")
         between.silence()
         with pytest.raises(PublishNotConfirmed):
@@ -245,10 +228,10 @@ def test_a_server_that_never_answers_is_unavailable_in_time(settings: Settings) 
 
 
 def test_a_broker_that_stalls_while_declaring_is_unavailable_in_time(
-    settings: Settings, broker: Broker, between: proxy.Proxy
+    settings: Settings, between: proxy.Proxy
 ) -> None:
     """Waiting for the answer to a declaration has an end as well, and the next call works again."""
-    with publisher_for(settings, amqp_url=through(between, broker), publish_timeout=0.5) as publisher:
+    with publisher_for(settings, amqp_url=between.url, publish_timeout=0.5) as publisher:
         publisher.ensure("acme")
         between.silence()
         began = time.monotonic()
@@ -259,12 +242,9 @@ def test_a_broker_that_stalls_while_declaring_is_unavailable_in_time(
         assert publisher.ensure("beta") == "usersequence_beta"
 
 
-def test_connections_are_bounded(
-    settings: Settings, broker: Broker, between: proxy.Proxy, amqp: BlockingChannel
-) -> None:
+def test_connections_are_bounded(settings: Settings, between: proxy.Proxy, amqp: BlockingChannel) -> None:
     """Many threads publish through few connections, and every message arrives once."""
-    url = through(between, broker)
-    with publisher_for(settings, amqp_url=url, publish_connections=3) as publisher:
+    with publisher_for(settings, amqp_url=between.url, publish_connections=3) as publisher:
         publisher.ensure("acme")
         with ThreadPoolExecutor(16) as threads:
             list(threads.map(lambda n: send(publisher, str(n)), range(400)))
@@ -324,10 +304,10 @@ def test_kombu_producers_are_confirmed_too(publisher: Publisher, amqp: BlockingC
 
 
 def test_a_forked_child_has_connections_of_its_own(
-    settings: Settings, broker: Broker, between: proxy.Proxy, amqp: BlockingChannel
+    settings: Settings, between: proxy.Proxy, amqp: BlockingChannel
 ) -> None:
     """A child publishes without touching its parent's connection, and the parent goes on with it."""
-    with publisher_for(settings, amqp_url=through(between, broker)) as publisher:
+    with publisher_for(settings, amqp_url=between.url) as publisher:
         publisher.ensure("acme")
         assert between.accepted == 1
         child = multiprocessing.get_context("fork").Process(target=send, args=(publisher, "child"))

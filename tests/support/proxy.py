@@ -7,6 +7,7 @@ import selectors
 import socket
 import threading
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -15,8 +16,8 @@ if TYPE_CHECKING:
 class Proxy:
     """Passes bytes on, until told otherwise. Use [running][]."""
 
-    def __init__(self, host: str, port: int) -> None:
-        self._server = (host, port)
+    def __init__(self, url: str) -> None:
+        self._url = urlsplit(url)
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._selector = selectors.DefaultSelector()
         self._peers: dict[socket.socket, socket.socket] = {}
@@ -29,9 +30,11 @@ class Proxy:
         self.accepted = 0
 
     @property
-    def port(self) -> int:
-        """Where the proxy listens, on 127.0.0.1."""
-        return int(self._listener.getsockname()[1])
+    def url(self) -> str:
+        """The server's URL by way of the proxy."""
+        user, at, _ = self._url.netloc.rpartition("@")
+        port = self._listener.getsockname()[1]
+        return self._url._replace(netloc=f"{user}{at}127.0.0.1:{port}").geturl()
 
     @property
     def held(self) -> int:
@@ -87,7 +90,7 @@ class Proxy:
 
     def _accept(self) -> None:
         client, _ = self._listener.accept()
-        server = socket.create_connection(self._server)
+        server = socket.create_connection((self._url.hostname, self._url.port))
         with self._lock:
             self.accepted += 1
             self._from_server.add(server)
@@ -117,9 +120,9 @@ class Proxy:
 
 
 @contextlib.contextmanager
-def running(host: str, port: int) -> Iterator[Proxy]:
-    """Run a proxy before a server until the block ends."""
-    proxy = Proxy(host, port)
+def running(url: str) -> Iterator[Proxy]:
+    """Run a proxy before the server of a URL until the block ends."""
+    proxy = Proxy(url)
     thread = threading.Thread(target=proxy.serve)
     thread.start()
     try:

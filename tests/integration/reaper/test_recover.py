@@ -244,10 +244,8 @@ def test_recoverers_side_by_side_send_each_message_once(turns: TakeTurns, channe
 
 def test_a_lost_connection_is_replaced(settings: Settings, broker: Broker, channel: BlockingChannel) -> None:
     """A run whose connection is gone reports it, with the messages safe, and the next run goes on."""
-    host, port = broker.amqp_url.rpartition("@")[2].partition("/")[0].split(":")
-    with proxy.running(host, int(port)) as between:
-        url = broker.amqp_url.replace(f":{port}", f":{between.port}")
-        update = {"amqp_url": url, "publish_timeout": 1.0}
+    with proxy.running(broker.amqp_url) as between:
+        update = {"amqp_url": between.url, "publish_timeout": 1.0}
         with installed(replace(settings, broker=settings.broker.model_copy(update=update))) as turns:
             recoverer = Recoverer(turns)
             recoverer.run_once()

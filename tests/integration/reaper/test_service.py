@@ -6,7 +6,6 @@ import threading
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 import pytest
 
@@ -103,10 +102,9 @@ def test_an_outage_suspends_the_removal_and_is_told_once(
 ) -> None:
     """While the management API or Redis is silent nothing goes, lost tasks are recovered, and one line tells it."""
     concern, name = {"management": ("broker", "management_url"), "redis": ("redis", "redis_url")}[what]
-    url = urlsplit(getattr(getattr(settings, concern), name))
-    with proxy.running(str(url.hostname), int(url.port or 0)) as between:
-        netloc = url.netloc.replace(f":{url.port}", f":{between.port}")
-        detour = getattr(settings, concern).model_copy(update={name: url._replace(netloc=netloc).geturl()})
+    straight = getattr(settings, concern)
+    with proxy.running(getattr(straight, name)) as between:
+        detour = straight.model_copy(update={name: between.url})
         with installed(replace(settings, **{concern: detour})) as own, running(own):
             between.silence()
             eventually(lambda: warnings(caplog, "removing idle queues is suspended"))
@@ -131,10 +129,8 @@ def test_without_rabbitmq_both_wait_for_it(
     eventually: Eventually,
 ) -> None:
     """While RabbitMQ does not answer, lost tasks wait there; one line tells it, and then it goes on by itself."""
-    url = urlsplit(str(settings.broker.amqp_url))
-    with proxy.running(str(url.hostname), int(url.port or 0)) as between:
-        netloc = url.netloc.replace(f":{url.port}", f":{between.port}")
-        detour = settings.broker.model_copy(update={"amqp_url": url._replace(netloc=netloc).geturl()})
+    with proxy.running(str(settings.broker.amqp_url)) as between:
+        detour = settings.broker.model_copy(update={"amqp_url": between.url})
         turns.publisher.ensure("first")
         with installed(replace(settings, broker=detour)) as own, running(own):
             eventually(lambda: queues(turns) == set())
