@@ -9,6 +9,7 @@ import subprocess
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -78,20 +79,6 @@ class RedisProcess:
         os.kill(self._process.pid, signal.SIGCONT)
 
 
-class LateCall:
-    """An operation that sends its command when it is told to, long after the call began."""
-
-    def __init__(self, command: str) -> None:
-        self.command = command
-        self.begun = threading.Event()
-        self.go = threading.Event()
-
-    def __call__(self, client: Client) -> object:
-        self.begun.set()
-        assert self.go.wait(10)
-        return client.execute_command(self.command)
-
-
 @pytest.fixture
 def redis(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Iterator[RedisProcess]:
     process = RedisProcess(tmp_path)
@@ -122,6 +109,32 @@ def seconds_of(operation: Callable[[], object]) -> float:
     started = time.monotonic()
     operation()
     return time.monotonic() - started
+
+
+@contextmanager
+def call_from_before_an_outage(
+    command: str, redis: RedisProcess, store: Store
+) -> Iterator[Callable[[], object]]:
+    """Begin a call, have an outage come and go that another call notices, and yield what ends the first one."""
+    begun, go = threading.Event(), threading.Event()
+
+    def late(client: Client) -> object:
+        begun.set()
+        assert go.wait(10)
+        return client.execute_command(command)
+
+    with ThreadPoolExecutor(1) as thread:
+        answer = thread.submit(store.call, late)
+
+        def end() -> object:
+            go.set()
+            return answer.result()
+
+        begun.wait()
+        redis.stall()
+        assert fails(store)
+        redis.go_on()
+        yield end
 
 
 def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -210,15 +223,8 @@ def test_a_call_from_before_the_outage_does_not_end_it(
     redis: RedisProcess, store: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A success of a call that began before the outage is no news: one attempt after it decides."""
-    with ThreadPoolExecutor(1) as thread:
-        early = LateCall("PING")
-        answer = thread.submit(store.call, early)
-        early.begun.wait()
-        redis.stall()
-        assert fails(store)
-        redis.go_on()
-        early.go.set()
-        assert answer.result()
+    with call_from_before_an_outage("PING", redis, store) as end:
+        assert end()
     with pytest.raises(RegistryUnavailable, match="next attempt in"):
         store.ping()
     assert len(lines(caplog)) == 1
@@ -228,17 +234,10 @@ def test_a_call_from_before_the_outage_does_not_begin_another(
     redis: RedisProcess, store: Store, caplog: pytest.LogCaptureFixture, eventually: Callable[..., None]
 ) -> None:
     """A failure of a call that began before an outage that is over is its caller's alone."""
-    with ThreadPoolExecutor(1) as thread:
-        early = LateCall("NONSENSE")
-        answer = thread.submit(store.call, early)
-        early.begun.wait()
-        redis.stall()
-        assert fails(store)
-        redis.go_on()
+    with call_from_before_an_outage("NONSENSE", redis, store) as end:
         eventually(lambda: not fails(store), within=3)
-        early.go.set()
         with pytest.raises(RegistryUnavailable, match="unknown command"):
-            answer.result()
+            end()
     store.ping()
     assert len(lines(caplog)) == 2
 
