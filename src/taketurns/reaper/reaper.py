@@ -1,4 +1,4 @@
-"""One run of the reaper: which tenant queues are idle, and their removal."""
+"""The reaper: it removes the tenant queues that are idle, and a single tenant when it is told to."""
 
 from __future__ import annotations
 
@@ -6,20 +6,22 @@ import logging
 import os
 import socket
 import uuid
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from taketurns.reaper.policy import DECLARED_OTHERWISE, Snapshot, decide, outlived, unrecorded
+from taketurns.reaper.policy import DECLARED_OTHERWISE, Decision, Snapshot, decide, outlived, unrecorded
 from taketurns.reaper.removal import Removal
 from taketurns.reaper.routes import Routes
 from taketurns.reaper.workers import LiveWorkers
+from taketurns.tenants import queue_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from threading import Event
 
     from taketurns.extension import TakeTurns
-    from taketurns.reaper.policy import Decision
+    from taketurns.management import QueueInfo
 
 logger = logging.getLogger(__name__)
 
@@ -106,6 +108,37 @@ class Reaper:
             forgotten=tuple(forgotten),
         )
 
+    def remove(self, tenant: str) -> Decision | None:
+        """Remove a tenant at an operator's wish, its settings and its queue; or nothing of them.
+
+        The queue goes by the same steps as one that is idle, and only if it is empty, but no idle time is waited
+        for. Whichever reaper is the active one, each may do this.
+
+        Returns:
+            What became of the queue, with the reason; None: there was neither a queue nor anything else known.
+
+        Raises:
+            ManagementUnavailable: it can't be told what the queue holds.
+            BrokerUnavailable: the workers can't be asked what they hold.
+            RegistryUnavailable: Redis is away.
+        """
+        known = self._registry.exists(tenant)
+        snapshot = self._look_at(tenant)
+        wanted = Decision(tenant, queue_name(tenant), remove=True, reason="removed by an operator")
+        if snapshot.queues:
+            # Before the workers are disturbed: most refusals are plain to see.
+            (outcome,) = decide(snapshot)
+            if outcome.remove:
+                with self._removal(lambda: self._look_at(tenant)) as removal:
+                    (outcome,) = removal.remove([wanted])
+            if not outcome.remove:
+                return outcome
+        elif not known:
+            return None
+        self._registry.forget(tenant)
+        self._registry.clear_activity(tenant)
+        return wanted
+
     def resign(self) -> None:
         """Let another reaper become the active one at once.
 
@@ -118,9 +151,18 @@ class Reaper:
         return self._registry.lead(ROLE, self._owner, self._settings.interval + LEAD_MARGIN)
 
     def _look(self) -> Snapshot:
-        # The queues first and the time last: a task that is published meanwhile shows in the activity, and no
+        return self._snapshot(self._management.tenant_queues())
+
+    def _look_at(self, tenant: str) -> Snapshot:
+        """Look at one tenant only, for which any time without activity counts as idle."""
+        queue = self._management.queue(queue_name(tenant))
+        snapshot = self._snapshot({queue.name: queue} if queue else {})
+        # A time to come is a delayed task's, and keeps the queue.
+        return replace(snapshot, activity={tenant: snapshot.activity.get(tenant, 0.0)}, idle_time=0.0)
+
+    def _snapshot(self, queues: Mapping[str, QueueInfo]) -> Snapshot:
+        # After the queues, and the time last: a task that is published meanwhile shows in the activity, and no
         # activity lies in the future but that of delayed tasks.
-        queues = self._management.tenant_queues()
         activity = self._registry.activity()
         draining = self._registry.draining()
         seconds, microseconds = self._store.call(lambda redis: redis.time())
@@ -135,22 +177,29 @@ class Reaper:
                 return "the reaper is stopping"
             return None if self._lead() else "another reaper has taken over"
 
-        removal = Removal(
-            management=self._management,
-            registry=self._registry,
-            workers=self._workers,
-            routes=self._routes,
-            settings=self._settings,
-            look=self._look,
-            must_stop=must_stop,
-        )
-        try:
+        with self._removal(self._look, must_stop) as removal:
             for start in range(0, len(idle), BATCH):
                 batch = idle[start : start + BATCH]
                 if reason := must_stop():
                     yield from (candidate.kept(reason) for candidate in batch)
                 else:
                     yield from removal.remove(batch)
+
+    @contextmanager
+    def _removal(
+        self, look: Callable[[], Snapshot], must_stop: Callable[[], str | None] = lambda: None
+    ) -> Iterator[Removal]:
+        """Lend a removal, and close its connections when the block ends."""
+        try:
+            yield Removal(
+                management=self._management,
+                registry=self._registry,
+                workers=self._workers,
+                routes=self._routes,
+                settings=self._settings,
+                look=look,
+                must_stop=must_stop,
+            )
         finally:
             self._workers.disconnect()
             self._routes.disconnect()

@@ -70,6 +70,35 @@ def test_a_recently_active_tenant_keeps_its_queue(turns: TakeTurns, settings: Se
     assert reasons(report)["acme"].startswith("active ")
 
 
+def test_a_tenant_can_be_removed_before_it_is_idle(turns: TakeTurns, settings: Settings) -> None:
+    """At an operator's wish queue, settings and records go at once, whichever reaper is the active one."""
+    patient = replace(settings, reaper=settings.reaper.model_copy(update={"idle_time": 3600.0}))
+    assert Reaper(turns).run_once().active
+    turns.publisher.ensure("acme")
+    turns.registry.update("acme", weight=2)
+    with installed(patient) as own:
+        outcome = Reaper(own).remove("acme")
+        assert outcome is not None
+        assert outcome.remove
+        assert queues(turns) == set()
+        assert not turns.registry.exists("acme")
+        assert turns.registry.draining() == set()
+        assert Reaper(own).remove("acme") is None
+
+
+def test_a_tenant_with_a_delayed_task_can_not_be_removed(turns: TakeTurns) -> None:
+    """A queue that a delayed task will need stays at an operator's wish too, and the settings with it."""
+    turns.publisher.ensure("acme")
+    turns.registry.update("acme", weight=2)
+    turns.registry.touch("acme", until=turns.registry.activity()["acme"] + 500)
+    outcome = Reaper(turns).remove("acme")
+    assert outcome is not None
+    assert not outcome.remove
+    assert outcome.reason.startswith("delayed task due in ")
+    assert queues(turns) == {"acme"}
+    assert turns.registry.get("acme").weight == 2
+
+
 def test_a_dry_run_touches_nothing(turns: TakeTurns) -> None:
     """A dry run tells what would go and why, and changes neither queues, activity, marks nor who leads."""
     turns.publisher.ensure("idle")

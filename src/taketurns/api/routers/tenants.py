@@ -10,9 +10,9 @@ from starlette.convertors import Convertor, register_url_convertor
 from taketurns.api.dependencies import TenantPath, Turns, require_operator
 from taketurns.api.errors import ApiError, describe
 from taketurns.api.refresh import refresh_workers
-from taketurns.api.removal import remove_tenant
 from taketurns.api.schemas import TenantPage, TenantPatch, TenantView
 from taketurns.api.views import look_at, tenant_view
+from taketurns.reaper.reaper import Reaper
 from taketurns.registry import TenantSettings
 from taketurns.tenants import queue_name, tenant_of
 
@@ -106,7 +106,7 @@ def delete_tenant(tenant: TenantPath, turns: Turns) -> None:
 
     With a 409 nothing was removed. The tenant may submit tasks again at any time, and has the default settings then.
     """
-    outcome = remove_tenant(turns, tenant)
+    outcome = Reaper(turns).remove(tenant)
     if outcome is None:
         raise ApiError(HTTPStatus.NOT_FOUND, "not_found", f"there is no tenant {tenant!r}")
     if not outcome.remove:
