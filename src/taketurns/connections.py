@@ -77,6 +77,12 @@ class PublishConnection(Connection):
             if not confirms.is_deadline(error):
                 self.collect()
 
+    def mailbox(self, app: Celery) -> Any:
+        """Return the mailbox of the app's remote control, which sends and receives on this connection."""
+        mailbox = app.control.mailbox(self)
+        mailbox.producer_pool = None  # Celery's own would wait for a lost broker without end
+        return mailbox
+
     def attempt(self, operation: Callable[[], T], *, repair: Callable[[], None]) -> T:
         """Run an operation, and once more if the connection was lost or something it needs did not exist.
 

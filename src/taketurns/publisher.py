@@ -180,9 +180,8 @@ class Publisher:
             BrokerUnavailable: it could not be sent in time.
         """
         with self._pool.lease(self._seconds) as connection:
-            mailbox = self._app.control.mailbox(connection)
-            mailbox.producer_pool = None  # Celery's own would wait for a lost broker without end
-            self._attempt(connection, partial(mailbox.cast, list(workers), command, dict(arguments or {})))
+            cast = connection.mailbox(self._app).cast
+            self._attempt(connection, partial(cast, list(workers), command, dict(arguments or {})))
 
     def close(self) -> None:
         """Close the idle connections; a later publish opens new ones."""

@@ -140,8 +140,7 @@ class LiveWorkers:
         self._connection.begin(self._timeout + _ANSWER_SECONDS)
         try:
             if self._mailbox is None:
-                self._mailbox = self._app.control.mailbox(self._connection)
-                self._mailbox.producer_pool = None  # have it publish through this connection
+                self._mailbox = self._connection.mailbox(self._app)  # kept, for its queue of answers
             yield self._mailbox
         except (AMQPError, KombuError, OSError) as error:
             self._connection.collect()
