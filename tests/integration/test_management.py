@@ -5,7 +5,6 @@ from __future__ import annotations
 import uuid
 from typing import TYPE_CHECKING, Any
 
-import pika
 import pytest
 import requests
 
@@ -22,12 +21,6 @@ if TYPE_CHECKING:
     from support.servers import Broker, Servers
 
 AWKWARD_TENANTS = ["a.b", "A@b.co", "x+y", "u:7", "m-n_o", "z" * 128]
-
-
-@pytest.fixture
-def channel(broker: Broker) -> Iterator[BlockingChannel]:
-    with pika.BlockingConnection(pika.URLParameters(broker.amqp_url)) as connection:
-        yield connection.channel()
 
 
 @pytest.fixture
@@ -52,9 +45,9 @@ def powerless_user(servers: Servers) -> Iterator[tuple[str, Callable[..., str]]]
     requests.delete(address, timeout=10).raise_for_status()
 
 
-def declare(channel: BlockingChannel, tenant: str, arguments: dict[str, Any] | None = None) -> str:
+def declare(amqp: BlockingChannel, tenant: str, arguments: dict[str, Any] | None = None) -> str:
     name = queue_name(tenant)
-    channel.queue_declare(name, durable=True, arguments=arguments or dict(TENANT_QUEUE_ARGUMENTS))
+    amqp.queue_declare(name, durable=True, arguments=arguments or dict(TENANT_QUEUE_ARGUMENTS))
     return name
 
 
@@ -64,24 +57,24 @@ def test_version_and_ping(management: Management) -> None:
     assert [int(part) for part in management.version().split(".")[:2]] >= [3, 10]
 
 
-def test_tenant_queues_are_ours_alone(management: Management, channel: BlockingChannel) -> None:
+def test_tenant_queues_are_ours_alone(management: Management, amqp: BlockingChannel) -> None:
     """The listing holds each tenant queue, whatever its characters, and no other queue."""
-    names = {declare(channel, tenant) for tenant in AWKWARD_TENANTS}
+    names = {declare(amqp, tenant) for tenant in AWKWARD_TENANTS}
     for other in ("celery", "usersequence.lost", "usersequence_", "usersequence_not!ours", "xusersequence_a"):
-        channel.queue_declare(other, durable=True)
+        amqp.queue_declare(other, durable=True)
     listed = management.tenant_queues()
     assert set(listed) == names
     assert {queue.name for queue in listed.values()} == names
     assert all(queue.arguments == TENANT_QUEUE_ARGUMENTS and queue.durable for queue in listed.values())
 
 
-def test_counts_are_live(management: Management, channel: BlockingChannel, eventually: Any) -> None:
+def test_counts_are_live(management: Management, amqp: BlockingChannel, eventually: Any) -> None:
     """Ready and unacknowledged messages are counted as they are now, in the listing and for one queue."""
-    name = declare(channel, "a.b")
-    channel.confirm_delivery()
+    name = declare(amqp, "a.b")
+    amqp.confirm_delivery()
     for _ in range(3):
-        channel.basic_publish("", name, b"x")
-    channel.basic_get(name)
+        amqp.basic_publish("", name, b"x")
+    amqp.basic_get(name)
 
     def counts() -> set[tuple[int | None, int | None]]:
         one = management.queue(name)
@@ -93,51 +86,49 @@ def test_counts_are_live(management: Management, channel: BlockingChannel, event
     eventually(lambda: counts() == {(2, 1)}, within=2)
 
 
-def test_one_queue_by_its_exact_name(management: Management, channel: BlockingChannel) -> None:
+def test_one_queue_by_its_exact_name(management: Management, amqp: BlockingChannel) -> None:
     """A queue is found by its whole name, in which no character is a pattern."""
-    declare(channel, "axb")
-    declare(channel, "a.bc")
+    declare(amqp, "axb")
+    declare(amqp, "a.bc")
     assert management.queue(queue_name("a.b")) is None
     for tenant in AWKWARD_TENANTS:
-        name = declare(channel, tenant)
+        name = declare(amqp, tenant)
         found = management.queue(name)
         assert found is not None
         assert found.name == name
 
 
 @pytest.mark.parametrize("tenant", AWKWARD_TENANTS)
-def test_delete_says_what_happened(management: Management, channel: BlockingChannel, tenant: str) -> None:
+def test_delete_says_what_happened(management: Management, amqp: BlockingChannel, tenant: str) -> None:
     """An empty unused queue is deleted, and the second time gone."""
-    name = declare(channel, tenant)
+    name = declare(amqp, tenant)
     assert management.delete_queue(name, if_empty=True, if_unused=True) == "deleted"
     assert management.delete_queue(name, if_empty=True, if_unused=True) == "gone"
     assert management.tenant_queues() == {}
 
 
-def test_delete_is_refused_by_its_conditions(management: Management, channel: BlockingChannel) -> None:
+def test_delete_is_refused_by_its_conditions(management: Management, amqp: BlockingChannel) -> None:
     """A queue with a message, or with a consumer, stays; without conditions it goes."""
-    channel.confirm_delivery()
-    full, used = declare(channel, "full"), declare(channel, "used")
-    channel.basic_publish("", full, b"x")
-    channel.basic_consume(used, lambda *_: None)
+    amqp.confirm_delivery()
+    full, used = declare(amqp, "full"), declare(amqp, "used")
+    amqp.basic_publish("", full, b"x")
+    amqp.basic_consume(used, lambda *_: None)
     assert management.delete_queue(full, if_empty=True, if_unused=True) == "refused"
     assert management.delete_queue(used, if_empty=True, if_unused=True) == "refused"
     assert set(management.tenant_queues()) == {full, used}
     assert management.delete_queue(full, if_empty=False, if_unused=True) == "deleted"
 
 
-def test_a_queue_declared_otherwise_is_shown_as_it_is(
-    management: Management, channel: BlockingChannel
-) -> None:
+def test_a_queue_declared_otherwise_is_shown_as_it_is(management: Management, amqp: BlockingChannel) -> None:
     """A quorum queue of our name is listed with its own arguments, and its conditional removal is refused."""
-    name = declare(channel, "q", {"x-queue-type": "quorum"})
+    name = declare(amqp, "q", {"x-queue-type": "quorum"})
     assert management.tenant_queues()[name].arguments == {"x-queue-type": "quorum"}
     assert management.delete_queue(name, if_empty=True, if_unused=True) == "refused"
 
 
-def test_other_vhosts_are_not_seen(broker: Broker, channel: BlockingChannel) -> None:
+def test_other_vhosts_are_not_seen(broker: Broker, amqp: BlockingChannel) -> None:
     """A client of one vhost neither lists nor deletes the queues of another."""
-    name = declare(channel, "a")
+    name = declare(amqp, "a")
     default = Management(broker.management_url, vhost="/")
     assert name not in default.tenant_queues()
     assert default.delete_queue(name, if_empty=True, if_unused=True) == "gone"
@@ -152,11 +143,11 @@ def test_an_unknown_vhost_is_named(broker: Broker) -> None:
 
 
 def test_the_user_is_told_what_it_lacks(
-    broker: Broker, channel: BlockingChannel, powerless_user: tuple[str, Callable[[str], str]]
+    broker: Broker, amqp: BlockingChannel, powerless_user: tuple[str, Callable[[str], str]]
 ) -> None:
     """A user without tag or permissions gets an error that says so; with both it reads but may not delete."""
     user, grant = powerless_user
-    name = declare(channel, "a")
+    name = declare(amqp, "a")
     client = Management(grant(""), vhost=broker.vhost)
     with pytest.raises(ManagementUnavailable, match="tag 'management' or 'monitoring'"):
         client.ping()

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import pika
 import pytest
 
 from support.publishing import shop_for
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
 
     from pika.adapters.blocking_connection import BlockingChannel
 
-    from support.servers import Broker
     from taketurns import TakeTurns
     from taketurns.settings import Settings
 
@@ -43,12 +41,10 @@ def ledger(settings: Settings) -> Ledger:
 
 
 @pytest.fixture
-def channel(broker: Broker) -> Iterator[BlockingChannel]:
-    """A client that is not Celery."""
-    with pika.BlockingConnection(pika.URLParameters(broker.amqp_url)) as connection:
-        channel = connection.channel()
-        channel.confirm_delivery()
-        yield channel
+def channel(amqp: BlockingChannel) -> BlockingChannel:
+    """A client that is not Celery, and whose messages are confirmed."""
+    amqp.confirm_delivery()
+    return amqp
 
 
 @pytest.fixture
