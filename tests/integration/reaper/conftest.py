@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from support.publishing import shop_for
 from support.reaping import ServedTenant
 from support.workers import Ledger, worker
 from taketurns.reaper.recover import Recoverer, RecoverReport
@@ -27,17 +26,6 @@ if TYPE_CHECKING:
 def settings(settings: Settings) -> Settings:
     quick = {"idle_time": 0.0, "confirm_timeout": 2.0, "drain_expiry": 10.0}
     return replace(settings, reaper=settings.reaper.model_copy(update=quick))
-
-
-@pytest.fixture
-def shop(settings: Settings) -> Iterator[Any]:
-    with shop_for(settings) as module:
-        yield module
-
-
-@pytest.fixture
-def ledger(settings: Settings) -> Ledger:
-    return Ledger(settings)
 
 
 @pytest.fixture
