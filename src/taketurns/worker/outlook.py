@@ -80,7 +80,7 @@ def _before(turns: Turns[M], tenant: Tenant[M]) -> list[Tenant[M]]:
 def _busy(turns: Turns[M], now: float) -> float:
     """Return the slot seconds that what runs will still take, by estimate."""
     return sum(
-        max(0.0, turns.estimates.of(taken.tenant.seconds, taken.kind) - (now - taken.started_at))
+        max(0.0, taken.estimate - (now - taken.started_at))
         for taken in turns.hand.taken
         if taken.started_at is not None
     )
@@ -91,7 +91,7 @@ def _ahead(turns: Turns[M], other: Tenant[M], tenant: Tenant[M]) -> float:
 
     It has turns until its virtual time is past this one's, or until it has nothing more.
     """
-    seconds = max(turns.estimates.of(other.seconds, other.latest), 1e-6)
+    seconds = max(turns.accounts.estimate(other), 1e-6)
     tasks = max(1, math.ceil((tenant.virtual - other.virtual) * other.weight / seconds))
     if other.backlog is not None:
         tasks = min(tasks, len(other.hand) + other.backlog)

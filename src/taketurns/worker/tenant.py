@@ -40,6 +40,8 @@ class Tenant(Generic[M]):
     parked: dict[Park, float] = field(default_factory=dict)
     ticket: int = 0
     """The serial of its valid entry among the waiting; 0 is none."""
+    owned: bool = True
+    """Listened to while it is empty; else it is only helped with, until it is empty."""
     removed: bool = False
 
 
@@ -49,7 +51,10 @@ class Taken(Generic[M]):
 
     tenant: Tenant[M]
     kind: str
+    estimate: float = 0.0
+    """The seconds that it was expected to take when it started."""
     charged: float = 0.0
+    """What its tenant was charged for that, in virtual time."""
     started_at: float | None = None
 
 

@@ -18,9 +18,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Final, Generic
 
+from taketurns.worker.accounts import Accounts
 from taketurns.worker.commands import Command, Fetch, GiveBack, Listen, M, Park, Start, Unlisten
 from taketurns.worker.deadlines import Deadlines
-from taketurns.worker.estimates import Estimates
 from taketurns.worker.hand import Hand
 from taketurns.worker.line import Line
 from taketurns.worker.tenant import Tenant, order
@@ -42,18 +42,17 @@ class Turns(Generic[M]):
         tenants: every tenant by its queue; like the others that follow, for others to look at only.
         hand: the messages that are not settled.
         line: who waits for a turn.
-        estimates: what tasks take.
+        accounts: what each tenant has had, and what tasks take.
     """
 
     def __init__(self, *, max_credit: int = 8, turn_seconds: float = 0.02) -> None:
         self._max_credit = max_credit
         self._turn_seconds = turn_seconds
-        self.estimates = Estimates(turn_seconds)
         self.tenants: dict[str, Tenant[M]] = {}
         self.hand: Hand[M] = Hand()
         self.line: Line[M] = Line()
+        self.accounts = Accounts(self.line, turn_seconds)
         self._deadlines: Deadlines[M] = Deadlines()
-        self._virtual = 0.0
         self._fetching = 0
         self._commands: list[Command[M]] = []
 
@@ -101,7 +100,7 @@ class Turns(Generic[M]):
 
     def turn_size(self, tenant: Tenant[M], slots: int) -> int:
         """Return how many messages the tenant's next turn may take."""
-        estimate = self.estimates.of(tenant.seconds, tenant.latest)
+        estimate = self.accounts.estimate(tenant)
         if tenant.one_by_one or estimate <= 0:
             return 1
         quantum = max(1, min(self._max_credit, int(slots * self._turn_seconds / estimate)))
@@ -109,17 +108,24 @@ class Turns(Generic[M]):
 
     # ---- queues come and go
 
-    def add(self, queue: str, *, backlog: int | None = 0) -> None:
-        """Serve the queue. With a backlog, or one that is unknown (None), it starts parked, waiting for a turn."""
+    def add(self, queue: str, *, backlog: int | None = 0, owned: bool = True) -> None:
+        """Serve the queue. With a backlog, or one that is unknown (None), it starts parked, waiting for a turn.
+
+        A queue that is not owned is only helped with: served until it is found empty, and never listened to.
+        """
         tenant = self.tenants.get(queue)
         if tenant is None:
-            tenant = Tenant(queue, self._virtual, backlog=backlog)
+            tenant = Tenant(queue, self.accounts.virtual, backlog=backlog)
             self.tenants[queue] = tenant
         elif tenant.removed:
             tenant.removed = False
             tenant.backlog = backlog
-            self._re_enter(tenant)
+            self.accounts.re_enter(tenant)
+        tenant.owned = owned
+        if not owned and tenant.listening:
+            self._unlisten(tenant)
         self._place(tenant)
+        self._forget_if_done(tenant)
 
     def remove(self, queue: str) -> None:
         """Serve the queue no more: it is gone, or somebody cancelled it. Running messages settle as usual."""
@@ -128,6 +134,12 @@ class Turns(Generic[M]):
             tenant.removed = True
             self._withdraw(tenant)
             self._forget_if_done(tenant)
+
+    def charge(self, queue: str, seconds: float) -> None:
+        """Charge a tenant for what its tasks took on other workers, by its weight."""
+        tenant = self.tenants.get(queue)
+        if tenant is not None:
+            self.accounts.charge(tenant, seconds)
 
     def set_weight(self, queue: str, weight: float) -> None:
         """Set the tenant's share; it counts for every task that starts from now on."""
@@ -148,7 +160,7 @@ class Turns(Generic[M]):
         """End one reason; the queue waits for its turn once none is left."""
         tenant = self.tenants.get(queue)
         if tenant is not None and tenant.parked.pop(reason, None) is not None:
-            self._re_enter(tenant)
+            self.accounts.re_enter(tenant)
             self._place(tenant)
 
     def parked(self, queue: str) -> frozenset[Park]:
@@ -164,8 +176,8 @@ class Turns(Generic[M]):
         if tenant is None or tenant.removed or tenant.parked:
             self._commands.append(GiveBack(message))
             return
-        if tenant.backlog == 0 and not tenant.hand and tenant.virtual <= self._virtual:
-            self._re_enter(tenant)
+        if tenant.backlog == 0 and not tenant.hand and tenant.virtual <= self.accounts.virtual:
+            self.accounts.re_enter(tenant)
             tenant.fresh = True
         tenant.backlog = None
         if tenant.listening:
@@ -269,11 +281,10 @@ class Turns(Generic[M]):
             return
         tenant = taken.tenant
         if taken.started_at is not None:
-            seconds = now - taken.started_at if ran else 0.0
-            tenant.virtual += seconds / tenant.weight - taken.charged
             if ran:
-                self.estimates.learn(tenant.seconds, taken.kind, seconds)
-            self.line.leave(tenant)  # its virtual time changed, and with it its place
+                self.accounts.end(taken, now - taken.started_at)
+            else:
+                self.accounts.undo(taken)
         self._place(tenant)
         self._forget_if_done(tenant)
 
@@ -310,19 +321,16 @@ class Turns(Generic[M]):
         return self._drain_commands()
 
     def _start(self, tenant: Tenant[M], now: float) -> None:
-        self._virtual = max(self._virtual, tenant.virtual)
         message, taken = self.hand.start(tenant, now)
-        taken.charged = self.estimates.of(tenant.seconds, taken.kind) / tenant.weight
-        tenant.virtual += taken.charged
+        self.accounts.start(taken)
         self._commands.append(Start(message))
         tenant.fresh = False
-        self.line.leave(tenant)
         self._place(tenant)
 
     def _take_back(self, message: M) -> Tenant[M]:
         """Hold a message again that was started a moment ago, and return what it was charged."""
         taken = self.hand.take_back(message)
-        taken.tenant.virtual -= taken.charged
+        self.accounts.undo(taken)
         return taken.tenant
 
     def _give_back_last(self) -> None:
@@ -356,7 +364,9 @@ class Turns(Generic[M]):
             if tenant.spent is not None and not tenant.hand:
                 # Its credit comes back only when the running task has ended; a new subscription has one at once.
                 self._unlisten(tenant)
-            if not tenant.hand and not tenant.listening:
+            if not tenant.hand and not tenant.owned:
+                tenant.removed = True  # there is nothing more to help with
+            elif not tenant.hand and not tenant.listening:
                 tenant.listening = True
                 self._commands.append(Listen(tenant.queue))
         elif not (tenant.one_by_one and tenant.hand):
@@ -370,10 +380,6 @@ class Turns(Generic[M]):
         while tenant.hand:
             self._commands.append(GiveBack(self.hand.drop_last(tenant)))
         tenant.backlog = None
-
-    def _re_enter(self, tenant: Tenant[M]) -> None:
-        """Let go of what a tenant would have had while it was away."""
-        tenant.virtual = max(tenant.virtual, self._virtual)
 
     def _unlisten(self, tenant: Tenant[M]) -> None:
         tenant.listening, tenant.spent = False, None
