@@ -6,9 +6,12 @@ and its message says what was wrong and what form would be accepted or what to d
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from kombu.exceptions import OperationalError
+
+_LONGEST_SHOWN: Final = 300
+"""Characters of a wrong value that a message repeats, at most."""
 
 
 class TaketurnsError(Exception):
@@ -33,7 +36,13 @@ class InvalidInput(TaketurnsError, ValueError):
         super().__init__(value, accepted)
 
     def __str__(self) -> str:
-        return f"{self.field}: {self.value!r} is not valid; accepted is {self.accepted}"
+        try:
+            shown = repr(self.value)
+        except (ValueError, RecursionError):  # too many digits, or too many levels
+            shown = f"what was given (of type {type(self.value).__name__})"
+        if len(shown) > _LONGEST_SHOWN:
+            shown = f"{shown[:_LONGEST_SHOWN]}…"
+        return f"{self.field}: {shown} is not valid; accepted is {self.accepted}"
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (_rebuild_invalid_input, (type(self), self.value, self.accepted, self.field))

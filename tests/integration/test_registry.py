@@ -72,6 +72,9 @@ def test_none_takes_a_limit_away(registry: Registry) -> None:
         ({"weight": 0}, InvalidWeight),
         ({"max_concurrency": 0}, InvalidInput),
         ({"paused": "yes"}, InvalidInput),
+        ({"priority_rate_limits": {"high": "often"}}, InvalidRate),
+        ({"tags": {"a b": "c"}}, InvalidInput),
+        ({"metadata": []}, InvalidInput),
         ({"color": "blue"}, TypeError),
     ],
 )
@@ -85,6 +88,35 @@ def test_a_bad_change_changes_nothing(
         registry.update("acme", **{"max_concurrency": 7} | change)
     assert registry.get("acme") == before
     assert registry.version() == version
+
+
+def test_tenants_are_found_by_their_tags(registry: Registry) -> None:
+    """All given tags must match; without any, and only then, tenants without tags are there too."""
+    registry.update("a", tags={"plan": "pro", "region": "eu"})
+    registry.update("b", tags={"plan": "pro"})
+    registry.update("c", weight=2)
+    assert set(registry.all(tags={"plan": "pro"})) == {"a", "b"}
+    assert set(registry.all(tags={"plan": "pro", "region": "eu"})) == {"a"}
+    assert registry.all(tags={"plan": "free"}) == {}
+    assert set(registry.all(tags={})) == set(registry.all()) == {"a", "b", "c"}
+
+
+def test_single_tags_are_changed_at_the_same_time(registry: Registry) -> None:
+    """Who sets or removes one tag leaves the others alone, also those that somebody sets meanwhile."""
+    registry.update("acme", tags={"old": "1", "plan": "pro"}, weight=2)
+
+    def change(key: str) -> None:
+        for value in range(20):
+            registry.tag("acme", {key: str(value), "old": None})
+
+    with ThreadPoolExecutor(3) as threads:
+        list(threads.map(change, "abc"))
+    settings = registry.get("acme")
+    assert settings.tags == {"plan": "pro", "a": "19", "b": "19", "c": "19"}
+    assert settings.weight == 2
+    with pytest.raises(InvalidInput, match=r"^tags: "):
+        registry.tag("acme", {"a b": "c"})
+    assert registry.get("acme") == settings
 
 
 def test_a_bad_tenant_is_refused(registry: Registry) -> None:

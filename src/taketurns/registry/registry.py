@@ -8,11 +8,12 @@ import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from taketurns.registry.tags import has_tags
 from taketurns.registry.tenant_settings import TaskRecord, TenantSettings
 from taketurns.tenants import validate_tenant
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection, Mapping
 
     from taketurns.store import Client, Store
 
@@ -57,23 +58,46 @@ class Registry:
     def update(self, tenant: str, **changes: object) -> TenantSettings:
         """Change some of a tenant's settings and return them all. Applies to its backlog at once.
 
-        Two updates at the same time are both made, one after the other.
-
         Args:
             tenant: the tenant; it need not be known before.
-            **changes: fields of TenantSettings; None takes a limit away.
+            **changes: fields of TenantSettings; None takes a limit away. ``tags`` replaces all tags; see [tag][]
+                for some.
 
         Raises:
             InvalidTenant: the tenant id does not have the accepted form.
-            InvalidRate: ``rate_limit``, or one of ``task_rate_limits``, is not a rate.
+            InvalidRate: ``rate_limit``, or one of ``task_rate_limits`` or ``priority_rate_limits``, is not a rate.
             InvalidWeight: ``weight`` is not a number in its range.
             InvalidInput: another value does not have its accepted form.
             TypeError: there is no such field.
         """
-        validate_tenant(tenant)
-        TenantSettings().changed(**changes)  # bad values are told even while Redis is away
+        return self.edit(tenant, lambda settings: settings.changed(**changes))
 
-        def change(pipe: Client) -> TenantSettings:
+    def tag(self, tenant: str, changes: Mapping[str, str | None]) -> TenantSettings:
+        """Set some of a tenant's tags, or remove those whose value is None, and return all its settings.
+
+        Raises:
+            InvalidTenant: the tenant id does not have the accepted form.
+            InvalidInput: a key or value does not have its accepted form, or there would be too many tags.
+        """
+        return self.edit(tenant, lambda settings: settings.tagged(changes))
+
+    def edit(self, tenant: str, change: Callable[[TenantSettings], TenantSettings]) -> TenantSettings:
+        """Change a tenant's settings by a function of the present ones, and return the new ones.
+
+        Two changes at the same time are both made, one after the other.
+
+        Args:
+            tenant: the tenant; it need not be known before.
+            change: makes the new settings of the old ones. It is called more than once, at first with the defaults,
+                and what it raises ends the change.
+
+        Raises:
+            InvalidTenant: the tenant id does not have the accepted form.
+        """
+        validate_tenant(tenant)
+        change(TenantSettings())  # bad values are told even while Redis is away
+
+        def attempt(pipe: Client) -> TenantSettings:
             stored = pipe.hget(self._settings, tenant)
             seconds, microseconds = pipe.time()
             before = (
@@ -81,20 +105,25 @@ class Registry:
                 if stored
                 else TenantSettings(created_at=seconds + microseconds / 1e6)
             )
-            after = before.changed(**changes)
+            after = change(before)
             pipe.multi()
             pipe.hset(self._settings, tenant, after.to_json())
             self._bump(pipe)
             return after
 
         return self._store.call(
-            lambda redis: redis.transaction(change, self._settings, value_from_callable=True)
+            lambda redis: redis.transaction(attempt, self._settings, value_from_callable=True)
         )
 
-    def all(self) -> dict[str, TenantSettings]:
-        """Return the settings of every tenant that has its own."""
+    def all(self, *, tags: Mapping[str, str] | None = None) -> dict[str, TenantSettings]:
+        """Return the settings of every tenant that has its own.
+
+        Args:
+            tags: leave out the tenants that have not all of these tags with these values.
+        """
         stored = self._store.call(lambda redis: redis.hgetall(self._settings))
-        return {tenant: TenantSettings.from_json(text) for tenant, text in stored.items()}
+        known = ((tenant, TenantSettings.from_json(text)) for tenant, text in stored.items())
+        return {tenant: settings for tenant, settings in known if has_tags(settings.tags, tags or {})}
 
     def forget(self, tenant: str) -> None:
         """Remove a tenant's settings; the defaults hold for it again. Its activity stays."""

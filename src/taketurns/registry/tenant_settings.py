@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Final, Self
 
 from taketurns.errors import InvalidInput, InvalidWeight
 from taketurns.limits.rate import parse_rate
+from taketurns.registry.metadata import checked_metadata
+from taketurns.registry.tags import check_key, checked_tags
+from taketurns.topology import PRIORITIES
 
 LEAST_WEIGHT: Final = 1e-6
 LARGEST_WEIGHT: Final = 1e6
@@ -24,7 +27,12 @@ class TenantSettings:
         task_rate_limits: the rate of single tasks, by the task's name.
         weight: its share of the work beside other tenants' shares.
         max_concurrency: how many of its tasks may run at once; None is any number.
+        burst_when_idle: more of them than ``max_concurrency`` may run while nobody else waits.
+        priority_rate_limits: the rate of its tasks of one priority: ``low``, ``normal`` or ``high``.
         paused: its tasks wait in their queue.
+        tags: keys and values to find it by, 64 at most, such as ``{"plan": "pro"}``. A key has 1 to 63 characters
+            of ``A-Z a-z 0-9 . _ -``, the first one a letter or digit; a value has 1 to 256 characters.
+        metadata: any JSON object that its operators keep with it, of 16 KiB at most.
         created_at: when something was first set, in seconds by Redis' clock; 0 if nothing is.
     """
 
@@ -35,15 +43,18 @@ class TenantSettings:
     burst_when_idle: bool = False
     priority_rate_limits: Mapping[str, str] = field(default_factory=dict)
     paused: bool = False
+    tags: Mapping[str, str] = field(default_factory=dict)
+    metadata: Mapping[str, Any] = field(default_factory=dict)
     created_at: float = 0.0
 
     def changed(self, **changes: object) -> Self:
         """Return these settings with some changed.
 
-        A field that is not named stays as it is; ``task_rate_limits`` is replaced as a whole.
+        A field that is not named stays as it is; ``task_rate_limits``, ``priority_rate_limits``, ``tags`` and
+        ``metadata`` are each replaced as a whole.
 
         Raises:
-            InvalidRate: ``rate_limit``, or one of ``task_rate_limits``, is not a rate.
+            InvalidRate: ``rate_limit``, or one of ``task_rate_limits`` or ``priority_rate_limits``, is not a rate.
             InvalidWeight: ``weight`` is not a number in its range.
             InvalidInput: another value does not have its accepted form.
             TypeError: there is no such field.
@@ -53,6 +64,16 @@ class TenantSettings:
                 raise TypeError(f"a tenant has no setting {name!r}; there are {', '.join(_CHECKS)}")
         checked: dict[str, Any] = {name: _CHECKS[name](value) for name, value in changes.items()}
         return replace(self, **checked)
+
+    def tagged(self, changes: Mapping[str, str | None]) -> Self:
+        """Return these settings with some tags set or, where the value is None, removed; the others stay.
+
+        Raises:
+            InvalidInput: a key or value does not have its accepted form, or there would be too many tags.
+        """
+        removed = {check_key(key, field="tags") for key, value in changes.items() if value is None}
+        tags = {key: value for key, value in {**self.tags, **changes}.items() if key not in removed}
+        return self.changed(tags=tags)
 
     def to_json(self) -> str:
         """Return the stored form."""
@@ -97,9 +118,24 @@ def _task_rate_limits(value: object) -> dict[str, str]:
         raise InvalidInput(
             value, "an object of task names and rates, such as {'shop.mail': '10/60s'}", field=name
         )
+    return _rates(value, field=name)
+
+
+def _priority_rate_limits(value: object) -> dict[str, str]:
+    name = "priority_rate_limits"
+    if not isinstance(value, Mapping) or not value.keys() <= PRIORITIES.keys():
+        raise InvalidInput(
+            value,
+            f"an object of priorities ({', '.join(PRIORITIES)}) and rates, such as {{'high': '10/60s'}}",
+            field=name,
+        )
+    return _rates(value, field=name)
+
+
+def _rates(value: Mapping[str, object], *, field: str) -> dict[str, str]:
     for rate in value.values():
-        parse_rate(rate, field=name)
-    return dict(value)
+        parse_rate(rate, field=field)
+    return {name: str(rate) for name, rate in value.items()}
 
 
 def _weight(value: object) -> float:
@@ -119,15 +155,27 @@ def _max_concurrency(value: object) -> int | None:
 
 
 def _paused(value: object) -> bool:
+    return _boolean(value, field="paused")
+
+
+def _burst_when_idle(value: object) -> bool:
+    return _boolean(value, field="burst_when_idle")
+
+
+def _boolean(value: object, *, field: str) -> bool:
     if not isinstance(value, bool):
-        raise InvalidInput(value, "true or false", field="paused")
+        raise InvalidInput(value, "true or false", field=field)
     return value
 
 
-_CHECKS: Final = {
+_CHECKS: Final[Mapping[str, Callable[[object], object]]] = {
     "rate_limit": _rate_limit,
     "task_rate_limits": _task_rate_limits,
     "weight": _weight,
     "max_concurrency": _max_concurrency,
+    "burst_when_idle": _burst_when_idle,
+    "priority_rate_limits": _priority_rate_limits,
     "paused": _paused,
+    "tags": checked_tags,
+    "metadata": checked_metadata,
 }
