@@ -3,31 +3,24 @@
 from __future__ import annotations
 
 import time
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
-from amqp.exceptions import AMQPError
-from kombu.exceptions import KombuError
-
-from taketurns.connections import PublishConnection
-from taketurns.errors import BrokerUnavailable
+from taketurns.conversation import Conversation
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection
 
     from celery import Celery
 
     from taketurns.registry import Registry
 
 _POLL_SECONDS: Final = 0.05
-_ANSWER_SECONDS: Final = 1.0
 
 
 class LiveWorkers:
     """The workers that serve tenants, as Celery's remote control reaches them. For one thread.
 
-    It has a connection of its own, opened by the first question and kept until ``disconnect()``: through Celery's
-    pools a question may wait for a lost broker without end.
+    It has a connection of its own, opened by the first question and kept until ``disconnect()``.
     """
 
     def __init__(self, app: Celery, registry: Registry, *, timeout: float) -> None:
@@ -38,11 +31,8 @@ class LiveWorkers:
             registry: knows which workers live.
             timeout: seconds that the broker has for connecting and for each answer.
         """
-        self._app = app
         self._registry = registry
-        self._timeout = timeout
-        self._connection = PublishConnection.of(app)
-        self._mailbox: Any = None
+        self._conversation = Conversation(app, timeout=timeout)
         self._told_to_drain: set[str] = set()
 
     def drain(self, tenants: Collection[str], *, expiry: float, within: float) -> dict[str, str]:
@@ -98,9 +88,7 @@ class LiveWorkers:
 
     def disconnect(self) -> None:
         """Close the connection; the next question opens a new one."""
-        self._mailbox = None
-        self._connection.begin(self._timeout)
-        self._connection.release()
+        self._conversation.disconnect()
 
     def _held(self, workers: Collection[str], tenants: Collection[str]) -> dict[str, str]:
         """Return the tenants of which a worker holds something, or might, since it did not answer."""
@@ -117,32 +105,8 @@ class LiveWorkers:
         self, command: str, workers: Collection[str], tenants: Collection[str], **arguments: object
     ) -> dict[str, dict[str, Any]]:
         """Return the answers that came in time, by worker."""
-        if not workers:
-            return {}  # to Celery, no destination means everybody
-        with self._conversation() as mailbox:
-            answers = mailbox.call(
-                sorted(workers), command, {"tenants": list(tenants), **arguments}, timeout=_ANSWER_SECONDS
-            )
-        return {
-            worker: answer
-            for reply in answers
-            for worker, answer in reply.items()
-            if isinstance(answer, dict) and "error" not in answer
-        }
+        return self._conversation.ask(workers, command, {"tenants": list(tenants), **arguments})
 
     def _tell(self, command: str, tenants: Collection[str]) -> None:
-        if self._told_to_drain and tenants:
-            with self._conversation() as mailbox:
-                mailbox.cast(sorted(self._told_to_drain), command, {"tenants": list(tenants)})
-
-    @contextmanager
-    def _conversation(self) -> Iterator[Any]:
-        self._connection.begin(self._timeout + _ANSWER_SECONDS)
-        try:
-            if self._mailbox is None:
-                self._mailbox = self._connection.mailbox(self._app)  # kept, for its queue of answers
-            yield self._mailbox
-        except (AMQPError, KombuError, OSError) as error:
-            self._connection.collect()
-            self._mailbox = None
-            raise BrokerUnavailable(f"RabbitMQ can't be reached to ask the workers: {error}") from error
+        if tenants:
+            self._conversation.tell(self._told_to_drain, command, {"tenants": list(tenants)})
