@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from support.nesting import nested
 from taketurns.errors import InvalidInput, InvalidRate, InvalidWeight
 from taketurns.registry.tenant_settings import LARGEST_WEIGHT, LEAST_WEIGHT, TenantSettings
 
@@ -115,14 +116,6 @@ def test_single_tags_are_set_and_removed() -> None:
     for changes in bad_changes:
         with pytest.raises(InvalidInput, match=r"^tags: "):
             full.tagged(changes)
-
-
-def nested(levels: int) -> list[Any]:
-    """Return lists inside of each other."""
-    inner: list[Any] = []
-    for _ in range(levels - 1):
-        inner = [inner]
-    return inner
 
 
 BAD: list[tuple[str, type[InvalidInput], list[Any]]] = [

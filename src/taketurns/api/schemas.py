@@ -11,6 +11,9 @@ TaskName = Annotated[str, Field(examples=["shop.tasks.thumbnail"])]
 TenantId = Annotated[str, Field(examples=["acme"])]
 QueueName = Annotated[str, Field(examples=["usersequence_acme"])]
 Rate = Annotated[str, Field(examples=["10/60s:5"])]
+PriorityRates = Annotated[dict[str, str], Field(examples=[{"high": "10/1s"}])]
+Tags = Annotated[dict[str, str], Field(examples=[{"plan": "pro"}])]
+Metadata = Annotated[dict[str, Any], Field(examples=[{"contact": "ops@acme.example"}])]
 
 
 class _Answer(BaseModel):
@@ -97,12 +100,21 @@ class TenantPatch(_Request):
     """A finite number above zero."""
     max_concurrency: Annotated[int | None, Field(examples=[4])] = None
     """Tasks that may run at once, at least 1."""
+    burst_when_idle: bool | None = None
+    """Whether more of them may run while nobody else waits."""
+    priority_rate_limits: PriorityRates | None = None
+    """Rates for the priorities `low`, `normal` and `high`. Takes the place of all of them."""
     paused: bool | None = None
     """Whether to hold its queued tasks back."""
+    tags: Tags | None = None
+    """Keys (1 to 63 characters of `A-Z a-z 0-9 . _ -`, the first one a letter or digit) and values (1 to 256
+    characters), 64 at most. Takes the place of all tags."""
+    metadata: Metadata | None = None
+    """Any JSON object, 16 KiB at most. Takes the place of all metadata."""
 
 
-class TenantView(_Answer):
-    """A tenant: its queue and its settings."""
+class TenantLimits(_Answer):
+    """A tenant: its queue and its limits."""
 
     tenant: TenantId
     queue: QueueName
@@ -118,8 +130,21 @@ class TenantView(_Answer):
     """The share of the turns, relative to the other tenants."""
     max_concurrency: int | None
     """Tasks that may run at once; null: any."""
+    burst_when_idle: bool
+    """Whether more of them may run while nobody else waits."""
+    priority_rate_limits: PriorityRates
+    """Starts of tasks of a priority in a period."""
     paused: bool
     """Whether its queued tasks are held back."""
+
+
+class TenantView(TenantLimits):
+    """A tenant as its operators see it."""
+
+    tags: Tags
+    """What `GET /tenants?tag=key=value` finds it by."""
+    metadata: Metadata
+    """What its operators keep with it."""
 
 
 class TenantPage(_Answer):
@@ -127,7 +152,7 @@ class TenantPage(_Answer):
 
     tenants: list[TenantView]
     total: int
-    """All tenants that have a queue or settings of their own."""
+    """All tenants that have a queue or settings of their own, and the tags that were asked for."""
     next_cursor: Annotated[str | None, Field(examples=["acme"])]
     """Pass it as `cursor` for the next page; null: there is no more."""
 
@@ -147,8 +172,8 @@ class LimitStatus(_Answer):
     """Seconds until the next task may start; 0: now."""
 
 
-class Me(TenantView):
-    """The caller's own tenant."""
+class Me(TenantLimits):
+    """The caller's own tenant. Its tags and metadata are the operators' own."""
 
     operator: bool
     """Whether the caller is an operator."""

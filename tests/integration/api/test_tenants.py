@@ -9,6 +9,7 @@ from urllib.parse import quote
 import pytest
 
 from support.api_server import Client, assert_problem
+from support.nesting import nested
 from support.workers import worker
 from taketurns.reaper.service import ReaperService
 from taketurns.topology import tenant_queue
@@ -27,7 +28,11 @@ DEFAULTS: dict[str, Any] = {
     "task_rate_limits": {},
     "weight": 1.0,
     "max_concurrency": None,
+    "burst_when_idle": False,
+    "priority_rate_limits": {},
     "paused": False,
+    "tags": {},
+    "metadata": {},
 }
 
 
@@ -91,6 +96,34 @@ def test_pages_cover_every_tenant_once(operator: Client, turns: TakeTurns) -> No
     assert seen == tenants
 
 
+def test_tenants_are_filtered_by_tags(operator: Client, turns: TakeTurns) -> None:
+    """Repeated tags must all match, whether the tenant has a queue or not; the pages are of those that do."""
+    submit(operator, "a")
+    submit(operator, "untagged")
+    turns.registry.update("a", tags={"plan": "pro", "region": "eu"})
+    turns.registry.update("b", tags={"plan": "pro", "note": "a=b & c"})
+
+    def names(*tags: str, **more: Any) -> tuple[list[str], int]:
+        page = operator.get("/tenants", params={"tag": tags, **more}).json()
+        return [each["tenant"] for each in page["tenants"]], page["total"]
+
+    assert names("plan=pro") == (["a", "b"], 2)
+    assert names("plan=pro", "region=eu") == (["a"], 1)
+    assert names("note=a=b & c") == (["b"], 1)
+    assert names("plan=free") == ([], 0)
+    assert names("plan=pro", limit=1) == (["a"], 2)
+    assert names() == (["a", "b", "untagged"], 3)
+    (a,) = operator.get("/tenants", params={"tag": "region=eu"}).json()["tenants"]
+    assert (a["has_queue"], a["backlog"]["ready"], a["tags"]) == (True, 1, {"plan": "pro", "region": "eu"})
+
+
+def test_a_malformed_filter_names_the_tag(operator: Client) -> None:
+    """What is no key=value gets a 422 that names ``tag``."""
+    for tags in (["plan"], ["plan=pro", "=x"], ["plan="], ["a b=c"], [""], ["plan=pro", "plan=free"]):
+        response = operator.get("/tenants", params={"tag": tags})
+        assert_problem(response, 422, code="invalid_input", field="tag")
+
+
 def test_a_bad_page_size_names_its_field(operator: Client) -> None:
     """A page has 1 to 1,000 tenants."""
     for limit in ("0", "1001", "x", ""):
@@ -129,6 +162,38 @@ def test_a_patch_changes_what_it_names(operator: Client) -> None:
     assert patch(weight=None, max_concurrency=None, paused=None) == DEFAULTS
 
 
+@pytest.mark.parametrize(
+    ("field", "values"),
+    [
+        ("burst_when_idle", [True]),
+        ("priority_rate_limits", [{"low": "1/1s", "high": "10/60s:5"}, {"normal": "1/1h"}]),
+        ("tags", [{"plan": "pro", "region": "eu"}, {"plan": "free", "note": "ä = \n"}]),
+        ("metadata", [{"a": {"b": [1, 2.5, None, "ä"]}, "c": 10**30}, {"a": nested(31)}]),
+    ],
+)
+def test_settings_without_limits_of_their_own_are_patched(
+    operator: Client, field: str, values: list[object]
+) -> None:
+    """A mapping takes the old one's place, null brings the default back, and operators see what they set."""
+    for value in [*values, DEFAULTS[field]]:
+        response = operator.patch("/tenants/acme", json={field: value})
+        assert response.json() | {field: value} == response.json(), response.text
+        assert operator.get("/tenants/acme").json() == response.json()
+    operator.patch("/tenants/acme", json={field: values[0]})
+    assert operator.patch("/tenants/acme", json={field: None}).json()[field] == DEFAULTS[field]
+
+
+def test_tags_and_metadata_are_the_operators_own(operator: Client, turns: TakeTurns) -> None:
+    """A tenant sees its limits, and not what operators note about it."""
+    turns.registry.update(
+        "acme", tags={"risk": "high"}, metadata={"a": 1}, priority_rate_limits={"low": "1/1s"}
+    )
+    with operator.as_("acme") as acme:
+        me = acme.get("/me").json()
+    assert me["priority_rate_limits"] == {"low": "1/1s"}
+    assert not {"tags", "metadata"} & me.keys()
+
+
 BAD_VALUES: list[tuple[str, object]] = [
     ("rate_limit", "often"),
     ("rate_limit", "10/0s"),
@@ -147,6 +212,21 @@ BAD_VALUES: list[tuple[str, object]] = [
     ("max_concurrency", "4"),
     ("paused", "yes"),
     ("paused", 1),
+    ("burst_when_idle", "yes"),
+    ("burst_when_idle", 1),
+    ("priority_rate_limits", {"low": "often"}),
+    ("priority_rate_limits", {"urgent": "1/1s"}),
+    ("priority_rate_limits", []),
+    ("tags", {"a b": "c"}),
+    ("tags", {"a": ""}),
+    ("tags", {"a": "\ud800"}),
+    ("tags", ["a=b"]),
+    ("tags", {f"k{n}": "v" for n in range(65)}),
+    ("metadata", []),
+    ("metadata", {"a": "x" * 20_000}),
+    ("metadata", {"a": float("nan")}),
+    ("metadata", {"a": "\ud800"}),
+    ("metadata", {"a": nested(40)}),
     ("tenant", "other"),
     ("nonsense", 1),
 ]

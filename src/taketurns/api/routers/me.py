@@ -9,7 +9,7 @@ from fastapi import APIRouter
 from taketurns.api.dependencies import CurrentCaller, Turns
 from taketurns.api.errors import describe
 from taketurns.api.exposed import exposed_tasks
-from taketurns.api.schemas import LimitStatus, Me
+from taketurns.api.schemas import LimitStatus, Me, TenantLimits
 from taketurns.api.views import look_at
 from taketurns.extension import TakeTurns
 from taketurns.limits.rate import RateLimit, parse_rate
@@ -27,7 +27,7 @@ def me(caller: CurrentCaller, turns: Turns) -> Me:
     """Return the caller's own settings, what waits in its queue, and what is left of each of its limits."""
     settings = turns.registry.get(caller.tenant)
     return Me(
-        **look_at(turns, caller.tenant, settings).model_dump(),
+        **look_at(turns, caller.tenant, settings).model_dump(include=set(TenantLimits.model_fields)),
         operator=caller.operator,
         limits=_limits(turns, caller.tenant, settings),
     )

@@ -9,12 +9,12 @@ from starlette.convertors import Convertor, register_url_convertor
 
 from taketurns.api.dependencies import TenantPath, Turns, require_operator
 from taketurns.api.errors import ApiError, describe
-from taketurns.api.refresh import refresh_workers
 from taketurns.api.schemas import TenantPage, TenantPatch, TenantView
-from taketurns.api.views import look_at, tenant_view
+from taketurns.api.views import KnownTenants, known_tenant, look_at
 from taketurns.reaper.reaper import Reaper
+from taketurns.refresh import refresh_workers
 from taketurns.registry import TenantSettings
-from taketurns.tenants import queue_name, tenant_of
+from taketurns.registry.tags import read_tags
 
 router = APIRouter(
     prefix="/tenants",
@@ -52,29 +52,31 @@ ONE = "/{tenant:whole}"
 @router.get("", summary="List the tenants")
 def list_tenants(
     turns: Turns,
+    tag: Annotated[
+        list[str],
+        Query(default_factory=list, description="`key=value`; may be repeated, and all must match."),
+    ],
     limit: Annotated[int, Query(ge=1, le=1000, description="Tenants on a page, at most.")] = 100,
     cursor: Annotated[str, Query(max_length=128, description="The last page's `next_cursor`.")] = "",
 ) -> TenantPage:
     """Return the tenants that have a queue, as RabbitMQ lists them now, or settings of their own."""
-    queues = {tenant_of(name): queue for name, queue in turns.management.tenant_queues().items()}
-    settings = turns.registry.all()
-    tenants = sorted({tenant for tenant in queues if tenant is not None} | settings.keys())
-    start = bisect_right(tenants, cursor)
-    page = tenants[start : start + limit]
+    known = KnownTenants(turns, tags=read_tags(tag))
+    start = bisect_right(known.names, cursor)
+    page = known.names[start : start + limit]
     return TenantPage(
-        tenants=[tenant_view(each, settings.get(each, TenantSettings()), queues.get(each)) for each in page],
-        total=len(tenants),
-        next_cursor=page[-1] if start + limit < len(tenants) else None,
+        tenants=[known.view(each) for each in page],
+        total=len(known.names),
+        next_cursor=page[-1] if start + limit < len(known.names) else None,
     )
 
 
 @router.get(ONE, summary="See a tenant", responses=describe(HTTPStatus.NOT_FOUND))
 def see_tenant(tenant: TenantPath, turns: Turns) -> TenantView:
     """Return a tenant's settings and backlog."""
-    queue = turns.management.queue(queue_name(tenant))
-    if queue is None and not turns.registry.exists(tenant):
+    view = known_tenant(turns, tenant)
+    if view is None:
         raise ApiError(HTTPStatus.NOT_FOUND, "not_found", f"there is no tenant {tenant!r}")
-    return tenant_view(tenant, turns.registry.get(tenant), queue)
+    return view
 
 
 @router.patch(ONE, summary="Change a tenant's settings")
