@@ -8,8 +8,10 @@ own, both removed afterwards.
 from __future__ import annotations
 
 import os
+import socket
 import time
 import uuid
+from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -72,6 +74,16 @@ def settings(broker: Broker, servers: Servers, redis_prefix: str) -> Settings:
         broker=base.broker.model_copy(update=own_broker),
         redis=base.redis.model_copy(update=own_redis),
     )
+
+
+@pytest.fixture(params=["refusing", "silent"])
+def nowhere(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The address of a server that refuses every connection, or takes it and never says a word."""
+    with closing(socket.create_server(("127.0.0.1", 0), backlog=512)) as server:
+        address = "{}:{}".format(*server.getsockname())
+        if request.param == "refusing":
+            server.close()
+        yield address
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from amqp.exceptions import AMQPError, FrameSyntaxError, NotFound
 from kombu import Connection
+from kombu.exceptions import OperationalError
 
 from taketurns import confirms
 from taketurns.errors import BrokerUnavailable, PublishNotConfirmed, TaketurnsError
@@ -198,6 +199,25 @@ class ConnectionPool:
         self._inherited += self._idle
         self._idle = []
         self._slots = threading.BoundedSemaphore(self._limit)
+
+
+def broker_version(app: Celery, timeout: float) -> str:
+    """Return the version of the app's broker, by a connection of its own: those of the pool may all be in use.
+
+    Args:
+        app: the Celery app.
+        timeout: seconds that each of the app's brokers has for its connection.
+
+    Raises:
+        BrokerUnavailable: none of them can be reached.
+    """
+    try:
+        with app.connection_for_write(connect_timeout=timeout) as connection:
+            others = len(connection.alt or ()) or 1
+            connection.ensure_connection(max_retries=others - 1, interval_start=0, interval_step=0)
+            return str(connection.connection.server_properties.get("version", ""))
+    except (OperationalError, AMQPError) as error:
+        raise BrokerUnavailable(str(error)) from error
 
 
 def _may_succeed_now(error: Exception) -> bool:

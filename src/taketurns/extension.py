@@ -17,6 +17,7 @@ from taketurns.management import Management
 from taketurns.publisher import Publisher
 from taketurns.registry import Registry
 from taketurns.settings import Settings
+from taketurns.status import SystemStatus, look
 from taketurns.store import Store
 
 if TYPE_CHECKING:
@@ -92,6 +93,14 @@ class TakeTurns:
         """The client of RabbitMQ's management API."""
         broker = self.settings.broker
         return Management(broker.management_url, vhost=self.vhost, timeout=broker.management_timeout)
+
+    def status(self) -> SystemStatus:
+        """Return how the whole system is doing: servers, workers, tenants, backlog, oldest wait.
+
+        Never fails: what is away is told. Takes about a second if a worker does not answer, longer if a server does
+        not even refuse.
+        """
+        return look(self)
 
     def close(self) -> None:
         """Close the connections of this process; a later use opens new ones."""

@@ -142,6 +142,22 @@ class Management:
         found = self._checked(list, page.get("items"))
         return _queue_info(found[0]) if found else None
 
+    def head_timestamps(self) -> dict[str, int]:
+        """Return the time stamp of the message at each tenant queue's head, by the queue's name, as Unix time.
+
+        From RabbitMQ's statistics, so up to 6 s old. A held or running message counts as the head until it is
+        acknowledged, and of several priorities only the highest with a message is looked at. A queue whose head
+        has no time stamp is left out, and so is one without messages.
+
+        Raises:
+            ManagementUnavailable: the API can't be used.
+        """
+        listing = self._get(f"queues/{self._vhost}", list, columns="name,head_message_timestamp")
+        stamps = {str(each["name"]): _count(each.get("head_message_timestamp")) for each in listing}
+        return {
+            name: stamp for name, stamp in stamps.items() if stamp is not None and tenant_of(name) is not None
+        }
+
     def delete_queue(self, name: str, *, if_empty: bool, if_unused: bool) -> Deletion:
         """Delete a queue, under conditions that the broker checks in the same step.
 

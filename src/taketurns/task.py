@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -219,6 +220,8 @@ class TenantTask(Task):
         due = _due(turns.app, options.pop("countdown", None), options.pop("eta", None))
         name = publisher.ensure(tenant)
         exchange = EXCHANGE
+        # RabbitMQ tells this of the message at the head of a queue: since when the longest waiting one waits.
+        options["timestamp"] = int(due.timestamp() if due is not None else time.time())
         if due is not None:
             exchange, bits = publisher.delayed(max(0.0, (due - turns.app.now()).total_seconds()))
             options["headers"] |= {**bits, ETA_HEADER: due.isoformat()}

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests
+from pika import BasicProperties
 
 from taketurns.errors import InvalidSettings, ManagementUnavailable
 from taketurns.management import Management
@@ -186,3 +187,28 @@ def test_a_url_that_is_none_of_http(url: str) -> None:
     """A URL of another kind is refused when the client is made."""
     with pytest.raises(InvalidSettings, match="TAKETURNS_MANAGEMENT_URL"):
         Management(url, vhost="/")
+
+
+def test_time_stamps_are_those_of_the_heads(
+    management: Management, amqp: BlockingChannel, eventually: Any
+) -> None:
+    """Each tenant queue's first message, held ones included; no empty queue, and none without time stamps."""
+
+    def publish(queue: str, *stamps: int | None) -> str:
+        for stamp in stamps:
+            amqp.basic_publish("", queue, b"{}", BasicProperties(timestamp=stamp, priority=1))
+        return queue
+
+    acme = publish(declare(amqp, "acme"), 1000, 2000)
+    publish(declare(amqp, "unstamped"), None)
+    beta = publish(declare(amqp, "beta"), 4000)
+    declare(amqp, "empty")
+    amqp.queue_declare("other")
+    publish("other", 3000)
+    eventually(lambda: management.head_timestamps() == {acme: 1000, beta: 4000}, within=20)
+    held = amqp.basic_get(acme)[0]
+    amqp.basic_get(beta, auto_ack=True)
+    eventually(lambda: management.head_timestamps() == {acme: 1000}, within=20)
+    assert held is not None
+    amqp.basic_ack(held.delivery_tag)
+    eventually(lambda: management.head_timestamps() == {acme: 2000}, within=20)

@@ -72,6 +72,20 @@ def test_a_submitted_task_is_a_persistent_json_message_of_its_tenant(
         assert body[0] == ["a"]
 
 
+def test_a_message_tells_since_when_it_waits(
+    app: Celery, amqp: BlockingChannel, eventually: Eventually
+) -> None:
+    """Its time stamp is that of its submission, or that at which it is due, in whole seconds."""
+    note = app.tasks["note"]
+    before = int(time.time())
+    note.apply_async(("a",), tenant="acme", timestamp=1)
+    assert before <= take(amqp)[1].timestamp <= time.time()
+    note.apply_async(("a",), tenant="acme", countdown=2)
+    due = time.time() + 2
+    eventually(lambda: amqp.queue_declare("usersequence_acme", passive=True).method.message_count, within=20)
+    assert before + 2 <= take(amqp)[1].timestamp <= due
+
+
 def test_what_follows_a_task_carries_its_tenant(app: Celery, amqp: BlockingChannel) -> None:
     """Each task of what is linked has its tenant in the message: a worker may send it outside of any task."""
     note, mourn, collect = app.tasks["note"], app.tasks["mourn"], app.tasks["collect"]

@@ -2,14 +2,14 @@
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
-from amqp.exceptions import AMQPError
 from anyio import CapacityLimiter, Lock, create_task_group, move_on_after
 from anyio.to_thread import run_sync
-from kombu.exceptions import OperationalError
 
 from taketurns.api.schemas import Check, Ready
+from taketurns.connections import broker_version
 from taketurns.errors import TaketurnsError
 from taketurns.extension import TakeTurns
 from taketurns.management import Management
@@ -48,11 +48,11 @@ class Readiness:
     async def _look(self) -> Ready:
         checks: dict[str, Check] = {}
 
-        async def check(name: str, ask: Callable[[], None]) -> None:
+        async def check(name: str, ask: Callable[[], object]) -> None:
             checks[name] = await self._checked(ask)
 
         async with create_task_group() as group:
-            group.start_soon(check, "broker", self._ask_broker)
+            group.start_soon(check, "broker", partial(broker_version, self._turns.app, PATIENCE))
             group.start_soon(check, "management", self._management.ping)
             group.start_soon(check, "redis", self._turns.store.ping)
         answering = {name for name, found in checks.items() if found.status == "ok"}
@@ -60,18 +60,12 @@ class Readiness:
             return Ready(status="unavailable", **checks)
         return Ready(status="ready" if len(answering) == len(checks) else "degraded", **checks)
 
-    async def _checked(self, ask: Callable[[], None]) -> Check:
+    async def _checked(self, ask: Callable[[], object]) -> Check:
         with move_on_after(PATIENCE):
             try:
                 # The thread ends by its own timeout; nobody waits for that.
                 await run_sync(ask, abandon_on_cancel=True, limiter=self._threads)
-            except (TaketurnsError, OperationalError, AMQPError) as error:
+            except TaketurnsError as error:
                 return Check(status="error", message=str(error))
             return Check(status="ok")
         return Check(status="error", message=f"no answer within {PATIENCE:g} s")
-
-    def _ask_broker(self) -> None:
-        """Open a connection of its own: those of the publisher may all be in use."""
-        with self._turns.app.connection_for_write(connect_timeout=PATIENCE) as connection:
-            others = len(connection.alt or ()) or 1
-            connection.ensure_connection(max_retries=others - 1, interval_start=0, interval_step=0)

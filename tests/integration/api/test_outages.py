@@ -14,12 +14,13 @@ import pytest
 from pydantic import SecretStr
 
 from support.api_server import Client, assert_problem, serving, shop
+from support.outages import without_broker, without_management, without_redis
 from support.proxy import running
 from taketurns.api.app import create_app  # FastAPI is an extra
 from taketurns.errors import InvalidSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     import httpx
 
@@ -29,31 +30,6 @@ PROMISED = 5.0
 """Seconds within which the API promises to answer that RabbitMQ is away."""
 
 TASK = {"name": "shop.anything"}
-
-
-@pytest.fixture(params=["refusing", "silent"])
-def nowhere(request: pytest.FixtureRequest) -> Iterator[str]:
-    """The address of a server that refuses every connection, or takes it and never says a word."""
-    with closing(socket.create_server(("127.0.0.1", 0), backlog=512)) as server:
-        address = "{}:{}".format(*server.getsockname())
-        if request.param == "refusing":
-            server.close()
-        yield address
-
-
-def without_broker(settings: Settings, address: str) -> Settings:
-    return replace(
-        settings, broker=settings.broker.model_copy(update={"amqp_url": f"amqp://guest:guest@{address}//"})
-    )
-
-
-def without_redis(settings: Settings, address: str) -> Settings:
-    return replace(settings, redis=settings.redis.model_copy(update={"redis_url": f"redis://{address}/0"}))
-
-
-def without_management(settings: Settings, address: str) -> Settings:
-    changes = {"management_url": f"http://guest:guest@{address}", "management_timeout": 1.0}
-    return replace(settings, broker=settings.broker.model_copy(update=changes))
 
 
 def timed(client: Client, method: str, path: str, **options: object) -> tuple[float, httpx.Response]:
