@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 import subprocess
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import jwt
@@ -16,50 +13,31 @@ import pytest
 
 import taketurns
 from support.api_server import SECRET, shop
+from support.command import COMMAND, SHOP, WITHIN, assert_one_line, run, run_without
 from support.workers import environment
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from taketurns.settings import Settings
-
-COMMAND = Path(sys.executable).with_name("taketurns")
-WITHIN = 30.0
-
-SHOP = """
-from celery import Celery
-from taketurns import TakeTurns
-app = Celery("shop")
-TakeTurns(app)
-"""
-
-
-def run(*arguments: str, cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run ``taketurns ARGUMENTS`` with none of the developer's own settings."""
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("TAKETURNS_")}
-    return subprocess.run(  # our own command
-        [COMMAND, *arguments],
-        cwd=cwd,
-        env={**clean, "COLUMNS": "200", **variables},
-        capture_output=True,
-        text=True,
-        timeout=WITHIN,
-        check=False,
-    )
-
-
-def assert_one_line(result: subprocess.CompletedProcess[str], expected: str) -> None:
-    """Check that a command failed with nothing but one line that matches."""
-    assert result.returncode == 1, result.stderr
-    assert result.stdout == ""
-    assert re.fullmatch(rf"taketurns: {expected}\n", result.stderr), result.stderr
 
 
 def test_version_and_help(tmp_path: Path) -> None:
     """--version tells the package's version, --help the commands and how to use them."""
     assert run("--version", cwd=tmp_path).stdout == f"taketurns {taketurns.__version__}\n"
     text = run("--help", cwd=tmp_path).stdout
-    for word in ("api", "reaper", "token", "services", "--app", "--config", "taketurns -A shop"):
+    for word in (
+        "api",
+        "reaper",
+        "token",
+        "tenants",
+        "status",
+        "services",
+        "--app",
+        "--config",
+        "taketurns -A shop",
+    ):
         assert word in text
 
 
@@ -95,20 +73,6 @@ def test_a_token_is_all_that_is_printed(tmp_path: Path) -> None:
 
 
 # ---- extras
-
-
-def run_without(missing: str, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """Run the command line in a Python that lacks a package."""
-    program = f"import sys; sys.modules[{missing!r}] = None; import taketurns.cli; taketurns.cli.main()"
-    return subprocess.run(  # our own program
-        [sys.executable, "-c", program, *arguments],
-        cwd=cwd,
-        env={**os.environ, "TAKETURNS_API_JWT_SECRET": SECRET},
-        capture_output=True,
-        text=True,
-        timeout=WITHIN,
-        check=False,
-    )
 
 
 @pytest.mark.parametrize(

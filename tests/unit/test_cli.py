@@ -90,10 +90,10 @@ def test_an_app_that_can_not_be_used_is_told_in_one_line(
     fails("-A", name, "reaper", says=expected)
 
 
-@pytest.mark.parametrize("command", ["api", "reaper"])
+@pytest.mark.parametrize("command", ["api", "reaper", "status", "tenants list", "tenants show acme"])
 def test_commands_that_need_an_app_say_so(command: str, fails: Callable[..., None]) -> None:
     """Without -A the message says where it goes."""
-    fails(command, says=r"this needs your Celery app; .*taketurns -A shop \.\.\.")
+    fails(*command.split(), says=r"this needs your Celery app; .*taketurns -A shop \.\.\.")
 
 
 @pytest.mark.parametrize(
@@ -129,10 +129,39 @@ def test_a_token_needs_a_tenant_id(fails: Callable[..., None], monkeypatch: pyte
 
 
 @pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--rate", "often"], r"rate_limit: 'often' is not valid; accepted is count/period.*"),
+        (["--weight", "0"], r"weight: 0\.0 is not valid; .*"),
+        (["--max-concurrency", "0"], r"max_concurrency: 0 is not valid; .*"),
+        (["--max-concurrency", "few"], r"--max-concurrency: 'few' is not valid; .* or none"),
+        (["--tag", "plan"], r"--tag: 'plan' is not valid; accepted is key=value, such as plan=pro"),
+        (["--tag", "a b=c"], r"--tag: 'a b' is not valid; accepted is a key of 1 to 63 characters .*"),
+        (["--tag", "a=1", "--tag", "a=2"], r"--tag: 'a=2' is not valid; .* 'a' was given already"),
+        (["--tag", "a=1", "--untag", "a"], r"--untag: 'a' is not valid; .*"),
+        (["--untag", "a b"], r"--untag: 'a b' is not valid; .*"),
+        (
+            ["--priority-rate", "urgent=1/1s"],
+            r"--priority-rate: 'urgent=1/1s' is not valid; .* low, normal, high.*",
+        ),
+        (["--priority-rate", "high=often"], r"--priority-rate: 'often' is not valid; .*"),
+        (["--metadata", "{"], r"metadata: '\{' is not valid; accepted is a JSON object of at most 16 KiB.*"),
+    ],
+)
+def test_a_setting_of_another_form_is_told_in_one_line(
+    options: list[str], says: str, tmp_path: Path, fails: Callable[..., None]
+) -> None:
+    """The line names what was wrong and what is accepted, before any server is asked."""
+    (tmp_path / "shop.py").write_text(SHOP)
+    fails("-A", "shop", "tenants", "set", "acme", *options, says=says)
+
+
+@pytest.mark.parametrize(
     ("arguments", "says"),
     [
         (["reaper", "--json"], "--once or --dry-run"),
         (["nonsense"], "No such command 'nonsense'"),
+        (["tenants", "set", "acme"], "give at least one option"),
         (["token"], "Missing argument 'TENANT'"),
         (["token", "acme", "--hours", "0"], "--hours"),
         (["api", "--port", "65536"], "--port"),

@@ -1,5 +1,6 @@
 """Finding the user's Celery app, and saying clearly why it can't be found."""
 
+import logging
 import sys
 import traceback
 from pathlib import Path
@@ -9,6 +10,7 @@ import kombu
 from celery import Celery
 from celery.app.utils import find_app
 
+from taketurns import store
 from taketurns.errors import TaketurnsError
 from taketurns.extension import TakeTurns
 
@@ -36,6 +38,19 @@ def load_turns(name: str | None) -> TakeTurns:
     if not isinstance(app, Celery):
         raise AppNotFound(f"-A {name}: that is no Celery app but of type {type(app).__name__}")
     return TakeTurns.of(app)
+
+
+def load_turns_once(name: str | None) -> TakeTurns:
+    """Do the same for a command that does one thing and ends: that Redis is away is its failure, told once.
+
+    Raises:
+        AppNotFound: no name was given, its module can't be imported, or there is no Celery app in it.
+        TaketurnsError: no TakeTurns is installed in the app, or its settings are not valid.
+    """
+    turns = load_turns(name)
+    # It logs when an outage begins and ends, which is for processes that outlive one.
+    logging.getLogger(store.__name__).setLevel(logging.ERROR)
+    return turns
 
 
 def _find(name: str) -> object:

@@ -3,19 +3,16 @@
 import json
 import logging
 import signal
-import sys
 from dataclasses import asdict
 from threading import Event
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
+
+from taketurns.cli.output import print_table
 
 if TYPE_CHECKING:
     from taketurns.reaper.service import ServiceReport
-
-_WIDE = 200
 
 
 def reaper(
@@ -59,8 +56,10 @@ def _print(report: "ServiceReport") -> None:
     if not report.reaped.decisions:
         typer.echo("There are no tenant queues.")
         return
-    table = Table("tenant", "queue", "would" if report.reaped.dry_run else "did", "why", box=None)
-    for decision in report.reaped.decisions:
-        table.add_row(decision.tenant, decision.queue, "go" if decision.remove else "stay", decision.reason)
-    # A file or pipe has no width, and nothing may be cut off there.
-    Console(width=None if sys.stdout.isatty() else _WIDE).print(table)
+    print_table(
+        ("tenant", "queue", "would" if report.reaped.dry_run else "did", "why"),
+        (
+            (each.tenant, each.queue, "go" if each.remove else "stay", each.reason)
+            for each in report.reaped.decisions
+        ),
+    )

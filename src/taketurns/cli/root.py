@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from taketurns import __version__
-from taketurns.cli import api, reaper, services, token
+from taketurns.cli import api, reaper, services, status, tenants, token
 from taketurns.errors import TaketurnsError
 from taketurns.settings import CONFIG_VARIABLE
 
@@ -22,7 +22,9 @@ app = typer.Typer(
 )
 app.command("api")(api.api)
 app.command("reaper")(reaper.reaper)
+app.command("status", epilog="Example: taketurns -A shop status --json")(status.status)
 app.command("token")(token.token)
+app.add_typer(tenants.app, name="tenants")
 app.add_typer(services.app, name="services")
 
 
@@ -45,6 +47,8 @@ def _print_version(wanted: bool) -> None:  # noqa: FBT001  # typer passes it so
     epilog="[bold]Examples[/bold]\n\n"
     "taketurns -A shop --config config.env api --port 8000\n\n"
     "taketurns -A shop:app reaper --dry-run\n\n"
+    "taketurns -A shop tenants set acme --rate 10/60s --tag plan=pro\n\n"
+    "taketurns -A shop status\n\n"
     "taketurns token acme --hours 8\n\n"
     "The workers are the ordinary ones: celery -A shop worker"
 )

@@ -1,0 +1,39 @@
+"""What several commands print: tables that lose nothing, and JSON."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+_WIDE: Final = 200
+
+
+def print_table(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
+    """Print rows below the columns' names; a cell is shown as it is, whatever brackets it has."""
+    table = Table(*columns, box=None)
+    for row in rows:
+        table.add_row(*(Text(str(cell)) for cell in row))
+    _print(table)
+
+
+def print_fields(fields: Iterable[tuple[str, object]]) -> None:
+    """Print names and what they stand for, a line each."""
+    table = Table(box=None, show_header=False)
+    for name, value in fields:
+        table.add_row(name, Text(str(value)))
+    _print(table)
+
+
+def _print(table: Table) -> None:
+    # A file or pipe has no width, and nothing may be cut off there.
+    Console(width=None if sys.stdout.isatty() else _WIDE).print(table)

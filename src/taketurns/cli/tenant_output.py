@@ -1,0 +1,50 @@
+"""How the commands about tenants name and show one."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from taketurns.cli.output import print_fields
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from taketurns.api.schemas import TenantView
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="The tenant's id.")]
+
+
+def print_tenant(view: TenantView, *, as_json: bool) -> None:
+    """Print a tenant with all its settings: as one JSON object, the same as over HTTP, or for people."""
+    if as_json:
+        typer.echo(view.model_dump_json())
+        return
+    print_fields(
+        [
+            ("tenant", view.tenant),
+            ("queue", f"{view.queue}{'' if view.has_queue is not False else ' (none at present)'}"),
+            ("waiting", "unknown" if view.backlog is None else _known(view.backlog.ready)),
+            ("held or running", "unknown" if view.backlog is None else _known(view.backlog.unacknowledged)),
+            ("rate", view.rate_limit or "the default"),
+            ("rates of tasks", tagged(view.task_rate_limits) or "the tasks' own"),
+            ("rates of priorities", tagged(view.priority_rate_limits) or "none"),
+            ("weight", f"{view.weight:g}"),
+            ("at once", "any number" if view.max_concurrency is None else view.max_concurrency),
+            ("more when idle", "yes" if view.burst_when_idle else "no"),
+            ("paused", "yes" if view.paused else "no"),
+            ("tags", tagged(view.tags) or "none"),
+            ("metadata", json.dumps(view.metadata, ensure_ascii=False) if view.metadata else "none"),
+        ]
+    )
+
+
+def tagged(pairs: Mapping[str, str]) -> str:
+    """Return ``key=value`` for each pair, in the order of the keys."""
+    return " ".join(f"{key}={value}" for key, value in sorted(pairs.items()))
+
+
+def _known(count: int | None) -> object:
+    return "unknown" if count is None else count

@@ -1,0 +1,139 @@
+"""``taketurns tenants set``: change a tenant's settings."""
+
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from taketurns.cli.output import Json
+from taketurns.cli.tenant_output import Name, print_tenant
+from taketurns.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from taketurns.registry import TenantSettings
+
+_NONE: Final = "none"
+
+
+def set_tenant(
+    context: typer.Context,
+    tenant: Name,
+    *,
+    rate: Annotated[
+        str | None,
+        typer.Option(metavar="RATE", help="Starts of its tasks in a period, such as 10/60s:5; or none."),
+    ] = None,
+    weight: Annotated[float | None, typer.Option(help="Its share of the work beside the others.")] = None,
+    max_concurrency: Annotated[
+        str | None, typer.Option(metavar="NUMBER", help="Its tasks that may run at once; or none.")
+    ] = None,
+    burst_when_idle: Annotated[
+        bool | None,
+        typer.Option(
+            "--burst-when-idle/--no-burst-when-idle", help="Let it run more of them while nobody else waits."
+        ),
+    ] = None,
+    tag: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="Add or replace a tag, KEY= removes it; may be repeated."),
+    ] = None,
+    untag: Annotated[
+        list[str] | None, typer.Option(metavar="KEY", help="Remove a tag; may be repeated.")
+    ] = None,
+    priority_rate: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PRIORITY=RATE",
+            help="The rate of its low, normal or high tasks; or =none. May be repeated.",
+        ),
+    ] = None,
+    metadata: Annotated[
+        str | None, typer.Option(metavar="JSON", help="Replace its metadata by this JSON object.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Change a tenant's settings; what is not given stays. The word none takes a limit away.
+
+    The tenant need not have submitted anything yet. The workers are told at once.
+    """
+    from taketurns.registry.metadata import read_metadata
+
+    changes: dict[str, Any] = {}
+    if rate is not None:
+        changes["rate_limit"] = None if rate == _NONE else rate
+    if weight is not None:
+        changes["weight"] = weight
+    if max_concurrency is not None:
+        changes["max_concurrency"] = _number(max_concurrency)
+    if burst_when_idle is not None:
+        changes["burst_when_idle"] = burst_when_idle
+    if metadata is not None:
+        changes["metadata"] = read_metadata(metadata)
+    tags = _tags(tag or (), untag or ())
+    rates = _priority_rates(priority_rate or ())
+    if not (changes or tags or rates):
+        raise typer.BadParameter("give at least one option that says what to change", ctx=context)
+
+    def change(before: "TenantSettings") -> "TenantSettings":
+        merged = {**before.priority_rate_limits, **rates}
+        kept = {priority: limit for priority, limit in merged.items() if limit is not None}
+        return before.tagged(tags).changed(**changes, priority_rate_limits=kept)
+
+    from taketurns.api.views import look_at
+    from taketurns.cli.application import load_turns_once  # Celery takes its time to import
+    from taketurns.refresh import refresh_workers
+
+    turns = load_turns_once(context.obj)
+    settings = turns.registry.edit(tenant, change)
+    refresh_workers(turns)
+    print_tenant(look_at(turns, tenant, settings), as_json=as_json)
+
+
+def _number(text: str) -> int | None:
+    if text == _NONE:
+        return None
+    try:
+        return int(text)
+    except ValueError:
+        raise InvalidInput(text, "a whole number from 1, or none", field="--max-concurrency") from None
+
+
+def _tags(given: "Iterable[str]", removed: "Iterable[str]") -> "Mapping[str, str | None]":
+    """Return what becomes of the tags that are named; None: it is removed."""
+    from taketurns.registry.tags import check_key, read_tags
+
+    keys = [*removed]
+    written = []
+    for text in given:
+        key, separator, value = text.partition("=")
+        if separator and not value:
+            keys.append(key)
+        else:
+            written.append(text)
+    tags: dict[str, str | None] = {**read_tags(written, field="--tag")}
+    for key in keys:
+        if check_key(key, field="--untag") in tags:
+            raise InvalidInput(key, "a tag that is not set in the same command", field="--untag")
+        tags[key] = None
+    return tags
+
+
+def _priority_rates(given: "Iterable[str]") -> dict[str, str | None]:
+    """Return the rates by priority; None: it is taken away."""
+    from taketurns.limits.rate import parse_rate
+    from taketurns.topology import PRIORITIES
+
+    field = "--priority-rate"
+    rates: dict[str, str | None] = {}
+    for text in given:
+        priority, separator, rate = text.partition("=")
+        if not separator or priority not in PRIORITIES or priority in rates:
+            accepted = (
+                f"PRIORITY=RATE with {', '.join(PRIORITIES)}, each once, such as high=10/1s or high=none"
+            )
+            raise InvalidInput(text, accepted, field=field)
+        if rate != _NONE:
+            parse_rate(rate, field=field)
+        rates[priority] = None if rate == _NONE else rate
+    return rates

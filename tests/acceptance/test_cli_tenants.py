@@ -1,0 +1,234 @@
+"""Tenants and status on the command line, run as people run it, on real servers."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from support.api_server import serving, shop
+from support.command import SHOP, assert_one_line, run, run_without
+from support.workers import environment, worker
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from taketurns import TakeTurns
+    from taketurns.settings import Settings
+
+    Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def command(settings: Settings, tmp_path: Path) -> Run:
+    """Return a function that runs ``taketurns -A shop ARGUMENTS`` on the test's own servers."""
+    (tmp_path / "shop.py").write_text(SHOP)
+    own = environment(settings)
+
+    def command(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        return run("-A", "shop", *arguments, cwd=tmp_path, **{**own, **variables})
+
+    return command
+
+
+@pytest.fixture
+def turns(settings: Settings) -> Iterator[TakeTurns]:
+    turns = shop(settings)
+    yield turns
+    turns.close()
+
+
+def parsed(result: subprocess.CompletedProcess[str]) -> Any:
+    """Return the JSON that a command printed, which succeeded."""
+    assert result.returncode == 0, result.stderr
+    assert result.stderr == ""
+    return json.loads(result.stdout)
+
+
+# ---- tenants
+
+
+def test_settings_are_set_and_shown(command: Run, turns: TakeTurns) -> None:
+    """What is given is set, the rest stays, none takes a limit away, and the API shows the same."""
+    options: tuple[str, ...] = (
+        "--rate",
+        "10/60s:5",
+        "--weight",
+        "2",
+        "--max-concurrency",
+        "4",
+        "--burst-when-idle",
+    )
+    options += ("--priority-rate", "high=10/1s", "--priority-rate", "low=1/1h", "--metadata", '{"a": [1]}')
+    first = parsed(
+        command("tenants", "set", "acme", *options, "--tag", "plan=pro", "--tag", "note=a=b", "--json")
+    )
+    expected = {
+        "tenant": "acme",
+        "queue": "usersequence_acme",
+        "has_queue": False,
+        "backlog": {"ready": 0, "unacknowledged": 0},
+        "rate_limit": "10/60s:5",
+        "task_rate_limits": {},
+        "weight": 2.0,
+        "max_concurrency": 4,
+        "burst_when_idle": True,
+        "priority_rate_limits": {"high": "10/1s", "low": "1/1h"},
+        "paused": False,
+        "tags": {"plan": "pro", "note": "a=b"},
+        "metadata": {"a": [1]},
+    }
+    assert first == expected
+    options = ("--rate", "none", "--max-concurrency", "none", "--no-burst-when-idle")
+    options += ("--priority-rate", "high=none", "--tag", "plan=free", "--tag", "note=", "--tag", "region=eu")
+    second = parsed(command("tenants", "set", "acme", *options, "--json"))
+    assert second == {
+        **expected,
+        "rate_limit": None,
+        "max_concurrency": None,
+        "burst_when_idle": False,
+        "priority_rate_limits": {"low": "1/1h"},
+        "tags": {"plan": "free", "region": "eu"},
+    }
+    last = parsed(command("tenants", "set", "acme", "--untag", "plan", "--untag", "absent", "--json"))
+    assert last == {**second, "tags": {"region": "eu"}}
+    assert parsed(command("tenants", "show", "acme", "--json")) == last
+    with serving(turns) as api, api.as_("root", operator=True) as operator:
+        assert operator.get("/tenants/acme").json() == last
+
+
+def test_tenants_are_listed_and_filtered(command: Run, turns: TakeTurns) -> None:
+    """A table for people, JSON for programs; repeated tags must all match; no cell is cut off or interpreted."""
+    turns.app.tasks["shop.anything"].apply_async(tenant="queued")
+    turns.registry.update(
+        "a", tags={"plan": "pro", "note": "[bold]" + "x" * 60}, rate_limit="1/1s", paused=True
+    )
+    turns.registry.update("b", tags={"plan": "pro"}, weight=0.5, max_concurrency=3)
+    assert [each["tenant"] for each in parsed(command("tenants", "list", "--json"))] == ["a", "b", "queued"]
+    found = parsed(command("tenants", "list", "--tag", "plan=pro", "--json"))
+    assert [each["tenant"] for each in found] == ["a", "b"]
+    assert parsed(command("tenants", "list", "--tag", "plan=pro", "--tag", "region=eu", "--json")) == []
+    table = command("tenants", "list").stdout
+    assert re.search(rf"^ a +0 +1/1s +1 +yes +note=\[bold\]{'x' * 60} plan=pro *$", table, re.MULTILINE), (
+        table
+    )
+    assert re.search(r"^ b +0 +0\.5 +3 +plan=pro *$", table, re.MULTILINE), table
+    assert re.search(r"^ queued +1 +1 *$", table, re.MULTILINE), table
+    nothing = command("tenants", "list", "--tag", "plan=free")
+    assert (nothing.returncode, nothing.stdout, nothing.stderr) == (0, "", "There are no such tenants.\n")
+
+
+def test_a_tenant_is_shown_to_people(command: Run, turns: TakeTurns) -> None:
+    """Every setting has its line, as it was set."""
+    turns.registry.update(
+        "acme", tags={"plan": "pro"}, metadata={"a": "ä"}, priority_rate_limits={"low": "1/1s"}
+    )
+    text = command("tenants", "show", "acme").stdout
+    for line in (
+        r"tags +plan=pro",
+        r'metadata +\{"a": "ä"\}',
+        r"rates of priorities +low=1/1s",
+        r"weight +1",
+    ):
+        assert re.search(rf"^ {line} *$", text, re.MULTILINE), text
+
+
+def test_pausing_reaches_the_workers_at_once(
+    command: Run, turns: TakeTurns, settings: Settings, tmp_path: Path, eventually: Callable[..., None]
+) -> None:
+    """Workers hear of pause and resume, although they would look by themselves only in a minute."""
+    task = turns.app.tasks["shop.nap"]
+    log = tmp_path / "log"
+    log.mkdir()
+    assert command("tenants", "pause", "acme").stdout == "acme is paused; its tasks wait in their queue.\n"
+    assert turns.registry.get("acme").paused
+    with worker(
+        settings,
+        log,
+        *("-P", "threads", "-c", "1"),
+        app="support.api_app",
+        TAKETURNS_WORKER_HEARTBEAT_INTERVAL="60",
+        TAKETURNS_WORKER_RECONCILE_INTERVAL="60",
+    ):
+        result = task.apply_async((0,), tenant="acme")
+        beside = task.apply_async((0,), tenant="other")
+        eventually(lambda: beside.status == "SUCCESS")
+        assert result.status == "PENDING"
+        assert command("tenants", "resume", "acme").stdout == "acme is not paused.\n"
+        eventually(lambda: result.status == "SUCCESS")
+    turns.app.backend.result_consumer.stop()
+
+
+def test_what_can_not_be_done_is_told_in_one_line(command: Run) -> None:
+    """Unknown tenants, ids and filters of another form, and a Redis that is away."""
+    assert_one_line(command("tenants", "show", "nobody"), r"there is no tenant 'nobody': .*")
+    assert_one_line(command("tenants", "pause", "a b"), r"tenant: 'a b' is not valid; .*")
+    assert_one_line(command("tenants", "list", "--tag", "plan="), r"--tag: '' is not valid; .*")
+    away = command("tenants", "resume", "acme", TAKETURNS_REDIS_URL="redis://127.0.0.1:1/0")
+    assert_one_line(away, r"Redis failed .*")
+
+
+def test_tenants_do_not_need_the_packages_of_the_api(
+    turns: TakeTurns, settings: Settings, tmp_path: Path
+) -> None:
+    """All about tenants works where FastAPI is not installed."""
+    (tmp_path / "shop.py").write_text(SHOP)
+    for words in (["set", "acme", "--weight", "2"], ["list"], ["show", "acme"], ["pause", "acme"]):
+        result = run_without(
+            "fastapi", "-A", "shop", "tenants", *words, cwd=tmp_path, **environment(settings)
+        )
+        assert "acme" in result.stdout, result.stderr
+    assert turns.registry.get("acme").paused
+
+
+@pytest.mark.parametrize(
+    "words", [*(["tenants", name] for name in ("list", "show", "set", "pause", "resume")), ["status"]]
+)
+def test_help_has_an_example(words: list[str], tmp_path: Path) -> None:
+    """--help shows how the command is used."""
+    text = " ".join(run(*words, "--help", cwd=tmp_path).stdout.split())
+    assert f"Example: taketurns -A shop {' '.join(words)}" in text
+
+
+# ---- status
+
+
+def test_the_status_is_told(
+    command: Run, turns: TakeTurns, settings: Settings, tmp_path: Path, eventually: Callable[..., None]
+) -> None:
+    """A table for people and JSON for programs, with live and silent workers."""
+    log = tmp_path / "log"
+    log.mkdir()
+    turns.registry.worker_alive("gone@host", 60)
+    turns.registry.update("acme", paused=True)
+    with worker(settings, log, "-P", "threads", "-c", "1", app="support.api_app") as alive:
+        turns.app.tasks["shop.nap"].apply_async((0,), tenant="acme")
+        status = parsed(command("status", "--json"))
+        assert [each["name"] for each in status["workers"]] == [alive.name]
+        assert status["silent"] == ["gone@host"]
+        assert (status["ready"], status["tenants"], status["paused"]) == (1, 1, 1)
+        assert status["redis"]["ok"] is True
+        text = command("status").stdout
+        for line in (
+            r"RabbitMQ +[0-9.]+ is up",
+            r"tenants +1 \(1 paused\)",
+            r"tasks waiting +1",
+            rf"{re.escape(alive.name)} +{alive.process.pid} +0 +0 +1 +\d+ ms",
+            r"gone@host +no answer",
+        ):
+            assert re.search(rf"^ {line} *$", text, re.MULTILINE), text
+
+
+def test_a_server_that_is_away_makes_the_status_fail(command: Run) -> None:
+    """It is told all the same, with the reason, and the exit code is 1."""
+    result = command("status", "--json", TAKETURNS_REDIS_URL="redis://127.0.0.1:1/0")
+    assert (result.returncode, result.stderr) == (1, "taketurns: Redis can't be reached\n")
+    status = json.loads(result.stdout)
+    assert (status["redis"]["ok"], status["broker"]["ok"], status["tenants"]) == (False, True, None)
+    text = command("status", TAKETURNS_REDIS_URL="redis://127.0.0.1:1/0").stdout
+    assert re.search(r"^ Redis +is away: Redis failed .*$", text, re.MULTILINE), text
+    assert "It is unknown which workers live." in text
