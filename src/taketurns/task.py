@@ -18,6 +18,7 @@ from taketurns.extension import TakeTurns
 from taketurns.inheritance import TENANT_HEADER, current_tenant, give_all, give_tenant
 from taketurns.running import ADMITTED_HEADER, run_body
 from taketurns.tenants import tenant_of, validate_tenant
+from taketurns.time_limits import check_time_limits
 from taketurns.topology import EXCHANGE, PRIORITIES, tenant_queue
 
 if TYPE_CHECKING:
@@ -140,6 +141,7 @@ class TenantTask(Task):
         tenant = self._tenant(tenant, headers)
         headers[TENANT_HEADER] = tenant
         _refuse_destinations(self.name, options)
+        check_time_limits(options)
         if options.get("serializer", "json") != "json":
             raise InvalidInput(
                 options["serializer"], "json, the only serializer of tenant queues", field="serializer"

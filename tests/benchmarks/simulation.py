@@ -92,7 +92,7 @@ class Fleet:
                         turns.settled(message, self.now)
 
     def _start(self, number: int, message: Message) -> None:
-        seconds = self.demands[message[0]].seconds * random.uniform(0.5, 1.5)  # noqa: S311
+        seconds = self.demands[message[0]].seconds * random.uniform(0.5, 1.5)
         self._running[number] += 1
         self.used[message[0]] += seconds
         self._number += 1
@@ -114,7 +114,7 @@ def simulate(options: argparse.Namespace, *, share: bool) -> None:
     """Run one fleet, and print the errors of its second half."""
     random.seed(1)
     demands = {
-        f"t{number}": Demand(random.choice([1.0, 2.0, 4.0]), random.choice([0.1, 0.2, 0.5]))  # noqa: S311
+        f"t{number}": Demand(random.choice([1.0, 2.0, 4.0]), random.choice([0.1, 0.2, 0.5]))
         for number in range(options.tenants)
     }
     owners = owners_of_each(options.tenants, options.workers, options.consumers)
@@ -132,8 +132,9 @@ def simulate(options: argparse.Namespace, *, share: bool) -> None:
     tenth = len(found) // 100
     print(
         f"{options.tenants} tenants, {options.workers} workers of {options.slots}, {owners} owners a queue, "
-        f"{'telling each other' if share else 'each for itself'}: error of the shares beyond one task from {found[0]:+.1%} to "
-        f"{found[-1]:+.1%}, 1st and 99th percentile {found[tenth]:+.1%} and {found[-tenth - 1]:+.1%} "
+        f"{'telling each other' if share else 'each for itself'}: error of the shares beyond one task from "
+        f"{found[0]:+.1%} to {found[-1]:+.1%}, 1st and 99th percentile "
+        f"{found[tenth]:+.1%} and {found[-tenth - 1]:+.1%} "
         f"({time.monotonic() - began:.0f} s)",
         flush=True,
     )

@@ -54,7 +54,7 @@ def test_an_admission_uses_the_claim_up(limiter: Limiter, owner: str) -> None:
     """After the claim's owner, or anybody else, took the token, the next claim waits only for the next token."""
     assert claim(limiter, "one") == 0
     assert admit(limiter, owner=owner)
-    assert claim(limiter, "two", lead=0) == pytest.approx(0.9 * INTERVAL, abs=1)
+    assert claim(limiter, "two", lead=0) == pytest.approx(0.95 * INTERVAL, abs=1)
     assert claim(limiter, "two", lead=INTERVAL) == 0
 
 
@@ -80,8 +80,8 @@ def test_an_owners_admission_uses_its_own_claim_up(limiter: Limiter) -> None:
 def test_a_claim_is_granted_ahead_of_its_token(limiter: Limiter) -> None:
     """A claim is granted `lead` seconds before the token is there, and earlier asks are told when that is."""
     assert admit(limiter)
-    assert claim(limiter, "one", lead=100) == pytest.approx(0.9 * INTERVAL - 100, abs=1)
-    assert claim(limiter, "one", lead=0.9 * INTERVAL + 1) == 0
+    assert claim(limiter, "one", lead=100) == pytest.approx(0.95 * INTERVAL - 100, abs=1)
+    assert claim(limiter, "one", lead=0.95 * INTERVAL + 1) == 0
 
 
 def test_a_bursts_tokens_are_fetched_side_by_side(limiter: Limiter) -> None:
@@ -134,7 +134,7 @@ def test_the_tasks_rate_counts_too(limiter: Limiter) -> None:
     """A claim waits for the slower of the two rates."""
     limits = Limits(parse_rate("100/1s"), parse_rate("1/1h"))
     assert admit(limiter, limits)
-    assert claim(limiter, "one", limits) == pytest.approx(0.9 * INTERVAL, abs=1)
+    assert claim(limiter, "one", limits) == pytest.approx(0.95 * INTERVAL, abs=1)
 
 
 def test_a_changed_rate_applies_to_claims(limiter: Limiter, eventually: Callable[..., None]) -> None:

@@ -155,6 +155,39 @@ def test_pause_and_limits_apply_to_the_backlog(
     assert starts[-1] - starts[0] >= 5 * 0.05 * 0.9
 
 
+def test_a_queue_added_at_run_time_is_served(
+    shop: Any, settings: Settings, ledger: Ledger, tmp_path: Path, eventually: Eventually
+) -> None:
+    """``add_consumer`` with an ordinary queue that does not exist yet declares it, as on a stock worker."""
+    with worker(settings, tmp_path, "-P", "solo") as running:
+        shop.app.control.add_consumer("extra", destination=[running.name], reply=True)
+        shop.ordinary.apply_async(("x",), queue="extra")
+        eventually(lambda: ledger.labels() == ["x"])
+
+
+def test_a_worker_that_serves_no_tenants_refuses_their_queues(
+    shop: Any, settings: Settings, ledger: Ledger, tmp_path: Path, eventually: Eventually
+) -> None:
+    """``add_consumer`` of a tenant queue costs such a worker nothing: it says so, and goes on."""
+    shop.work.apply_async(("t",), tenant="acme")
+    with worker(settings, tmp_path, "-P", "solo", "-Q", "ordinary", serves=False) as running:
+        shop.app.control.add_consumer("usersequence_acme", destination=[running.name], reply=True)
+        eventually(lambda: "does not serve tenants" in running.output)
+        shop.ordinary.delay("o")
+        eventually(lambda: ledger.labels() == ["o"])
+
+
+def test_a_request_that_fails_in_celery_leaves_its_slot(
+    shop: Any, settings: Settings, ledger: Ledger, tmp_path: Path, eventually: Eventually
+) -> None:
+    """Whatever Celery makes of a message, the only slot of the worker is there for the next one."""
+    with worker(settings, tmp_path, "-P", "prefork", "-c", "1", app="support.failing_pool"):
+        shop.work.apply_async(("fails",), tenant="acme")
+        shop.work.apply_async(("runs",), tenant="acme")
+        eventually(lambda: ledger.labels() == ["runs"])
+        eventually(lambda: shop.turns.management.queue(DEAD_QUEUE).ready == 1)
+
+
 def test_a_drained_queue_is_not_served_although_it_was_unknown(
     shop: Any, settings: Settings, ledger: Ledger, tmp_path: Path, eventually: Eventually
 ) -> None:
@@ -218,6 +251,16 @@ POISON: dict[str, tuple[bytes, dict[str, Any], str]] = {
     "two elements": (b"[[], {}]", {}, "body"),
     "wrong elements": (b"[{}, [], 1]", {}, "body"),
     "unknown task": (b"[[], {}, {}]", {"headers": {"task": "nobody.knows", "id": "u-1"}}, "unknown task"),
+    "time limits of text": (
+        b"[[], {}, {}]",
+        {"headers": {"task": "support.shop.work", "id": "t-1", "timelimit": ["1m", None]}},
+        "time limits",
+    ),
+    "three time limits": (
+        b"[[], {}, {}]",
+        {"headers": {"task": "support.shop.work", "id": "t-2", "timelimit": [1, 2, 3]}},
+        "time limits",
+    ),
     "no task": (b"[[], {}, {}]", {"headers": {"id": "n-1"}}, "no task name"),
 }
 

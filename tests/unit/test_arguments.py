@@ -86,6 +86,14 @@ def test_numbers_that_json_does_not_know_are_refused(number: str) -> None:
     assert refusal.value.field == "kwargs"
 
 
+def test_objects_that_kombu_would_decode_are_refused() -> None:
+    """``__type__`` with ``__value__`` would reach the task as another object than was sent, or not at all."""
+    with pytest.raises(InvalidInput, match="__type__ and __value__") as refusal:
+        check_arguments(anything.run, [[{"__type__": "uuid", "__value__": "bad"}]], {})
+    assert refusal.value.field == "args"
+    check_arguments(anything.run, [{"__type__": "uuid"}], {})
+
+
 def test_nesting_has_an_end() -> None:
     """What is nested too deeply is refused here, instead of failing somewhere inside Celery."""
     deep: list[Any] = []

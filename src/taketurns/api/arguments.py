@@ -59,7 +59,11 @@ def is_too_deep(value: Any) -> bool:
 
 
 def _check_values(value: Any, *, field: str) -> None:
-    """Refuse what Python's JSON reads and JSON doesn't know: NaN, the infinities, and a depth without end."""
+    """Refuse what would not arrive as it was sent.
+
+    Python's JSON reads what JSON doesn't know: NaN, the infinities, and a depth without end. And kombu's JSON takes
+    an object with ``__type__`` and ``__value__`` for a Python object: a date, bytes, or nothing that it can decode.
+    """
     if is_too_deep(value):
         raise InvalidInput("...", f"lists and objects nested at most {DEEPEST} deep", field=field)
     level = [value]
@@ -67,6 +71,8 @@ def _check_values(value: Any, *, field: str) -> None:
         for each in level:
             if isinstance(each, float) and not math.isfinite(each):
                 raise InvalidInput(each, "JSON, which knows no NaN and no Infinity", field=field)
+            if isinstance(each, dict) and each.keys() >= {"__type__", "__value__"}:
+                raise InvalidInput(each, "objects without the keys __type__ and __value__", field=field)
         level = [below for each in level for below in _within(each)]
 
 

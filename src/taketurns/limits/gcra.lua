@@ -4,13 +4,13 @@
 -- ATM networks. It needs one number for each limit, the theoretical arrival time (TAT) of the next start:
 --
 --   interval   emission interval T = period / count: what one start costs, in time
---   tolerance  how long before its TAT a start may come: (burst - 1) * T, and 0.1 * T more
+--   tolerance  how long before its TAT a start may come: (burst - 1) * T, and 0.05 * T more
 --   admit      if now >= TAT - tolerance; then TAT = max(TAT, now) + T
 --   refuse     otherwise; the first moment at which it would be admitted is TAT - tolerance
 --
--- The tenth of an interval is I.371's cell delay variation tolerance. Without it each start that comes late, and in
+-- That twentieth of an interval is I.371's cell delay variation tolerance. Without it each start that comes late, and in
 -- a worker all do, moves all later ones by its lateness, and the rate is never reached. With it the long-run rate
--- is exact while two starts of a smooth limit are still 0.9 * T apart.
+-- is exact while two starts of a smooth limit are still 0.95 * T apart.
 --
 -- What is stored for a limit: the string "written ahead T": at the time `written` TAT was `ahead` of it. The key
 -- expires at TAT, since a TAT in the past and no key mean the same. TAT itself is not stored: as a double it would
@@ -33,7 +33,7 @@ end
 -- A limit as it stands now; `ahead` is that of its TAT. interval and burst are strings from ARGV.
 local function read_limit(key, interval, burst, now)
   local limit = { key = key, interval = tonumber(interval), ahead = 0, changed = false }
-  limit.tolerance = (tonumber(burst) - 0.9) * limit.interval
+  limit.tolerance = (tonumber(burst) - 0.95) * limit.interval
   local written, ahead, paid_by = string.match(redis.call('GET', key) or '', '^(%S+) (%S+) (%S+)$')
   written, ahead, paid_by = tonumber(written), tonumber(ahead), tonumber(paid_by)
   if written and ahead and paid_by then

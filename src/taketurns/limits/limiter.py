@@ -236,7 +236,7 @@ class Limiter:
 def _status(scope: str, rate: RateLimit, debt: int) -> RateStatus:
     """Tell tokens from the microseconds by which the next start's time (TAT) is ahead; see gcra.lua."""
     interval = _interval(rate)
-    early = (rate.burst - 0.9) * interval
+    early = (rate.burst - 0.95) * interval
     return RateStatus(
         scope=scope,
         limit=str(rate),

@@ -54,10 +54,12 @@ class TenantConsumer(Consumer):
 
     def add_task_queue(self, queue: str, *args: Any, **options: Any) -> None:
         """Start to consume a queue, at run time; a tenant queue gets its turns."""
-        if tenant_of(queue) is not None and self.tenant_queues.serving:
-            self.tenant_queues.add_by_hand(queue)
-        else:
+        if tenant_of(queue) is None:
             super().add_task_queue(queue, *args, **options)
+        elif self.tenant_queues.serving:
+            self.tenant_queues.add_by_hand(queue)
+        else:  # as an ordinary queue it would be declared with other arguments: 406, and the end of the worker
+            logger.warning("not consuming %s: this worker does not serve tenants", queue)
 
     def cancel_task_queue(self, queue: str) -> None:
         """Stop consuming a queue, at run time."""

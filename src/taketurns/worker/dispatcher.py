@@ -5,6 +5,7 @@ It runs in the worker's loop: once in each pass, after all that the pass brought
 
 from __future__ import annotations
 
+from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -57,6 +58,7 @@ class Dispatcher:
         self._cancelling: set[str] = set()
         self._started: dict[TenantMessage, float] = {}
         self._started_ever = 0
+        self._slots = 0
         self._active: set[str] = set()
         self._changed = True
         self._free = 0
@@ -68,7 +70,11 @@ class Dispatcher:
 
     def slots(self) -> int:
         """Return how many tasks the worker can run at a time, grown as far as autoscaling may."""
-        return max(self._consumer.controller.max_concurrency or 0, self._consumer.pool.num_processes)
+        with suppress(AttributeError):  # in a cold shutdown the pool is gone before the queues are
+            self._slots = max(
+                self._consumer.controller.max_concurrency or 0, self._consumer.pool.num_processes
+            )
+        return self._slots
 
     def holds(self, queue: str) -> bool:
         """Tell whether anything of the queue is or may still arrive here."""

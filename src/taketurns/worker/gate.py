@@ -198,11 +198,11 @@ class Gate:
     def _aim(self, queue: str, earliest: float, limits: Limits) -> float:
         """Choose when the queue's next message should start; return in how many seconds to fetch it.
 
-        The limiter admits a start a tenth of the interval early, so that one which came late does not move all
+        The limiter admits a start a twentieth of the interval early, so that one which came late does not move all
         that follow. To aim there would use that up: the aim is the even spacing.
         """
         rates = [rate.interval for _, rate in limits.rates()]
-        seconds = earliest + (0.1 * min(rates) if rates else 0.0)
+        seconds = earliest + (0.05 * min(rates) if rates else 0.0)
         self._aims[queue] = monotonic() + seconds
         return max(seconds - _LEAD, 0.001)
 
@@ -219,8 +219,19 @@ class Gate:
                 [*consumer.on_task_message, lambda request: self.requests.__setitem__(message, request)],
             )
         except Exception as error:  # noqa: BLE001  # whatever a message makes Celery raise must not end the worker
+            self._take_slot_back(message)
             reason = f"not a task message: {error!r}"
             self._put_away(message, reason, lambda e=error: self._discard(message, e))  # type: ignore[misc]
+
+    def _take_slot_back(self, message: TenantMessage) -> None:
+        """Free the slot that Celery gave to a request before it failed: it would count as taken for ever."""
+        request = self.requests.pop(message, None)
+        if request is None:
+            return
+        state.task_ready(request)
+        release = getattr(self._consumer.controller, "_quick_release", None)  # of prefork's semaphore
+        if release is not None:
+            release()
 
     def _discard(self, message: TenantMessage, error: Exception | None = None) -> None:
         """Let a message go that is in the dead-letter queue by now, and send Celery's signal for it."""

@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING
 from celery.utils.time import maybe_iso8601, maybe_make_aware
 from kombu.exceptions import ContentDisallowed, DecodeError
 
+from taketurns.time_limits import is_time_limit
+
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import tzinfo
 
     from taketurns.worker.messages import TenantMessage
@@ -20,8 +23,22 @@ def problem_of(message: TenantMessage) -> str | None:
         return f"undecodable: {message.errors[0][1]!r}"
     if message.content_type != "application/json":
         return f"content type {message.content_type!r}; tenant queues carry application/json only"
-    if not isinstance(message.headers.get("task"), str) or not isinstance(message.headers.get("id"), str):
+    return _problem_of_headers(message.headers) or _problem_of_body(message)
+
+
+def _problem_of_headers(headers: Mapping[str, object]) -> str | None:
+    if not isinstance(headers.get("task"), str) or not isinstance(headers.get("id"), str):
         return "not a task message: it has no task name or no id in its headers"
+    match limits := headers.get("timelimit"):
+        case None:
+            return None
+        case [hard, soft] if is_time_limit(hard) and is_time_limit(soft):
+            return None
+        case _:  # Celery would take them, and fail in its loop
+            return f"time limits {limits!r}; accepted are two positive numbers of seconds, or null"
+
+
+def _problem_of_body(message: TenantMessage) -> str | None:
     try:
         body = message.payload  # decoded once; Celery's strategy reads the same
     except (DecodeError, ContentDisallowed) as error:

@@ -301,8 +301,9 @@ class TenantQueues(bootsteps.StartStopStep):
             queues=plain.queues,
             accept=plain.accept,
             on_decode_error=plain.on_decode_error,
-            auto_declare=False,  # declared already
+            auto_declare=False,  # these are declared already
         )
+        consumer.task_consumer.auto_declare = plain.auto_declare  # those to come, by add_consumer, are not
 
     def _repeat(
         self, consumer: Any, interval: float, job: Callable[[], object], *, at_once: bool = False
