@@ -97,7 +97,9 @@ class WorkerSettings(BaseSettings):
     """Messages of one turn, at most."""
     turn_seconds: Seconds = 0.02
     """Seconds that one turn may keep the slots busy, by estimate (but always one message)."""
-    heartbeat_interval: Seconds = 5.0
+    max_consumers: Annotated[int, Field(ge=1)] = 1000
+    """Tenant queues up to which every worker keeps a consumer on each; with more, two workers on each."""
+    heartbeat_interval: Seconds = 1.0
     """Seconds between two signs of life in Redis; three missed ones and the worker counts as gone."""
     listed_queues: Annotated[int, Field(ge=0)] = 1000
     """How many tenant queues ``inspect active_queues`` (and so Flower) names, at most."""

@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING
 from celery.utils.log import get_logger
 
 from taketurns.errors import ManagementUnavailable, RegistryUnavailable
+from taketurns.registry.listing import SharedListing
+from taketurns.registry.usage import Report, Totals, Usage
 from taketurns.tenants import queue_name
+from taketurns.worker.ownership import owned, owners_of_each
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from taketurns.extension import TakeTurns
     from taketurns.registry import TenantSettings
@@ -24,9 +27,17 @@ logger = get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The tenant queues to be served, with their backlogs; None is unknown."""
+    """The tenant queues that there are.
+
+    Attributes:
+        backlogs: their backlogs; None is unknown.
+        owned: those on which this worker keeps a consumer; None is all of them.
+        workers: the live workers by whose names that was decided.
+    """
 
     backlogs: Mapping[str, int | None]
+    owned: frozenset[str] | None = None
+    workers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +49,7 @@ class Rules:
 
 
 class Discovery:
-    """Looks up queues and settings; every call blocks.
+    """Looks up queues, settings and what other workers tell; every call blocks.
 
     Args:
         turns: the installed extension.
@@ -49,31 +60,34 @@ class Discovery:
         self._turns = turns
         self._name = name
         self._version: int | None = None
+        self._shared = SharedListing(turns.store, turns.registry, name)
+        self._usage = Usage(turns.store)
+        self._many = False
+        self._workers: Sequence[str] = (name,)
 
     def queues(self) -> Found:
         """List the tenant queues that are not being drained.
 
-        While the management API is away it is the tenants with recent activity, whose backlog is unknown.
+        While the management API is away it is the tenants with recent activity, whose backlog is unknown. With more
+        queues than a worker keeps consumers on, the listing may be half a ``reconcile_interval`` old.
 
         Raises:
             ManagementUnavailable: neither the management API nor Redis answers.
         """
-        try:
-            backlogs: dict[str, int | None] = {
-                name: queue.ready for name, queue in self._turns.management.tenant_queues().items()
-            }
-        except ManagementUnavailable as error:
-            try:
-                backlogs = {queue_name(tenant): None for tenant in self._turns.registry.activity()}
-            except RegistryUnavailable:
-                raise error from None
-            logger.warning("tenant queues are taken from Redis, since %s", error)
+        backlogs = dict(self._listing())
         try:
             for tenant in self._turns.registry.draining():
                 backlogs.pop(queue_name(tenant), None)
+            self._workers = sorted({*self._turns.registry.workers(), self._name})
         except RegistryUnavailable:
             pass  # the reaper does nothing without Redis, so nothing is being drained
-        return Found(backlogs)
+        most = self._turns.settings.worker.max_consumers
+        self._many = len(backlogs) > most
+        owners = owners_of_each(len(backlogs), len(self._workers), most)
+        if owners >= len(self._workers):
+            return Found(backlogs, workers=tuple(self._workers))
+        mine = frozenset(owned(backlogs, self._name, self._workers, owners))
+        return Found(backlogs, mine, tuple(self._workers))
 
     def rules(self, *, always: bool = False) -> Rules | None:
         """Return the tenants' settings if they changed since the last call, or ``always``.
@@ -87,6 +101,14 @@ class Discovery:
         rules = Rules(version, self._turns.registry.all())
         self._version = version
         return rules
+
+    def exchange(self, report: Report) -> tuple[Totals, Sequence[str]]:
+        """Tell the other workers what tenants had here; return what they had everywhere, and who lives.
+
+        Raises:
+            RegistryUnavailable: Redis does not answer.
+        """
+        return self._usage.exchange(report), sorted({*self._turns.registry.workers(), self._name})
 
     def sign_of_life(self) -> None:
         """Tell the others that this worker serves tenants.
@@ -103,3 +125,23 @@ class Discovery:
             RegistryUnavailable: Redis does not answer; the others will notice by the missing signs of life.
         """
         self._turns.registry.worker_gone(self._name)
+
+    def _listing(self) -> Mapping[str, int | None]:
+        try:
+            if self._many:
+                interval = self._turns.settings.worker.reconcile_interval
+                return self._shared.get(self._ask, max_age=interval / 2)
+        except RegistryUnavailable:
+            pass
+        try:
+            return self._ask()
+        except ManagementUnavailable as error:
+            try:
+                backlogs = {queue_name(tenant): None for tenant in self._turns.registry.activity()}
+            except RegistryUnavailable:
+                raise error from None
+            logger.warning("tenant queues are taken from Redis, since %s", error)
+            return backlogs
+
+    def _ask(self) -> Mapping[str, int | None]:
+        return {name: queue.ready for name, queue in self._turns.management.tenant_queues().items()}

@@ -90,6 +90,15 @@ class Dispatcher:
             "queues": len(self.turns),
         }
 
+    def free_slots(self) -> int:
+        """Return how many more tasks the worker can start now."""
+        # Every reserved request counts: ordinary tasks, and after a reconnect those that run on from before.
+        return self.slots() - len(state.reserved_requests)
+
+    def is_idle(self) -> bool:
+        """Tell whether a slot is free and nothing waits for it."""
+        return self.turns.idle and self.free_slots() > 0
+
     def outlook(self, queue: str) -> Outlook:
         """Tell how the tenant of a queue stands here."""
         return outlook(self.turns, queue, slots=self.slots(), now=monotonic())
@@ -102,11 +111,13 @@ class Dispatcher:
 
     # ---- what is wanted
 
-    def add(self, queue: str, *, backlog: int | None = 0) -> None:
-        """Serve the queue."""
-        if queue not in self.turns:
-            self.turns.add(queue, backlog=backlog)
-            self._changed = True
+    def add(self, queue: str, *, backlog: int | None = 0, owned: bool = True) -> None:
+        """Serve the queue; see ``Turns.add``."""
+        if queue in self.turns:
+            self.turns.own(queue, owned=owned)
+        else:
+            self.turns.add(queue, backlog=backlog, owned=owned)
+        self._changed = True
 
     def remove(self, queue: str) -> None:
         """Serve the queue no more."""
@@ -144,7 +155,7 @@ class Dispatcher:
 
     def tick(self) -> None:
         """Run if anything changed."""
-        if self._changed or self._free_slots() != self._free or self._is_due():
+        if self._changed or self.free_slots() != self._free or self._is_due():
             self.run()
         elif self._channels.outbox:
             self._channels.flush()
@@ -153,7 +164,7 @@ class Dispatcher:
         """Carry out what the scheduler decides until nothing is left to do."""
         while not self._closed:
             self._changed = False
-            self._free = self._free_slots()
+            self._free = self.free_slots()
             commands = self.turns.decide(slots=self.slots(), free=self._free, now=monotonic())
             if not commands:
                 break
@@ -277,10 +288,6 @@ class Dispatcher:
         self._channels.fetch(queue, count)
 
     # ---- time
-
-    def _free_slots(self) -> int:
-        # Every reserved request counts: ordinary tasks, and after a reconnect those that run on from before.
-        return self.slots() - len(state.reserved_requests)
 
     def _is_due(self) -> bool:
         return self._deadline is not None and monotonic() >= self._deadline

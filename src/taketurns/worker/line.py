@@ -24,6 +24,10 @@ class Line(Generic[M]):
     def __iter__(self) -> Iterator[Tenant[M]]:
         return (tenant for _, ticket, tenant in self._heap if tenant.ticket == ticket)
 
+    def first(self, count: int) -> list[Tenant[M]]:
+        """Return those whose turn comes first."""
+        return heapq.nsmallest(count, self, key=lambda tenant: tenant.virtual)
+
     def join(self, tenant: Tenant[M]) -> None:
         """Let a tenant wait by its present virtual time, unless it waits already."""
         if not tenant.ticket:

@@ -13,24 +13,25 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
-LEAST_OWNERS: Final = 2
-"""So that a queue has a consumer yet when one of its owners dies."""
+OWNERS: Final = 2
+"""So that a queue still has a consumer when one of its owners dies."""
 
 _GOLDEN: Final = 0x9E3779B97F4A7C15
 _MASK: Final = (1 << 64) - 1
 
 
 def owners_of_each(queues: int, workers: int, most: int) -> int:
-    """Return how many workers own each queue; all of them while no worker has more than ``most`` consumers.
+    """Return how many workers own each queue: all of them while no worker has more than ``most`` consumers, else two.
+
+    More owners would not make the shares more exact but less: they run tasks of the same tenant at the same moment,
+    before they hear of each other.
 
     Args:
         queues: the number of tenant queues.
         workers: the number of live workers.
-        most: consumers that a worker keeps, unless two owners for each queue need more.
+        most: consumers that a worker keeps on all queues.
     """
-    if queues <= most or workers <= LEAST_OWNERS:
-        return workers
-    return min(workers, max(LEAST_OWNERS, most * workers // queues))
+    return workers if queues <= most else min(workers, OWNERS)
 
 
 def owned(queues: Iterable[str], worker: str, workers: Collection[str], owners: int) -> set[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -9,10 +10,9 @@ from celery import bootsteps
 from celery.utils.log import get_logger
 from celery.worker import state
 from celery.worker.consumer.tasks import Tasks
-from kombu import Consumer as KombuConsumer
 from kombu.asynchronous import get_event_loop, set_event_loop
 
-from taketurns.errors import RegistryUnavailable
+from taketurns.errors import RegistryUnavailable, TaketurnsError
 from taketurns.extension import TakeTurns
 from taketurns.tenants import queue_name, tenant_of
 from taketurns.topology import tenant_queue
@@ -21,14 +21,17 @@ from taketurns.worker.background import Background, Repeated
 from taketurns.worker.commands import Park
 from taketurns.worker.discovery import Discovery
 from taketurns.worker.dispatcher import Dispatcher
+from taketurns.worker.fleet import Fleet
 from taketurns.worker.gate import Gate
+from taketurns.worker.task_consumer import TaskConsumer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from kombu import Queue
 
     from taketurns.registry import TenantSettings
+    from taketurns.registry.usage import Totals
     from taketurns.worker.discovery import Found, Rules
 
 logger = get_logger(__name__)
@@ -37,31 +40,9 @@ _RULES_INTERVAL = 1.0  # seconds until a change of settings applies although its
 _STRAYS_INTERVAL = 10.0
 _ORPHANED = 5.0  # seconds after which a stopping worker waits no longer for a task that no process has taken
 _LAG_INTERVAL = 0.1
-
-
-class TaskConsumer(KombuConsumer):
-    """Celery's task consumer, which also answers for the tenant queues.
-
-    ``inspect active_queues`` and a cold shutdown reach a worker's queues only through this object.
-    """
-
-    def __init__(self, channel: Any, *, step: TenantQueues, **options: Any) -> None:
-        self._step = step
-        super().__init__(channel, **options)
-
-    @property
-    def queues(self) -> list[Queue]:
-        """The ordinary queues, then the tenant queues up to the number that the settings name."""
-        return [*self._queues.values(), *self._step.listed_queues()]
-
-    @queues.setter
-    def queues(self, queues: Iterable[Queue]) -> None:
-        self._queues = {queue.name: queue for queue in queues}
-
-    def cancel(self) -> None:
-        """Stop consuming, tenant queues included; what is not started goes back."""
-        super().cancel()
-        self._step.give_back()
+_EXCHANGE_INTERVAL = 0.5  # seconds until a worker knows what tenants had elsewhere, and who waits there
+_PAUSE = 0.002  # seconds for the loop to see to other things in between
+_AT_A_TIME = 200  # queues that are looked at in one pass of the loop: so many take it a few milliseconds
 
 
 class TenantQueues(bootsteps.StartStopStep):
@@ -81,6 +62,8 @@ class TenantQueues(bootsteps.StartStopStep):
         self._gate: Gate | None = None
         self._background: Background | None = None
         self._discovery = Discovery(self._turns, consumer.hostname)
+        self._fleet = Fleet(consumer.hostname, self._settings.max_consumers)
+        self._exchanging = False
         self._rules: Mapping[str, TenantSettings] = {}
         self._cancelled: set[str] = set()
         self._drained: dict[str, float] = {}
@@ -89,6 +72,7 @@ class TenantQueues(bootsteps.StartStopStep):
         self._told = False
         self._jobs: dict[str, Repeated[Any]] = {}
         self._due = 0.0
+        self._call_later: Callable[[float, Callable[[], None]], object] = consumer.timer.call_after
         super().__init__(consumer, **options)
 
     def include_if(self, consumer: Any) -> bool:
@@ -132,6 +116,7 @@ class TenantQueues(bootsteps.StartStopStep):
         self._repeat(consumer, self._settings.reconcile_interval, self._jobs["queues"], at_once=True)
         self._repeat(consumer, self._turns.settings.limiter.lease / 3, self._renew_leases)
         self._repeat(consumer, self._settings.heartbeat_interval, self._record_activity)
+        self._repeat(consumer, _EXCHANGE_INTERVAL, self._exchange)
         self._repeat(consumer, _STRAYS_INTERVAL, self._dispatcher.give_back_strays)
         self._due = monotonic() + _LAG_INTERVAL
         self._repeat(consumer, _LAG_INTERVAL, self._measure_lag)
@@ -184,14 +169,15 @@ class TenantQueues(bootsteps.StartStopStep):
 
     # ---- queues
 
-    def add(self, queue: str, *, backlog: int | None = 0) -> None:
+    def add(self, queue: str, *, backlog: int | None = 0, owned: bool = True) -> None:
         """Serve a queue, with what is known of its tenant."""
         dispatcher = self.dispatcher
-        if queue in dispatcher.turns:
-            return
+        known = queue in dispatcher.turns
         settings = self._rules.get(tenant_of(queue) or "")
         # Nothing is subscribed to before the end of this loop pass, so the settings come in time.
-        dispatcher.add(queue, backlog=backlog)
+        dispatcher.add(queue, backlog=backlog, owned=owned)
+        if known:
+            return
         if settings is not None:
             dispatcher.turns.set_weight(queue, settings.weight)
             if settings.paused:
@@ -202,7 +188,8 @@ class TenantQueues(bootsteps.StartStopStep):
     def add_by_hand(self, queue: str) -> None:
         """Serve a queue because somebody said ``add_consumer``."""
         self._cancelled.discard(queue)
-        self.add(queue)
+        if self._fleet.owns(queue):
+            self.add(queue)
 
     def cancel_by_hand(self, queue: str) -> None:
         """Serve a queue no more because somebody said ``cancel_consumer``; it stays so until ``add_consumer``."""
@@ -261,15 +248,55 @@ class TenantQueues(bootsteps.StartStopStep):
             self._background.submit(lambda: self._turns.limiter.renew(held))
 
     def _serve(self, found: Found) -> None:
+        """Serve what was found, some queues at a time: 10,000 at once would keep running tasks waiting."""
+        if self._dispatcher is not None:
+            self._fleet.learn(found)
+            self._serve_some(
+                self._dispatcher, found, iter(found.backlogs.items()), len(self._dispatcher.turns)
+            )
+
+    def _serve_some(
+        self, dispatcher: Dispatcher, found: Found, queues: Iterator[tuple[str, int | None]], before: int
+    ) -> None:
+        if dispatcher is not self._dispatcher:
+            return
+        some = list(islice(queues, _AT_A_TIME))
+        for queue, backlog in some:
+            owned = found.owned is None or queue in found.owned
+            if queue not in self._cancelled and (owned or queue in dispatcher.turns):
+                self.add(queue, backlog=backlog, owned=owned)
+        dispatcher.run()
+        if len(some) == _AT_A_TIME:
+            self._call_later(_PAUSE, lambda: self._serve_some(dispatcher, found, queues, before))
+        elif (now := len(dispatcher.turns)) > before or not self._told:
+            self._told = True
+            logger.info("serving %d of %d tenant queues", now, len(found.backlogs))
+
+    def _exchange(self) -> None:
+        """Tell the other workers what tenants had here, unless that is under way."""
+        if self._dispatcher is None or self._background is None or self._exchanging:
+            return
+        report = self._fleet.report(self._dispatcher)
+        if report is not None:
+            self._exchanging = True
+            self._background.submit(
+                lambda: self._discovery.exchange(report), self._exchanged, self._not_exchanged
+            )
+
+    def _exchanged(self, outcome: tuple[Totals, Sequence[str]]) -> None:
+        self._exchanging = False
         if self._dispatcher is None:
             return
-        before = len(self._dispatcher.turns)
-        for queue, backlog in found.backlogs.items():
-            if queue not in self._cancelled:
-                self.add(queue, backlog=backlog)
-        if (now := len(self._dispatcher.turns)) > before or not self._told:
-            self._told = True
-            logger.info("serving %d tenant queues", now)
+        totals, workers = outcome
+        self._fleet.take_in(totals, self._dispatcher)
+        for queue in self._fleet.to_help(totals, self._dispatcher):
+            self.add(queue, backlog=None, owned=False)
+        self._dispatcher.run()
+        if not self._fleet.is_made_of(workers):
+            self._jobs["queues"]()
+
+    def _not_exchanged(self, _: TaketurnsError) -> None:
+        self._exchanging = False  # the next report says more; the store has said that Redis is away
 
     def _apply(self, rules: Rules | None) -> None:
         """Apply changed settings to the whole backlog."""

@@ -98,6 +98,11 @@ class Turns(Generic[M]):
             or any(each is not tenant for each in self.line)
         )
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits here: a slot that is free stays so."""
+        return not (self.hand.held or self._fetching or any(True for _ in self.line))
+
     def turn_size(self, tenant: Tenant[M], slots: int) -> int:
         """Return how many messages the tenant's next turn may take."""
         estimate = self.accounts.estimate(tenant)
@@ -115,17 +120,24 @@ class Turns(Generic[M]):
         """
         tenant = self.tenants.get(queue)
         if tenant is None:
-            tenant = Tenant(queue, self.accounts.virtual, backlog=backlog)
+            tenant = Tenant(queue, self.accounts.virtual, backlog=backlog, owned=owned)
             self.tenants[queue] = tenant
         elif tenant.removed:
             tenant.removed = False
             tenant.backlog = backlog
+            tenant.owned = owned
             self.accounts.re_enter(tenant)
-        tenant.owned = owned
-        if not owned and tenant.listening:
-            self._unlisten(tenant)
         self._place(tenant)
-        self._forget_if_done(tenant)
+
+    def own(self, queue: str, *, owned: bool) -> None:
+        """Own a queue that is served from now on, or only help with it until it is empty."""
+        tenant = self.tenants.get(queue)
+        if tenant is not None and tenant.owned != owned:
+            tenant.owned = owned
+            if tenant.listening and not owned:
+                self._unlisten(tenant)
+            self._place(tenant)
+            self._forget_if_done(tenant)
 
     def remove(self, queue: str) -> None:
         """Serve the queue no more: it is gone, or somebody cancelled it. Running messages settle as usual."""

@@ -1,0 +1,93 @@
+"""What tenants had on all workers together, and whose queues wait there, for workers that serve some queues only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from taketurns.store import Client, Store
+
+_KEPT: Final = 3600
+"""Seconds for which the totals stay after the last report: they matter by their growth only."""
+
+_WAITS: Final = 2.0
+"""Seconds for which a queue that was reported to wait counts as waiting."""
+
+_HELPED: Final = 20
+"""Waiting queues that are named to one who asks, chosen by chance so that all who ask don't go to the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What one worker tells the others.
+
+    Attributes:
+        used: the seconds that each queue's tasks took since its last report; less than nothing corrects that one.
+        watched: the queues of which it wants to know what they had elsewhere.
+        waiting: queues that wait for a turn there.
+        idle: whether it could help others, and wants to know which queues wait.
+    """
+
+    used: Mapping[str, float]
+    watched: Collection[str]
+    waiting: Collection[str]
+    idle: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """What is known of all workers together.
+
+    Attributes:
+        seconds: what each watched queue's tasks took so far; counted from a moment that is not known.
+        waiting: some queues that wait elsewhere; empty for one that did not ask.
+    """
+
+    seconds: Mapping[str, float]
+    waiting: Collection[str]
+
+
+class Usage:
+    """Keeps the totals in Redis. Thread-safe."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._seconds = store.key("{.all}", "usage")
+        self._waiting = store.key("{.all}", "waiting")
+
+    def exchange(self, report: Report) -> Totals:
+        """Add a report to the totals and return them.
+
+        Raises:
+            RegistryUnavailable: Redis is away; the report may have been added.
+        """
+        watched = list(report.watched)
+
+        def call(redis: Client) -> Totals:
+            now = redis.time()[0]
+            with redis.pipeline(transaction=False) as pipe:
+                for queue, seconds in report.used.items():
+                    pipe.hincrby(self._seconds, queue, round(seconds * 1e6))
+                pipe.expire(self._seconds, _KEPT)
+                if report.waiting:
+                    pipe.zadd(self._waiting, dict.fromkeys(report.waiting, now + _WAITS))
+                if report.idle:
+                    pipe.zremrangebyscore(self._waiting, "-inf", f"({now}")
+                    pipe.zrandmember(self._waiting, _HELPED)
+                if watched:
+                    pipe.hmget(self._seconds, watched)
+                answers = pipe.execute()
+            seconds = answers.pop() if watched else []
+            waiting = answers.pop() if report.idle else []
+            return Totals(
+                {queue: int(total or 0) / 1e6 for queue, total in zip(watched, seconds, strict=True)}, waiting
+            )
+
+        return self._store.call(call)
+
+    def forget(self, queue: str) -> None:
+        """Forget what a queue's tasks took; the queue is gone."""
+        self._store.call(lambda redis: redis.hdel(self._seconds, queue))

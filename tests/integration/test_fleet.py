@@ -1,0 +1,107 @@
+"""Workers among which the tenant queues are shared out."""
+
+from __future__ import annotations
+
+import signal
+from collections import Counter
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from support.workers import worker
+from taketurns.registry.usage import Report, Totals, Usage
+from taketurns.tenants import queue_name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from support.workers import Ledger, Worker
+    from taketurns.settings import Settings
+    from taketurns.store import Store
+
+    Eventually = Callable[..., None]
+
+TENANTS = [f"t{number}" for number in range(30)]
+
+
+@pytest.fixture
+def fleet(shop: Any, settings: Settings, tmp_path: Path) -> Iterator[list[Worker]]:
+    """Four workers with a slot each, and 30 empty queues: more than each of them keeps a consumer on."""
+    for tenant in TENANTS:
+        shop.turns.publisher.ensure(tenant)
+    with ExitStack() as stack:
+        yield [
+            stack.enter_context(
+                worker(
+                    settings,
+                    tmp_path,
+                    *("-P", "threads", "-c", "1"),
+                    name=f"w{number}",
+                    TAKETURNS_WORKER_MAX_CONSUMERS="10",
+                )
+            )
+            for number in range(4)
+        ]
+
+
+def listening(shop: Any) -> list[int]:
+    """Return how many consumers each worker keeps."""
+    replies = shop.app.control.broadcast("taketurns_status", reply=True, timeout=2, limit=4) or []
+    return sorted(answer["listening"] for reply in replies for answer in reply.values())
+
+
+def test_each_queue_has_two_consumers(
+    fleet: list[Worker], shop: Any, ledger: Ledger, eventually: Eventually
+) -> None:
+    """Two workers keep a consumer on each queue, and every tenant's task runs, a new tenant's too."""
+    eventually(lambda: sum(listening(shop)) == 2 * len(TENANTS), within=20)
+    assert max(listening(shop)) < len(TENANTS)
+    for tenant in [*TENANTS, "new"]:
+        shop.work.apply_async((tenant,), tenant=tenant)
+    eventually(lambda: Counter(ledger.labels()) == Counter([*TENANTS, "new"]))
+
+
+def test_a_lone_tenant_gets_all_workers(
+    fleet: list[Worker], shop: Any, ledger: Ledger, eventually: Eventually
+) -> None:
+    """Those that are idle help with a queue that waits for its owners."""
+    eventually(lambda: sum(listening(shop)) == 2 * len(TENANTS), within=20)
+    for number in range(60):
+        shop.work.apply_async((f"{number}", 0.1), tenant="t0")
+    eventually(lambda: len(ledger) == 60)
+    assert len({row["worker"] for row in ledger.rows()}) == 4
+    eventually(lambda: sum(listening(shop)) == 2 * len(TENANTS), what="the helpers keep no consumer")
+
+
+def test_a_queue_whose_owners_die_is_taken(
+    fleet: list[Worker], shop: Any, ledger: Ledger, eventually: Eventually
+) -> None:
+    """With two workers killed at once, the others take over what both of them owned, though its tasks wait there."""
+    eventually(lambda: sum(listening(shop)) == 2 * len(TENANTS), within=20)
+    for each in fleet[:2]:
+        each.stop(signal.SIGKILL)
+    for tenant in TENANTS:
+        shop.work.apply_async((tenant,), tenant=tenant)
+    eventually(lambda: set(ledger.labels()) == set(TENANTS), within=15)
+    eventually(lambda: listening(shop) == [len(TENANTS)] * 2, within=15)
+
+
+def test_reports_add_up(store: Store) -> None:
+    """Each worker sees what all have reported of the queues that it asks for, and who waits if it is idle."""
+    usage = Usage(store)
+    one, two = queue_name("one"), queue_name("two")
+    usage.exchange(Report(used={one: 1.5, two: 0.25}, watched=[], waiting=[one], idle=False))
+    usage.exchange(Report(used={one: -0.5}, watched=[], waiting=[], idle=False))
+    asked = usage.exchange(Report(used={}, watched=[one, "unknown"], waiting=[], idle=True))
+    assert asked == Totals(seconds={one: 1.0, "unknown": 0.0}, waiting=[one])
+    usage.forget(one)
+    assert usage.exchange(Report({}, [one, two], [], idle=False)).seconds == {one: 0.0, two: 0.25}
+
+
+def test_a_queue_waits_no_longer_than_it_is_said_to(store: Store, eventually: Eventually) -> None:
+    """What a worker does not report again is not helped with for ever."""
+    usage = Usage(store)
+    usage.exchange(Report(used={}, watched=[], waiting=["a"], idle=False))
+    eventually(lambda: not usage.exchange(Report({}, [], [], idle=True)).waiting)

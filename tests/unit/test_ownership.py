@@ -1,0 +1,39 @@
+"""Which workers own a queue."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from taketurns.worker.ownership import OWNERS, owned, owners_of_each
+
+QUEUES = [f"usersequence_{number}" for number in range(5000)]
+WORKERS = [f"celery@host-{number}" for number in range(20)]
+
+
+def shared_out(workers: list[str]) -> dict[str, set[str]]:
+    return {worker: owned(QUEUES, worker, workers, OWNERS) for worker in workers}
+
+
+def test_few_queues_are_everybodys() -> None:
+    """Up to the number of consumers that a worker keeps, all workers own every queue; beyond it two do."""
+    assert owners_of_each(1000, 20, most=1000) == 20
+    assert owners_of_each(1001, 20, most=1000) == OWNERS
+    assert owners_of_each(1001, 1, most=1000) == 1
+    assert owned(QUEUES, WORKERS[0], WORKERS, len(WORKERS)) == set(QUEUES)
+
+
+def test_every_queue_has_two_owners_and_every_worker_its_part() -> None:
+    """All workers find the same owners, and none has much more or less than its part."""
+    owners = shared_out(WORKERS)
+    assert set(Counter(queue for queues in owners.values() for queue in queues).values()) == {OWNERS}
+    part = OWNERS * len(QUEUES) / len(WORKERS)
+    assert all(0.8 * part < len(queues) < 1.2 * part for queues in owners.values())
+
+
+def test_one_worker_less_moves_its_own_queues_only() -> None:
+    """What the others own they keep; what the lost one owned is spread over all of them."""
+    before, after = shared_out(WORKERS), shared_out(WORKERS[1:])
+    gained = {worker: after[worker] - before[worker] for worker in WORKERS[1:]}
+    assert all(before[worker] <= after[worker] for worker in WORKERS[1:])
+    assert sum(len(queues) for queues in gained.values()) == len(before[WORKERS[0]])
+    assert all(gained.values())
