@@ -40,11 +40,14 @@ format: environment ## Format the code and mend what can be mended
 	@$(BIN)/ruff format
 
 # The build backend and uv itself are in the lock too: so nothing is ever fetched without its hash.
-lock: environment ## Choose the newest versions anew and write requirements.lock
+lock: environment ## Choose the newest versions anew and write the lock files
 	@printf '%s\n' 'hatchling>=1.25' editables uv | \
 		$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 		--all-extras --group dev --no-header --no-annotate --no-emit-index-url \
 		pyproject.toml - --output-file requirements.lock
+	@$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+		--group bench --constraint requirements.lock --no-header --no-annotate --no-emit-index-url \
+		pyproject.toml --output-file requirements-bench.lock
 
 clean: ## Remove .venv, caches and the private nodes with their data
 	@if [ -d .taketurns ] && [ -x $(BIN)/taketurns ]; then $(BIN)/taketurns services down; fi
