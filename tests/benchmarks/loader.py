@@ -1,0 +1,102 @@
+"""Fills queues before a measurement: the same messages as ``apply_async`` sends, confirmed many at a time."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
+
+import amqp
+from kombu import Connection
+from kombu.serialization import dumps
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from celery import Celery
+
+_WITHIN = 120.0  # seconds for the broker to confirm what was sent
+_AT_A_TIME = 200
+
+
+class Task(NamedTuple):
+    """A task to publish."""
+
+    tenant: str
+    key: int
+    seconds: float = 0.0
+
+
+class Loader:
+    """A connection that declares and publishes without waiting for each answer."""
+
+    def __init__(self, url: str) -> None:
+        self._connection = Connection(url)
+        self.channel = self._connection.channel()
+        self._sent = self._confirmed = 0
+        self.channel.confirm_select()
+        self.channel.events["basic_ack"].add(self._on_ack)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()
+
+    def declare(self, queues: Iterable[str], *, exchange: str, arguments: Mapping[str, Any]) -> None:
+        """Declare durable queues and bind each to a direct exchange by its name; return when all are there."""
+        for queue in queues:
+            self.channel.queue_declare(
+                queue, durable=True, auto_delete=False, arguments=dict(arguments), nowait=True
+            )
+            self.channel.queue_bind(queue, exchange=exchange, routing_key=queue, nowait=True)
+        self.channel.basic_qos(0, 1, False)  # an answer to this one comes after all of them
+
+    def publish(self, exchange: str, routing_key: str, message: amqp.Message) -> None:
+        """Send a message; [confirm][] waits until the broker has it."""
+        self.channel.basic_publish(message, exchange=exchange, routing_key=routing_key)
+        self._sent += 1
+        if self._sent % _AT_A_TIME == 0:
+            self._drain(0)
+
+    def confirm(self) -> None:
+        """Wait until the broker has confirmed all that was sent.
+
+        Raises:
+            TimeoutError: it did not.
+        """
+        deadline = time.monotonic() + _WITHIN
+        while self._confirmed < self._sent:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"the broker confirmed {self._confirmed} of {self._sent} messages")
+            self._drain(1)
+
+    def _drain(self, timeout: float) -> None:
+        try:
+            while True:
+                self._connection.drain_events(timeout=timeout)
+                timeout = 0
+        except TimeoutError:
+            pass
+
+    def _on_ack(self, delivery_tag: int, _multiple: bool) -> None:
+        self._confirmed = max(self._confirmed, delivery_tag)
+
+
+def task_message(
+    app: Celery, name: str, args: tuple[Any, ...], *, headers: Mapping[str, Any], **properties: Any
+) -> amqp.Message:
+    """Return the message that ``apply_async`` would send for a task."""
+    task_id = str(uuid.uuid4())
+    task = app.amqp.as_task_v2(task_id, name, args=args, kwargs={}, ignore_result=True)
+    content_type, content_encoding, body = dumps(task.body, serializer="json")
+    return amqp.Message(
+        body,
+        content_type=content_type,
+        content_encoding=content_encoding,
+        delivery_mode=2,
+        application_headers={**task.headers, **headers},
+        correlation_id=task_id,
+        reply_to="",
+        **properties,
+    )

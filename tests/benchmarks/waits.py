@@ -1,0 +1,42 @@
+"""How long tasks waited: from the confirmed publish, and from the next slot that freed after it."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from typing import TYPE_CHECKING
+
+from benchmarks.results import percentile
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from benchmarks.stamps import Stamp
+
+
+def waits(confirmed: Mapping[int, float], stamps: Sequence[Stamp]) -> list[float]:
+    """Return the seconds from each task's confirmed publish to its start, for those that ran.
+
+    Args:
+        confirmed: when the task of each key was confirmed.
+        stamps: all tasks that ran.
+    """
+    return [max(0.0, stamp.started - confirmed[stamp.key]) for stamp in stamps if stamp.key in confirmed]
+
+
+def waits_for_slot(confirmed: Mapping[int, float], stamps: Sequence[Stamp]) -> list[float]:
+    """Return the seconds from the first end of any task after each confirmed publish to the task's start.
+
+    A task that started before that, in a slot that was free, waited for no slot: 0.
+    """
+    ends = sorted(stamp.ended for stamp in stamps)
+    result = []
+    for stamp in stamps:
+        if stamp.key in confirmed:
+            freed = ends[min(bisect_left(ends, confirmed[stamp.key]), len(ends) - 1)]
+            result.append(max(0.0, stamp.started - freed))
+    return result
+
+
+def summary(values: Sequence[float], label: str = "") -> dict[str, float]:
+    """Return the median and the 99th percentile, in milliseconds."""
+    return {f"{label}p50 ms": percentile(values, 50) * 1000, f"{label}p99 ms": percentile(values, 99) * 1000}
