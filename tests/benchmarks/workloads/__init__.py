@@ -1,0 +1,23 @@
+"""The workloads, by their names, in the order in which they run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from benchmarks.workloads import limits, newcomer, noisy, raw, shares, throttled, throughput, zipf
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from benchmarks.bench import Bench
+
+WORKLOADS: Final[Mapping[str, Callable[[Bench], None]]] = {
+    "newcomer": newcomer.run,
+    "noisy": noisy.run,
+    "shares": shares.run,
+    "limits": limits.run,
+    "throttled": throttled.run,
+    "zipf": zipf.run,
+    "raw": raw.run,
+    "throughput": throughput.run,
+}

@@ -1,0 +1,64 @@
+"""Throttled and backlogged tenants beside a free one: the free one has all slots, and no worker's loop blocks."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from benchmarks.bench import WORKERS, Outcome, tenants, watch
+from benchmarks.fleet import CONCURRENCY
+from benchmarks.loader import Task
+from benchmarks.progress import say
+
+if TYPE_CHECKING:
+    from benchmarks.bench import Bench
+    from benchmarks.systems import Turns
+
+NAME = "throttled"
+ALONE = "beside 0 throttled"
+USED, LATE = "slots used by the free one %", "loops late by ms"
+_FREE = -1  # the free tenant's key
+_SECONDS = 0.01
+_PERIOD = 10  # seconds for one task of a throttled tenant
+
+
+def run(bench: Bench) -> None:
+    """Measure taketurns, without and with the throttled tenants; the others throttle nobody."""
+    if bench.chosen("turns"):
+        for count in (0, bench.profile.throttled):
+            with bench.turns() as turns:
+                bench.add(NAME, turns, f"beside {count} throttled", _measure(bench, turns, count))
+
+
+def _measure(bench: Bench, system: Turns, count: int) -> Outcome:
+    names = tenants(count)
+    seconds = bench.profile.limit_seconds
+    free = int(seconds * WORKERS * CONCURRENCY / _SECONDS)
+    say(f"  {system.title}: a free tenant's {free} tasks beside {count} throttled tenants")
+    for tenant in names:
+        system.turns.registry.update(tenant, rate_limit=f"1/{_PERIOD}s")
+    system.declare([*names, "free"])
+    name, stamps = system.lab.run(NAME)
+    each = int(seconds / _PERIOD) + 10
+    system.load(name, (Task(tenant, key) for _ in range(each) for key, tenant in enumerate(names)))
+    lags: list[float] = []
+    with system.workers(WORKERS) as fleet:
+        watch(stamps, fleet, count, 30)
+        time.sleep(2)
+        system.status(fleet)  # forgets by how much the loops were late at the start
+        throttled = len(stamps)
+        of = throttled + system.load(name, (Task("free", _FREE, _SECONDS) for _ in range(free)))
+        watch(
+            stamps,
+            fleet,
+            of,
+            seconds * 3,
+            lambda: lags.extend(status["loop_lag"] for status in system.status(fleet)),
+        )
+        ran = [stamp for stamp in stamps.read() if stamp.key == _FREE]
+    took = ran[-1].ended - ran[0].started if len(ran) > 1 else float("nan")
+    figures = {
+        USED: len(ran) * _SECONDS / took / WORKERS / CONCURRENCY * 100,
+        LATE: max(lags, default=float("nan")) * 1000,
+    }
+    return Outcome(figures, len(ran), free)

@@ -1,0 +1,100 @@
+"""No-op tasks of T backlogged tenants: tasks per second, the main process' CPU, and what is held unacknowledged.
+
+All rates are taken between the first fifth and the fourth fifth of the tasks that ran, by their time stamps.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from benchmarks.bench import WORKERS, Outcome, Sample, tenants, watch
+from benchmarks.broker_view import unacknowledged
+from benchmarks.loader import Task
+from benchmarks.progress import say
+from benchmarks.systems import Turns
+
+if TYPE_CHECKING:
+    from benchmarks.bench import Bench
+    from benchmarks.fleet import Fleet
+    from benchmarks.stamps import Stamp
+    from benchmarks.systems import System
+
+NAME = "throughput"
+_PART = 0.8  # of the tasks; what comes after is not measured
+_HELD_FROM = 1000  # tenants from which on it is looked at what is unacknowledged
+_HELD_SAMPLES = 5
+_RANCH_TENANTS, _RANCH_TASKS = 1000, 1000
+
+
+def run(bench: Bench) -> None:
+    """Measure every system at every T, in alternation."""
+    profile = bench.profile
+    for round_ in range(max(profile.rounds.values(), default=1)):
+        for count in profile.tasks:
+            if round_ >= profile.rounds.get(count, 1):
+                continue
+            for kind in bench.chosen():
+                if _takes_part(kind.key, count, round_, profile.recipe_tenants):
+                    with bench.place(kind) as system:
+                        bench.add(NAME, system, f"T={count}", _measure(bench, system, count))
+
+
+def _takes_part(key: str, count: int, round_: int, recipe_tenants: int) -> bool:
+    match key:
+        case "fifo":
+            return count == 1  # it does not know of tenants
+        case "recipe":
+            return count <= recipe_tenants and (count < _HELD_FROM or round_ == 0)
+        case "ranch":
+            return count <= _RANCH_TENANTS and round_ == 0
+        case _:
+            return True
+
+
+def _measure(bench: Bench, system: System, count: int) -> Outcome:
+    names = tenants(count)
+    say(f"  {system.title}: {count} queues are declared and filled")
+    system.declare(names)
+    wanted = _RANCH_TASKS if system.on_redis else bench.profile.tasks[count]
+    name, stamps = system.lab.run(NAME)
+    of = system.load(name, (Task(names[number % count], number % count) for number in range(wanted)))
+    held: dict[str, float] = {}
+    with system.workers(WORKERS, names) as fleet:
+        ready = time.time()
+        samples = watch(stamps, fleet, int(of * _PART), bench.profile.limit)
+        measured = stamps.read()
+        if count >= _HELD_FROM and not system.on_redis and len(measured) < of * 0.95:
+            held = _held(system, fleet)
+        if len(measured) >= int(of * _PART):
+            watch(stamps, fleet, of, bench.profile.limit)
+    figures = {**_rate(measured, samples, ready), **held}
+    return Outcome(figures, len(stamps), of, "" if of == wanted else f"{of} of {wanted} published")
+
+
+def _rate(stamps: list[Stamp], samples: list[Sample], ready: float) -> dict[str, float]:
+    """Return tasks per second and the main processes' CPU per task, from the first fifth on."""
+    if len(stamps) < 10:  # no rate comes from so few
+        return {"tasks/s": float("nan")}
+    begin = max(stamps[int(len(stamps) * 0.25)].started, ready)
+    part = [stamp.started for stamp in stamps if stamp.started >= begin]
+    inside = [sample for sample in samples if sample.time >= begin]
+    figures = {"tasks/s": len(part) / (part[-1] - part[0]) if len(part) > 1 else float("nan")}
+    if len(inside) > 1 and inside[-1].done > inside[0].done:
+        seconds = inside[-1].cpu - inside[0].cpu
+        figures["CPU us/task"] = seconds / (inside[-1].done - inside[0].done) * 1e6
+    return figures
+
+
+def _held(system: System, fleet: Fleet) -> dict[str, float]:
+    """Look at what the workers hold, in the midst of the backlog."""
+    own: list[float] = []
+    seen: list[int] = []
+    for _ in range(_HELD_SAMPLES):
+        seen.append(unacknowledged(system.lab))
+        if isinstance(system, Turns):
+            own += [status["running"] + status["hand"] for status in system.status(fleet)]
+    figures = {"unacknowledged/worker": max(seen) / WORKERS}
+    if own:
+        figures["held by own count"] = max(own)
+    return figures
