@@ -10,7 +10,7 @@ BIN := .venv/bin
 # Ends the command should make itself be killed; its servers end with it.
 RUN := $(if $(shell command -v setpriv),setpriv --pdeathsig TERM --) $(BIN)
 
-.PHONY: help setup environment demo test bars lint format lock clean
+.PHONY: help setup environment demo test bench lint format lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,8 +27,9 @@ demo: setup ## Run the main job: a noisy neighbour, taking turns (KEEP=1 leaves 
 test: setup ## Run the tests on real servers of their own (ARGS="-k reaper" chooses)
 	@$(RUN)/pytest $(ARGS)
 
-bars: setup ## Measure the main job beside plain Celery (ARGS="--only throughput" chooses)
-	@$(RUN)/python tests/benchmarks/bars.py $(ARGS)
+bench: setup ## Compare with plain Celery and others (FULL=1 for all, ARGS="--only newcomer" chooses)
+	@.ci/bootstrap bench
+	@PYTHONPATH=tests $(RUN)/python -m benchmarks $(if $(FULL),--profile full) $(ARGS)
 
 lint: environment ## Check style and types
 	@$(BIN)/ruff check

@@ -1,0 +1,92 @@
+"""The RabbitMQ nodes to measure on: private ones of the machine's own version, and a 4.3 where its script is."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import tempfile
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import requests
+
+from benchmarks.lab import Broker
+from benchmarks.progress import say
+from taketurns.services import PrivateNodes
+from taketurns.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+SCRIPT: Final = Path(__file__).parents[3] / "shared" / "brokers" / "rabbitmq-4.3"
+OWN, NEWER = "own", "4.3"
+_START_WITHIN = 600.0  # it installs itself on first use
+_TIMEOUT = 10.0
+_NEWER_PORT = 15743  # of its management API, by the script's default
+
+
+@contextmanager
+def brokers(wanted: Sequence[str]) -> Iterator[list[Broker]]:
+    """Lend the brokers until the block ends.
+
+    Args:
+        wanted: ``own`` for the servers that the settings name, or private ones; ``4.3`` for the node of the script
+            in ``shared``; or the two URLs of another RabbitMQ, ``AMQP_URL,MANAGEMENT_URL``. By default the first,
+            and the second where its script is.
+    """
+    wanted = wanted or [OWN, *([NEWER] if SCRIPT.exists() else [])]
+    with ExitStack() as stack:
+        settings = Settings.load()
+        amqp_url, management_url = settings.broker.amqp_url, settings.broker.management_url
+        redis_url = settings.redis.redis_url
+        if amqp_url is None:
+            say("private RabbitMQ and Redis start")
+            directory = Path(stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True)))
+            nodes = stack.enter_context(PrivateNodes(directory))
+            amqp_url, management_url, redis_url = nodes.amqp_url, nodes.management_url, nodes.redis_url
+        found = []
+        for each in wanted:
+            if each == OWN:
+                urls = (amqp_url, management_url)
+            elif each == NEWER:
+                urls = stack.enter_context(_newer())
+            else:
+                first, _, second = each.partition(",")
+                urls = (first, second)
+            found.append(_broker(*urls, redis_url))
+        yield found
+
+
+def _broker(amqp_url: str, management_url: str, redis_url: str) -> Broker:
+    response = requests.get(f"{management_url}/api/overview", timeout=_TIMEOUT)
+    response.raise_for_status()
+    version = str(response.json()["rabbitmq_version"])
+    return Broker(
+        name=f"RabbitMQ {'.'.join(version.split('.')[:2])}",
+        version=version,
+        amqp_url=amqp_url,
+        management_url=management_url,
+        redis_url=redis_url,
+    )
+
+
+@contextmanager
+def _newer() -> Iterator[tuple[str, str]]:
+    """Start the 4.3 node unless it runs already; then it is left running."""
+    runs = _listens(_NEWER_PORT)
+    say(f"RabbitMQ 4.3 {'runs already' if runs else 'starts'}")
+    started = subprocess.run(
+        [SCRIPT, "start"], capture_output=True, text=True, check=True, timeout=_START_WITHIN
+    )
+    urls = dict(line.split("=", 1) for line in started.stdout.splitlines() if "=" in line)
+    try:
+        yield urls["AMQP_URL"], urls["MANAGEMENT_URL"]
+    finally:
+        if not runs:
+            subprocess.run([SCRIPT, "stop"], check=False, timeout=60)
+
+
+def _listens(port: int) -> bool:
+    with closing(socket.socket()) as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0

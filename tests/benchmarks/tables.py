@@ -1,0 +1,95 @@
+"""The tables in the terminal."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.systems import SYSTEMS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from benchmarks.bars import Bar
+    from benchmarks.results import Cell, Results
+
+_WIDTH = 120
+_STYLES = {"kept": "green", "missed": "bold red", "not measured": "dim"}
+
+
+def show(results: Results, bars: Sequence[Bar]) -> None:
+    """Print conditions, a table for each workload, and the bars."""
+    console = Console(width=None if Console().is_terminal else _WIDTH, highlight=False)
+    console.print(_conditions(results))
+    for workload in dict.fromkeys(cell.workload for cell in results.cells):
+        console.print(_workload(results, workload))
+    console.print(_bars(bars))
+
+
+def _conditions(results: Results) -> Table:
+    table = Table(title="Conditions", title_justify="left", show_header=False)
+    for name, value in results.conditions.items():
+        table.add_row(name, value)
+    return table
+
+
+def _workload(results: Results, workload: str) -> Table:
+    """Return a row for each broker, system and case, with the medians of its rounds."""
+    cells = results.select(workload)
+    names = list(dict.fromkeys(name for cell in cells for name in cell.figures))
+    rows = list(dict.fromkeys((cell.case, cell.broker, cell.system) for cell in cells))
+    table = Table(title=workload, title_justify="left")
+    for heading in ("case", "broker", "system"):
+        table.add_column(heading)
+    for heading in (*names, "ran", "rounds"):
+        table.add_column(heading, justify="right")
+    for case, broker, system in rows:
+        of_row = results.select(workload, broker=broker, system=system, case=case)
+        table.add_row(
+            case,
+            broker,
+            SYSTEMS[system].title,
+            *(_figure(of_row, name) for name in names),
+            _ran(of_row),
+            str(len(of_row)),
+        )
+    return table
+
+
+def _bars(bars: Sequence[Bar]) -> Table:
+    table = Table(title="Bars", title_justify="left")
+    for heading in ("", "broker", "what"):
+        table.add_column(heading)
+    for heading in ("figure", "bar"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for bar in bars:
+        figure = "" if bar.figure is None else _number(bar.figure)
+        style = _STYLES[bar.verdict]
+        table.add_row(
+            f"[{style}]{bar.verdict}[/]", bar.broker, bar.text, figure, f"{bar.sign} {_number(bar.limit)}"
+        )
+    return table
+
+
+def _figure(cells: Sequence[Cell], name: str) -> str:
+    values = [
+        cell.figures[name] for cell in cells if name in cell.figures and not math.isnan(cell.figures[name])
+    ]
+    return _number(statistics.median(values)) if values else ""
+
+
+def _ran(cells: Sequence[Cell]) -> str:
+    """Say how many tasks ran, of the round in which the fewest did."""
+    least = min(cells, key=lambda cell: cell.done / max(cell.of, 1))
+    ran = "all" if least.complete else f"{least.done:,} of {least.of:,}"
+    return f"{ran}; {least.note}" if least.note else ran
+
+
+def _number(value: float) -> str:
+    if value == 0 or abs(value) >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.3g}"
