@@ -7,11 +7,12 @@ import uuid
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import amqp
+from amqp.method_framing import frame_writer
 from kombu import Connection
 from kombu.serialization import dumps
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from celery import Celery
 
@@ -36,11 +37,15 @@ class Loader:
         self._sent = self._confirmed = 0
         self.channel.confirm_select()
         self.channel.events["basic_ack"].add(self._on_ack)
+        lower = self._connection.connection
+        self._writes = _Writes(lower.transport.write)
+        lower.frame_writer = frame_writer(lower, self._writes)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._writes.flush()
         self._connection.close()
 
     def declare(self, queues: Iterable[str], *, exchange: str, arguments: Mapping[str, Any]) -> None:
@@ -53,10 +58,12 @@ class Loader:
         self.channel.basic_qos(0, 1, False)  # an answer to this one comes after all of them
 
     def publish(self, exchange: str, routing_key: str, message: amqp.Message) -> None:
-        """Send a message; [confirm][] waits until the broker has it."""
+        """Send a message, perhaps a little later; [confirm][] waits until the broker has it."""
+        self._writes.held = True
         self.channel.basic_publish(message, exchange=exchange, routing_key=routing_key)
         self._sent += 1
         if self._sent % _AT_A_TIME == 0:
+            self._writes.flush()
             self._drain(0)
 
     def confirm(self) -> None:
@@ -65,6 +72,7 @@ class Loader:
         Raises:
             TimeoutError: it did not.
         """
+        self._writes.flush()
         deadline = time.monotonic() + _WITHIN
         while self._confirmed < self._sent:
             if time.monotonic() > deadline:
@@ -83,20 +91,67 @@ class Loader:
         self._confirmed = max(self._confirmed, delivery_tag)
 
 
-def task_message(
-    app: Celery, name: str, args: tuple[Any, ...], *, headers: Mapping[str, Any], **properties: Any
-) -> amqp.Message:
-    """Return the message that ``apply_async`` would send for a task."""
-    task_id = str(uuid.uuid4())
-    task = app.amqp.as_task_v2(task_id, name, args=args, kwargs={}, ignore_result=True)
-    content_type, content_encoding, body = dumps(task.body, serializer="json")
-    return amqp.Message(
-        body,
-        content_type=content_type,
-        content_encoding=content_encoding,
-        delivery_mode=2,
-        application_headers={**task.headers, **headers},
-        correlation_id=task_id,
-        reply_to="",
-        **properties,
-    )
+class _Writes:
+    """Writes to the socket, or holds what is to be written until [flush][]: py-amqp would write each message."""
+
+    def __init__(self, write: Callable[[bytes], None]) -> None:
+        self.held = False
+        self._write = write
+        self._waiting: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        """Take some frames; py-amqp uses the memory again."""
+        if self.held:
+            self._waiting.append(bytes(data))
+        else:
+            self._write(data)
+
+    def flush(self) -> None:
+        """Write all that waits, and from now on at once."""
+        self.held = False
+        if self._waiting:
+            self._write(b"".join(self._waiting))
+            self._waiting.clear()
+
+
+class Messages:
+    """Makes the messages that ``apply_async`` would send for one run's tasks, from one that Celery made.
+
+    Args:
+        app: the app.
+        name: the task's name.
+        run: the run, the first argument of every task.
+        headers: more headers, given the task.
+        **properties: more AMQP properties.
+    """
+
+    def __init__(
+        self,
+        app: Celery,
+        name: str,
+        run: str,
+        headers: Callable[[Task], Mapping[str, str]] = lambda _: {},
+        **properties: Any,
+    ) -> None:
+        self._run = run
+        self._more = headers
+        self._properties = properties
+        self._made = app.amqp.as_task_v2("", name, args=(run, 0, 0.0), kwargs={}, ignore_result=True)
+
+    def of(self, task: Task) -> amqp.Message:
+        """Return the message of a task."""
+        task_id = str(uuid.uuid4())
+        args = (self._run, task.key, task.seconds)
+        _, kwargs, embedded = self._made.body
+        content_type, content_encoding, body = dumps((args, kwargs, embedded), serializer="json")
+        own = {"id": task_id, "root_id": task_id, "argsrepr": repr(args)}
+        return amqp.Message(
+            body,
+            content_type=content_type,
+            content_encoding=content_encoding,
+            delivery_mode=2,
+            application_headers={**self._made.headers, **own, **self._more(task)},
+            correlation_id=task_id,
+            reply_to="",
+            **self._properties,
+        )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 from benchmarks.apps import stock, turns
 from benchmarks.fleet import Fleet, fleet
-from benchmarks.loader import Loader, Task, task_message
+from benchmarks.loader import Loader, Messages, Task
 from taketurns import TakeTurns
 from taketurns.inheritance import TENANT_HEADER
 from taketurns.tenants import queue_name
@@ -18,6 +18,7 @@ from taketurns.topology import EXCHANGE, PRIORITIES, TENANT_QUEUE_ARGUMENTS, dec
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    import amqp
     from celery import Celery
 
     from benchmarks.lab import Lab
@@ -100,13 +101,8 @@ class _Stock(System):
 
     def load(self, run: str, tasks: Iterable[Task]) -> int:
         """See the base class."""
-        count = 0
-        with Loader(self.lab.amqp_url) as loader:
-            for count, task in enumerate(tasks, 1):  # noqa: B007
-                message = task_message(self.app, stock.TASK, (run, *task[1:]), headers={})
-                loader.publish(*self.route(task.tenant), message)
-            loader.confirm()
-        return count
+        messages = Messages(self.app, stock.TASK, run)
+        return _load(self.lab, ((*self.route(task.tenant), messages.of(task)) for task in tasks))
 
     def submit(self, run: str, task: Task, *, declare: bool = False) -> float:
         """See the base class."""
@@ -195,19 +191,14 @@ class Turns(System):
 
     def load(self, run: str, tasks: Iterable[Task]) -> int:
         """See the base class."""
-        count = 0
-        with Loader(self.lab.amqp_url) as loader:
-            for count, task in enumerate(tasks, 1):  # noqa: B007
-                message = task_message(
-                    self.app,
-                    turns.TASK,
-                    (run, *task[1:]),
-                    headers={TENANT_HEADER: task.tenant},
-                    priority=PRIORITIES["normal"],
-                )
-                loader.publish(EXCHANGE, queue_name(task.tenant), message)
-            loader.confirm()
-        return count
+        messages = Messages(
+            self.app,
+            turns.TASK,
+            run,
+            lambda task: {TENANT_HEADER: task.tenant},
+            priority=PRIORITIES["normal"],
+        )
+        return _load(self.lab, ((EXCHANGE, queue_name(task.tenant), messages.of(task)) for task in tasks))
 
     def submit(self, run: str, task: Task, *, declare: bool = False) -> float:
         """See the base class."""
@@ -267,6 +258,16 @@ class Ranch(System):
         """See the base class."""
         self._task.lru_delay(task.tenant, run, *task[1:])
         return time.time()
+
+
+def _load(lab: Lab, messages: Iterable[tuple[str, str, amqp.Message]]) -> int:
+    count = 0
+    with Loader(lab.amqp_url) as loader:
+        for exchange, routing_key, message in messages:
+            loader.publish(exchange, routing_key, message)
+            count += 1
+        loader.confirm()
+    return count
 
 
 SYSTEMS: dict[str, type[System]] = {kind.key: kind for kind in (Fifo, Recipe, Ranch, Turns)}
