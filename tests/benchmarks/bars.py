@@ -128,8 +128,8 @@ class Judge:
         ]
 
     def _costs(self) -> list[Bar]:
-        held = self._median(throughput.NAME, "unacknowledged/worker", "T=10000")
-        cpu = [self._median(throughput.NAME, "CPU us/task", f"T={tenants}") for tenants in (10_000, 1)]
+        held = self._median(throughput.NAME, throughput.HELD, "T=10000")
+        cpu = [self._median(throughput.NAME, throughput.CPU, f"T={tenants}") for tenants in (10_000, 1)]
         return [
             self._bar("unacknowledged messages a worker at T=10,000", held, "≤", _HELD),
             self._bar("main process, CPU a task at T=10,000, times that at T=1", _ratio(*cpu), "≤", 1.3),
@@ -139,7 +139,7 @@ class Judge:
         return Bar(self._broker, text, figure, sign, limit)
 
     def _rate(self, system: str, tenants: int) -> float | None:
-        return self._median(throughput.NAME, "tasks/s", f"T={tenants}", system=system)
+        return self._median(throughput.NAME, throughput.RATE, f"T={tenants}", system=system)
 
     def _median(
         self, workload: str, figure: str, case: str | None = None, *, system: str = "turns"

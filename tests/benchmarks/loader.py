@@ -135,6 +135,7 @@ class Messages:
     ) -> None:
         self._run = run
         self._more = headers
+        self._reply_to = app.thread_oid
         self._properties = properties
         self._made = app.amqp.as_task_v2("", name, args=(run, 0, 0.0), kwargs={}, ignore_result=True)
 
@@ -152,6 +153,6 @@ class Messages:
             delivery_mode=2,
             application_headers={**self._made.headers, **own, **self._more(task)},
             correlation_id=task_id,
-            reply_to="",
+            reply_to=self._reply_to,
             **self._properties,
         )

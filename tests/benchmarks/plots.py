@@ -46,7 +46,7 @@ def _throughput(results: Results, broker: str, axes: Any) -> bool:
         source = "Redis" if kind.on_redis else broker
         points = []
         for case in results.cases(throughput.NAME):
-            rate = results.median(throughput.NAME, "tasks/s", broker=source, system=key, case=case)
+            rate = results.median(throughput.NAME, throughput.RATE, broker=source, system=key, case=case)
             if rate is not None:
                 points.append((int(case.removeprefix("T=")), rate))
         if points:

@@ -19,7 +19,6 @@ class Profile:
         rounds: how often each of those is measured, by the number of tenants; others once.
         limit: seconds for one throughput cell.
         recipe_tenants: the most tenants that the plain recipe is tried with.
-        raw_turns: turns of the raw broker.
         newcomers: samples of a newcomer's wait, of each kind.
         newcomer_backlogs: how many backlogged tenants there are beside it.
         newcomer_limit: seconds to wait for the newcomers' tasks after the last was submitted.
@@ -38,7 +37,6 @@ class Profile:
     rounds: Mapping[int, int]
     limit: float
     recipe_tenants: int
-    raw_turns: int
     newcomers: int
     newcomer_backlogs: tuple[int, ...]
     newcomer_limit: float
@@ -54,11 +52,10 @@ class Profile:
 
 QUICK: Final = Profile(
     name="quick",
-    tasks={1: 10_000, 1000: 30_000, 10_000: 100_000},
+    tasks={1: 20_000, 1000: 30_000, 10_000: 110_000},
     rounds={1: 3, 1000: 2},
     limit=30,
     recipe_tenants=1000,
-    raw_turns=5_000,
     newcomers=100,
     newcomer_backlogs=(1000,),
     newcomer_limit=5,
@@ -74,11 +71,10 @@ QUICK: Final = Profile(
 
 FULL: Final = Profile(
     name="full",
-    tasks={1: 20_000, 10: 20_000, 100: 20_000, 1000: 60_000, 10_000: 100_000},
+    tasks={1: 20_000, 10: 20_000, 100: 20_000, 1000: 60_000, 10_000: 120_000},
     rounds={1: 5, 10: 3, 100: 3, 1000: 5, 10_000: 3},
     limit=120,
     recipe_tenants=10_000,
-    raw_turns=20_000,
     newcomers=300,
     newcomer_backlogs=(10, 100, 1000),
     newcomer_limit=60,
@@ -95,10 +91,9 @@ FULL: Final = Profile(
 SMOKE: Final = replace(
     QUICK,
     name="smoke",
-    tasks={1: 1000, 1000: 3000},
+    tasks={1: 10_000, 500: 10_000},
     rounds={},
-    limit=5,
-    raw_turns=500,
+    limit=10,
     newcomers=20,
     quiet_tasks=50,
     noisy_tasks=2000,

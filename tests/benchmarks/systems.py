@@ -101,7 +101,7 @@ class _Stock(System):
 
     def load(self, run: str, tasks: Iterable[Task]) -> int:
         """See the base class."""
-        messages = Messages(self.app, stock.TASK, run)
+        messages = Messages(self.app, stock.TASK, run, priority=0)
         return _load(self.lab, ((*self.route(task.tenant), messages.of(task)) for task in tasks))
 
     def submit(self, run: str, task: Task, *, declare: bool = False) -> float:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from benchmarks.results import Cell, Results
 
 _WIDTH = 120
+_FIGURES_ACROSS = 5
+_WORDS = 3  # columns of words, before those of figures
 _STYLES = {"kept": "green", "missed": "bold red", "not measured": "dim"}
 
 
@@ -38,25 +40,24 @@ def _conditions(results: Results) -> Table:
 
 
 def _workload(results: Results, workload: str) -> Table:
-    """Return a row for each broker, system and case, with the medians of its rounds."""
+    """Return the medians of the rounds: a row for each case, broker and system, or a column if there are few."""
     cells = results.select(workload)
     names = list(dict.fromkeys(name for cell in cells for name in cell.figures))
-    rows = list(dict.fromkeys((cell.case, cell.broker, cell.system) for cell in cells))
-    table = Table(title=workload, title_justify="left")
-    for heading in ("case", "broker", "system"):
-        table.add_column(heading)
-    for heading in (*names, "ran", "rounds"):
-        table.add_column(heading, justify="right")
-    for case, broker, system in rows:
-        of_row = results.select(workload, broker=broker, system=system, case=case)
-        table.add_row(
-            case,
-            broker,
-            SYSTEMS[system].title,
-            *(_figure(of_row, name) for name in names),
-            _ran(of_row),
-            str(len(of_row)),
-        )
+    rows = []
+    for case, broker, system in dict.fromkeys((cell.case, cell.broker, cell.system) for cell in cells):
+        same = results.select(workload, broker=broker, system=system, case=case)
+        figures = [_figure(same, name) for name in names]
+        rows.append([case, broker, SYSTEMS[system].title, *figures, _ran(same), str(len(same))])
+    headings = ["case", "broker", "system", *names, "ran", "rounds"]
+    table = Table(title=workload, title_justify="left", show_header=len(names) <= _FIGURES_ACROSS)
+    if len(names) <= _FIGURES_ACROSS:
+        for number, heading in enumerate(headings):
+            table.add_column(heading, justify="left" if number < _WORDS else "right")
+        for row in rows:
+            table.add_row(*row)
+        return table
+    for heading, *values in zip(headings, *rows, strict=True):
+        table.add_row(heading, *values)
     return table
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from benchmarks.workloads import limits, newcomer, noisy, raw, shares, throttled, throughput, zipf
+from benchmarks.workloads import limits, newcomer, noisy, shares, throttled, throughput, zipf
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -18,6 +18,5 @@ WORKLOADS: Final[Mapping[str, Callable[[Bench], None]]] = {
     "limits": limits.run,
     "throttled": throttled.run,
     "zipf": zipf.run,
-    "raw": raw.run,
     "throughput": throughput.run,
 }
