@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import signal
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,6 @@ from benchmarks.bars import Bar, Judge
 from benchmarks.bench import Bench
 from benchmarks.brokers import NEWER, OWN, brokers
 from benchmarks.conditions import describe
-from benchmarks.fleet import WorkersFailed
 from benchmarks.plots import draw
 from benchmarks.profile import PROFILES
 from benchmarks.progress import say
@@ -64,8 +64,9 @@ def _measure(broker: Broker, options: argparse.Namespace, results: Results, *, f
         say(f"{name} on {broker.name}")
         try:
             WORKLOADS[name](bench)
-        except WorkersFailed as error:
-            say(f"{name} on {broker.name} failed: {error}")
+        except Exception as error:  # noqa: BLE001  # what the others measured must not be lost
+            traceback.print_exception(error)
+            say(f"{name} on {broker.name} failed")
             failed = True
     return failed
 
