@@ -35,8 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     It is 0 if all bars that were measured are kept, 1 if one is missed, 2 if a workload failed.
     """
     options = _options(arguments)
-    for number in (signal.SIGINT, signal.SIGTERM):  # both end what was started, in the background too
-        signal.signal(number, signal.default_int_handler)
+    for signum in (signal.SIGINT, signal.SIGTERM):  # both end what was started, in the background too
+        signal.signal(signum, signal.default_int_handler)
     results = Results()
     failed = False
     bars: list[Bar] = []

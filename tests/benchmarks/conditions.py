@@ -27,7 +27,7 @@ def describe(profile: Profile, brokers: Sequence[Broker]) -> dict[str, str]:
     """Return the conditions, each by its name."""
     return {
         "profile": profile.name,
-        "workers": f"{WORKERS} of {CONCURRENCY} slots, {POOL} pool (limits: 4 of {CONCURRENCY})",
+        "workers": f"{WORKERS} of {CONCURRENCY} slots, {POOL} pool, no mingle (limits: 4 of {CONCURRENCY})",
         "acknowledgements": "late, rejected when the worker is lost, prefetch multiplier 1",
         "serialiser": "json",
         "result backend": "none (task_ignore_result)",

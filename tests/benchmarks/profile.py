@@ -18,15 +18,21 @@ class Profile:
         tasks: tasks of the throughput workload, by the number of tenants.
         rounds: how often each of those is measured, by the number of tenants; others once.
         limit: seconds for one throughput cell.
-        recipe_tenants: the most tenants that the plain recipe is tried with.
+        recipe_tenants: the numbers of tenants that the plain recipe is tried with, once each.
+        ranch_tenants: the same for celery-ranch.
+        ranch_tasks: tasks of celery-ranch.
         newcomers: samples of a newcomer's wait, of each kind.
         newcomer_backlogs: how many backlogged tenants there are beside it.
+        newcomer_systems: the systems that newcomers come to.
         newcomer_limit: seconds to wait for the newcomers' tasks after the last was submitted.
         quiet_tasks: tasks of the quiet tenants beside a noisy neighbour.
         noisy_tasks: tasks of the neighbour.
+        noisy_systems: the systems that have a noisy neighbour.
         noisy_limit: seconds to wait for the quiet ones' tasks after the last was submitted.
         zipf_tasks: tasks of the Zipf-distributed tenants.
+        zipf_systems: the systems that serve them.
         zipf_limit: seconds for them.
+        unweighted_systems: the systems whose shares are measured although they know no weights.
         share_seconds: seconds over which shares are measured.
         limit_seconds: seconds over which limits are measured.
         throttled: throttled tenants beside free ones.
@@ -36,36 +42,50 @@ class Profile:
     tasks: Mapping[int, int]
     rounds: Mapping[int, int]
     limit: float
-    recipe_tenants: int
+    recipe_tenants: tuple[int, ...]
+    ranch_tenants: tuple[int, ...]
+    ranch_tasks: int
     newcomers: int
     newcomer_backlogs: tuple[int, ...]
+    newcomer_systems: tuple[str, ...]
     newcomer_limit: float
     quiet_tasks: int
     noisy_tasks: int
+    noisy_systems: tuple[str, ...]
     noisy_limit: float
     zipf_tasks: int
+    zipf_systems: tuple[str, ...]
     zipf_limit: float
+    unweighted_systems: tuple[str, ...]
     share_seconds: float
     limit_seconds: float
     throttled: int
 
 
+_ALL: Final = ("fifo", "recipe", "ranch", "turns")
+
 QUICK: Final = Profile(
     name="quick",
     tasks={1: 20_000, 1000: 30_000, 10_000: 110_000},
-    rounds={1: 3, 1000: 2},
-    limit=30,
-    recipe_tenants=1000,
-    newcomers=100,
+    rounds={1: 2, 1000: 2},
+    limit=20,
+    recipe_tenants=(1000,),
+    ranch_tenants=(1000,),
+    ranch_tasks=500,
+    newcomers=200,
     newcomer_backlogs=(1000,),
+    newcomer_systems=("recipe", "turns"),
     newcomer_limit=5,
     quiet_tasks=500,
     noisy_tasks=30_000,
-    noisy_limit=5,
+    noisy_systems=("fifo", "turns"),
+    noisy_limit=2,
     zipf_tasks=10_000,
+    zipf_systems=("fifo", "turns"),
     zipf_limit=15,
+    unweighted_systems=(),
     share_seconds=20,
-    limit_seconds=10,
+    limit_seconds=8,
     throttled=100,
 )
 
@@ -74,15 +94,21 @@ FULL: Final = Profile(
     tasks={1: 20_000, 10: 20_000, 100: 20_000, 1000: 60_000, 10_000: 120_000},
     rounds={1: 5, 10: 3, 100: 3, 1000: 5, 10_000: 3},
     limit=120,
-    recipe_tenants=10_000,
-    newcomers=300,
+    recipe_tenants=(1, 10, 100, 1000, 10_000),
+    ranch_tenants=(1, 10, 100, 1000),
+    ranch_tasks=1000,
+    newcomers=500,
     newcomer_backlogs=(10, 100, 1000),
+    newcomer_systems=_ALL,
     newcomer_limit=60,
     quiet_tasks=500,
     noisy_tasks=30_000,
+    noisy_systems=_ALL,
     noisy_limit=240,
     zipf_tasks=40_000,
+    zipf_systems=("fifo", "recipe", "turns"),
     zipf_limit=120,
+    unweighted_systems=("fifo", "recipe"),
     share_seconds=60,
     limit_seconds=30,
     throttled=1000,
@@ -94,7 +120,8 @@ SMOKE: Final = replace(
     tasks={1: 10_000, 500: 10_000},
     rounds={},
     limit=10,
-    newcomers=20,
+    newcomers=10,
+    noisy_systems=_ALL,
     quiet_tasks=50,
     noisy_tasks=2000,
     noisy_limit=2,

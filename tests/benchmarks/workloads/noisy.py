@@ -21,12 +21,12 @@ NEIGHBOUR_SECONDS = 0.02
 _QUIET = 10
 _QUIET_SECONDS = 0.005
 _NEIGHBOUR = -1  # its key
-_PAUSE = 0.02  # mean seconds between two of the quiet ones' tasks
+_PAUSE = 0.015  # mean seconds between two of the quiet ones' tasks
 
 
 def run(bench: Bench) -> None:
     """Measure every system, alone and beside the neighbour."""
-    for kind in bench.chosen():
+    for kind in bench.chosen(*bench.profile.noisy_systems):
         for case, noisy in ((ALONE, 0), (BESIDE, bench.profile.noisy_tasks)):
             with bench.place(kind) as system:
                 bench.add(NAME, system, case, _measure(bench, system, noisy))

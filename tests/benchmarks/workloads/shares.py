@@ -29,7 +29,7 @@ _SETTLED = 2.0  # seconds before the shares are counted
 
 def run(bench: Bench) -> None:
     """Measure taketurns, and for comparison the systems that know no weights."""
-    for kind in bench.chosen("fifo", "recipe"):
+    for kind in bench.chosen(*bench.profile.unweighted_systems):
         with bench.place(kind) as system:
             _add(bench, system, _measure(bench, system))
     if bench.chosen("turns"):

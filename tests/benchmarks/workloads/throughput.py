@@ -18,6 +18,7 @@ from benchmarks.workloads import raw
 if TYPE_CHECKING:
     from benchmarks.bench import Bench
     from benchmarks.fleet import Fleet
+    from benchmarks.profile import Profile
     from benchmarks.stamps import Stamp
     from benchmarks.systems import System
 
@@ -26,8 +27,7 @@ RATE, CPU, HELD = "tasks/s", "CPU us/task", "unacknowledged/worker"
 _PART = 0.8  # of the tasks; what comes after is not measured
 _SKIPPED = 0.25  # of those, while workers start
 _HELD_FROM = 1000  # tenants from which on it is looked at what is unacknowledged
-_HELD_SAMPLES = 5
-_RANCH_TENANTS, _RANCH_TASKS = 1000, 1000
+_HELD_SAMPLES = 3
 
 
 def run(bench: Bench) -> None:
@@ -38,21 +38,21 @@ def run(bench: Bench) -> None:
             if round_ >= profile.rounds.get(count, 1):
                 continue
             for kind in bench.chosen():
-                if _takes_part(kind.key, count, round_, profile.recipe_tenants):
+                if _takes_part(kind.key, count, round_, profile):
                     with bench.place(kind) as system:
                         bench.add(
                             NAME, system, f"T={count}", _measure(bench, system, count, first=round_ == 0)
                         )
 
 
-def _takes_part(key: str, count: int, round_: int, recipe_tenants: int) -> bool:
+def _takes_part(key: str, count: int, round_: int, profile: Profile) -> bool:
     match key:
         case "fifo":
             return count == 1  # it does not know of tenants
         case "recipe":
-            return count <= recipe_tenants and (count < _HELD_FROM or round_ == 0)
+            return round_ == 0 and count in profile.recipe_tenants
         case "ranch":
-            return count <= _RANCH_TENANTS and round_ == 0
+            return round_ == 0 and count in profile.ranch_tenants
         case _:
             return True
 
@@ -61,7 +61,7 @@ def _measure(bench: Bench, system: System, count: int, *, first: bool) -> Outcom
     names = tenants(count)
     say(f"  {system.title}: {count} queues are declared and filled")
     system.declare(names)
-    wanted = _RANCH_TASKS if system.on_redis else bench.profile.tasks[count]
+    wanted = bench.profile.ranch_tasks if system.on_redis else bench.profile.tasks[count]
     name, stamps = system.lab.run(NAME)
     of = system.load(name, (Task(names[number % count], number % count) for number in range(wanted)))
     note = "" if of == wanted else f"{of} of {wanted} published"
@@ -70,12 +70,13 @@ def _measure(bench: Bench, system: System, count: int, *, first: bool) -> Outcom
     held: dict[str, float] = {}
     with system.workers(WORKERS, names) as fleet:
         ready = time.time()
-        samples = watch(stamps, fleet, int(of * _PART), bench.profile.limit)
+        limit = bench.profile.limit
+        samples = watch(stamps, fleet, int(of * _PART), limit)
         measured = stamps.read()
         if count >= _HELD_FROM and not system.on_redis and len(measured) < of * 0.95:
             held = _held(system, fleet)
         if len(measured) >= int(of * _PART):
-            watch(stamps, fleet, of, bench.profile.limit)
+            watch(stamps, fleet, of, limit)
     figures = _rate(measured, samples, ready, since_ready=system.on_redis)
     return Outcome({**figures, **held}, len(stamps), of, note)
 
