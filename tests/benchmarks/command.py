@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import signal
 import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +17,7 @@ from benchmarks.progress import say
 from benchmarks.results import Results
 from benchmarks.systems import SYSTEMS
 from benchmarks.tables import show
+from benchmarks.uninterrupted import interrupt_on_signals
 from benchmarks.workloads import WORKLOADS
 
 if TYPE_CHECKING:
@@ -35,8 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     It is 0 if all bars that were measured are kept, 1 if one is missed, 2 if a workload failed.
     """
     options = _options(arguments)
-    for signum in (signal.SIGINT, signal.SIGTERM):  # both end what was started, in the background too
-        signal.signal(signum, signal.default_int_handler)
+    interrupt_on_signals()
     results = Results()
     failed = False
     bars: list[Bar] = []

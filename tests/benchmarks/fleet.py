@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from benchmarks.apps.common import BROKER, PREFIX
 from benchmarks.stamps import DIRECTORY
+from benchmarks.uninterrupted import uninterrupted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -86,7 +87,8 @@ def fleet(lab: Lab, app: Celery, module: str, *, workers: int) -> Iterator[Fleet
         _wait_until_ready(this, app)
         yield this
     finally:
-        _stop(list(processes.values()))
+        with uninterrupted():
+            _stop(list(processes.values()))
 
 
 def _start(lab: Lab, app: Celery, module: str, name: str) -> subprocess.Popen[bytes]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import uuid
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +13,9 @@ from urllib.parse import urlsplit
 import requests
 from redis import Redis
 
+from benchmarks.progress import say
 from benchmarks.stamps import Stamps
+from benchmarks.uninterrupted import uninterrupted
 from taketurns.settings import Settings
 
 if TYPE_CHECKING:
@@ -88,8 +90,15 @@ def lab(broker: Broker) -> Iterator[Lab]:
         with tempfile.TemporaryDirectory(prefix="taketurns-bench-", ignore_cleanup_errors=True) as directory:
             yield Lab(broker, vhost, Path(directory))
     finally:
-        with suppress(requests.RequestException):
-            requests.delete(url, timeout=_DELETE_TIMEOUT)
-        with Redis.from_url(broker.redis_url) as redis:
-            for key in redis.scan_iter(match=f"{vhost}*", count=1000):
-                redis.unlink(key)
+        with uninterrupted():
+            _remove(broker, vhost, url)
+
+
+def _remove(broker: Broker, vhost: str, url: str) -> None:
+    with Redis.from_url(broker.redis_url) as redis:
+        for key in redis.scan_iter(match=f"{vhost}*", count=1000):
+            redis.unlink(key)
+    try:
+        requests.delete(url, timeout=_DELETE_TIMEOUT).raise_for_status()
+    except requests.RequestException as error:
+        say(f"the vhost {vhost} of {broker.name} was left behind: {error}")
