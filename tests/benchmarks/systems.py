@@ -7,6 +7,8 @@ from abc import ABC, abstractmethod
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, ClassVar, Self
 
+from kombu import Exchange, Queue
+
 from benchmarks.apps import stock, turns
 from benchmarks.fleet import Fleet, fleet
 from benchmarks.loader import Loader, Messages, Task
@@ -147,7 +149,10 @@ class Recipe(_Stock):
     def submit(self, run: str, task: Task, *, declare: bool = False) -> float:
         """See the base class."""
         if declare:
-            self.declare([task.tenant])
+            queue = self._queue(task.tenant)
+            exchange = Exchange(USERS, "direct", durable=True)
+            with self.app.producer_pool.acquire(block=True) as producer:
+                Queue(queue, exchange, queue, durable=True)(producer.channel).declare()
             self._add(task.tenant)
         return super().submit(run, task)
 
