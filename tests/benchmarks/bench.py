@@ -13,7 +13,7 @@ from benchmarks.results import Cell, Results
 from benchmarks.systems import SYSTEMS, System, Turns
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
     from benchmarks.fleet import Fleet
     from benchmarks.profile import Profile
@@ -47,9 +47,14 @@ class Bench:
     systems: Sequence[str]
     results: Results
 
-    def chosen(self, *candidates: str) -> list[type[System]]:
+    def chosen(self, candidates: Collection[str] = tuple(SYSTEMS)) -> list[type[System]]:
         """Return those of the candidates that are to be compared; all systems are candidates by default."""
-        return [SYSTEMS[key] for key in candidates or SYSTEMS if key in self.systems]
+        return [SYSTEMS[key] for key in candidates if key in self.systems]
+
+    @property
+    def measures_turns(self) -> bool:
+        """Whether taketurns is to be measured."""
+        return Turns.key in self.systems
 
     @contextmanager
     def place(self, kind: type[System]) -> Iterator[System]:

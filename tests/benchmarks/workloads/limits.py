@@ -32,7 +32,7 @@ _TOLERANCE = 0.05  # seconds between the limiter's decision and the task's stamp
 
 def run(bench: Bench) -> None:
     """Measure taketurns; the others have no limits for each tenant."""
-    if bench.chosen("turns"):
+    if bench.measures_turns:
         with bench.turns() as turns:
             case = f"{_TENANTS} tenants of {_RATE}/1s, {WORKERS} workers"
             bench.add(NAME, turns, case, _measure(bench, turns))

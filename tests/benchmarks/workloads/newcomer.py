@@ -35,7 +35,7 @@ _PAUSE = 0.03  # mean seconds between two newcomers
 def run(bench: Bench) -> None:
     """Measure the systems, idle and beside each number of backlogged tenants."""
     for beside in (0, *bench.profile.newcomer_backlogs):
-        for kind in bench.chosen(*bench.profile.newcomer_systems):
+        for kind in bench.chosen(bench.profile.newcomer_systems):
             if kind.on_redis and beside > _RANCH_TENANTS:
                 continue
             with bench.place(kind) as system:

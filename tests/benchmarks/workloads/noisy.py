@@ -26,7 +26,7 @@ _PAUSE = 0.015  # mean seconds between two of the quiet ones' tasks
 
 def run(bench: Bench) -> None:
     """Measure every system, alone and beside the neighbour."""
-    for kind in bench.chosen(*bench.profile.noisy_systems):
+    for kind in bench.chosen(bench.profile.noisy_systems):
         for case, noisy in ((ALONE, 0), (BESIDE, bench.profile.noisy_tasks)):
             with bench.place(kind) as system:
                 bench.add(NAME, system, case, _measure(bench, system, noisy))

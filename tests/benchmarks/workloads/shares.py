@@ -29,10 +29,10 @@ _SETTLED = 2.0  # seconds before the shares are counted
 
 def run(bench: Bench) -> None:
     """Measure taketurns, and for comparison the systems that know no weights."""
-    for kind in bench.chosen(*bench.profile.unweighted_systems):
+    for kind in bench.chosen(bench.profile.unweighted_systems):
         with bench.place(kind) as system:
             _add(bench, system, _measure(bench, system))
-    if bench.chosen("turns"):
+    if bench.measures_turns:
         with bench.turns() as turns:
             for number, (weight, _) in enumerate(_TENANTS):
                 _registry(turns, number, weight)

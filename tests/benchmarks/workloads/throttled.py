@@ -24,7 +24,7 @@ _PERIOD = 10  # seconds for one task of a throttled tenant
 
 def run(bench: Bench) -> None:
     """Measure taketurns, without and with the throttled tenants; the others throttle nobody."""
-    if bench.chosen("turns"):
+    if bench.measures_turns:
         for count in (0, bench.profile.throttled):
             with bench.turns() as turns:
                 bench.add(NAME, turns, f"beside {count} throttled", _measure(bench, turns, count))

@@ -23,7 +23,7 @@ _SECONDS = 0.001
 
 def run(bench: Bench) -> None:
     """Measure every system that gets through with it."""
-    for kind in bench.chosen(*bench.profile.zipf_systems):
+    for kind in bench.chosen(bench.profile.zipf_systems):
         with bench.place(kind) as system:
             case = f"{_TENANTS} tenants, exponent {_EXPONENT}"
             bench.add(NAME, system, case, _measure(bench, system))
