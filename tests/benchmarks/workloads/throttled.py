@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 NAME = "throttled"
 ALONE = "beside 0 throttled"
 USED, LATE = "slots used by the free one %", "loops late by ms"
-_FREE = -1  # the free tenant's key
 _SECONDS = 0.01
 _PERIOD = 10  # seconds for one task of a throttled tenant
 
@@ -46,16 +45,16 @@ def _measure(bench: Bench, system: Turns, count: int) -> Outcome:
         watch(stamps, fleet, count, 30)
         time.sleep(2)
         system.status(fleet)  # forgets by how much the loops were late at the start
-        throttled = len(stamps)
-        of = throttled + system.load(name, (Task("free", _FREE, _SECONDS) for _ in range(free)))
+        name, stamps = system.lab.run(NAME)
+        system.load(name, (Task("free", 0, _SECONDS) for _ in range(free)))
         watch(
             stamps,
             fleet,
-            of,
+            free,
             seconds * 3,
             lambda: lags.extend(status["loop_lag"] for status in system.status(fleet)),
         )
-        ran = [stamp for stamp in stamps.read() if stamp.key == _FREE]
+        ran = stamps.read()
     took = ran[-1].ended - ran[0].started if len(ran) > 1 else float("nan")
     figures = {
         USED: len(ran) * _SECONDS / took / WORKERS / CONCURRENCY * 100,
