@@ -9,7 +9,7 @@ from urllib.parse import quote
 import requests
 
 if TYPE_CHECKING:
-    from benchmarks.lab import Lab
+    from benchmarks.lab import Broker, Lab
 
 _TIMEOUT = 60.0
 _STATISTICS_AFTER = 6.0  # seconds; the broker's counts of deliveries are up to 5 s old
@@ -33,7 +33,22 @@ def deliveries(lab: Lab) -> int:
     return int(counts.get("deliver", 0)) + int(counts.get("get", 0))
 
 
+def files(broker: Broker) -> int | None:
+    """Return how many files the broker's node may open; None if it does with few.
+
+    RabbitMQ 4 keeps a file open for each backlogged queue, and two for one that is read from; a node that runs out
+    of them goes down. RabbitMQ 3 closes and opens them again.
+    """
+    if broker.version.startswith("3."):
+        return None
+    return min(int(node["fd_total"]) for node in _ask(broker, "nodes", {"columns": "fd_total"}))
+
+
 def _get(lab: Lab, path: str, parameters: dict[str, str]) -> Any:
-    response = requests.get(f"{lab.broker.management_url}/api/{path}", params=parameters, timeout=_TIMEOUT)
+    return _ask(lab.broker, path, parameters)
+
+
+def _ask(broker: Broker, path: str, parameters: dict[str, str]) -> Any:
+    response = requests.get(f"{broker.management_url}/api/{path}", params=parameters, timeout=_TIMEOUT)
     response.raise_for_status()
     return response.json()

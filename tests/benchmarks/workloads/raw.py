@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 NAME = "raw"
 MANY: Final = 10
-_PART = 0.05  # of the queues, that have a turn of many messages
+_PARTS: Final = {1: 0.2, MANY: 0.05}  # of the queues, by the messages of a turn
 _CHANNELS: Final = 16
 _LIMIT = 30.0
 
@@ -36,7 +36,8 @@ def measure(bench: Bench, turns: Turns, names: Sequence[str]) -> int:
         names: tenants with eleven messages each at least.
     """
     used = 0
-    for credit, tenants in ((1, names), (MANY, names[: int(len(names) * _PART)])):
+    for credit, part in _PARTS.items():
+        tenants = names[: int(len(names) * part)]
         done, seconds = _Loop(turns, [queue_name(tenant) for tenant in tenants], credit).run()
         figures = {"turns/s": done / seconds, "messages/s": done * credit / seconds}
         bench.add(NAME, turns, f"turns of {credit}, T={len(names)}", Outcome(figures, done, len(tenants)))
