@@ -35,7 +35,7 @@ with PrivateNodes(directory):
 ONLY_REDIS = """
 from taketurns.services.identity import Identity
 from taketurns.services.redis_server import RedisServer
-RedisServer(directory, Identity.prepare(directory)).start()
+RedisServer(directory, Identity.prepare(directory, RedisServer.ports)).start()
 print("ready", flush=True)
 signal.pause()
 """
@@ -191,6 +191,32 @@ def test_up_is_idempotent_and_down_keeps_the_data(tmp_path: Path) -> None:
         again = services("up", "--json", *where)
         assert json.loads(again.stdout) == urls
         assert what_is_left(urls) == (b"kept", b"kept")
+    finally:
+        assert services("down", *where).returncode == 0
+    assert not naming(tmp_path)
+
+
+@needs_programs
+def test_up_starts_only_what_is_down(tmp_path: Path, eventually: Callable[..., None]) -> None:
+    """`services up` brings a killed Redis back at its old address, and RabbitMQ and its port mapper run on."""
+    where = ("--directory", tmp_path / "nodes")
+    try:
+        first = services("up", *where)
+        assert first.returncode == 0, first.stderr
+        before = naming(tmp_path)
+        guardians = {process.pid for process in before}
+        (redis,) = (
+            each for each in Process.all() if each.name == "redis-server" and each.parent in guardians
+        )
+        os.kill(redis.pid, signal.SIGKILL)
+        eventually(lambda: services("status", *where).stdout == "rabbitmq is up\nredis is down\n")
+
+        again = services("up", *where)
+        assert (again.returncode, again.stdout) == (0, first.stdout), again.stderr
+        assert again.stderr == f"Starting Redis in {tmp_path / 'nodes'} ...\n"
+        assert services("status", *where).returncode == 0
+        gone = {process for process in before if not process.alive}
+        assert {process.pid for process in gone} == {redis.parent}
     finally:
         assert services("down", *where).returncode == 0
     assert not naming(tmp_path)

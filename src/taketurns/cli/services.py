@@ -22,19 +22,20 @@ app = typer.Typer(
 Directory = Annotated[Path, typer.Option(help="Where their data, logs and credentials are.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 _DIRECTORY = Path(".taketurns")
+_NAMES = {"rabbitmq": "RabbitMQ", "redis": "Redis"}
 
 
 @app.command()
 def up(directory: Directory = _DIRECTORY, *, as_json: Json = False) -> None:
-    """Start them, unless they run already, and print their addresses.
+    """Start what of them is not up, and print their addresses.
 
     They live on until `taketurns services down`. The lines suit `export $(taketurns services up)`.
     """
     nodes = PrivateNodes(directory)
-    if not all(nodes.status().values()):
-        typer.echo(f"Starting RabbitMQ and Redis in {nodes.directory} ...", err=True)
-        nodes.stop()  # what is left of nodes of which a part has died
-        nodes.start(detached=True)
+    down = [_NAMES[name] for name, answers in nodes.status().items() if not answers]
+    if down:
+        typer.echo(f"Starting {' and '.join(down)} in {nodes.directory} ...", err=True)
+        nodes.start_missing(detached=True)
     addresses = _addresses(nodes)
     if as_json:
         typer.echo(json.dumps(addresses))

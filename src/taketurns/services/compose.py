@@ -38,6 +38,7 @@ class ComposedServers(Server):
     """
 
     name = "compose"
+    ports = ("amqp", "management", "redis")
     start_within = 600.0  # the images may have to be pulled
     grace = 30.0  # killed before it has stopped its containers, it would leave them behind
 

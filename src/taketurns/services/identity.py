@@ -1,7 +1,7 @@
 """Who a directory's nodes are: their names, secrets and ports, kept in one file beside their data.
 
-Names and secrets are made once, since RabbitMQ stores them in its data; ports are kept while they are free,
-so that addresses survive a restart.
+Names and secrets are made once, since RabbitMQ stores them in its data; a port is kept while it is free or its
+server runs, so that addresses survive a restart.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Self
 from taketurns.services.ports import LOOPBACK, all_free, free_ports
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
 FILE = "nodes.json"
@@ -83,11 +84,17 @@ class Identity:
         return cls(**stored | {"ports": Ports(**stored["ports"])})
 
     @classmethod
-    def prepare(cls, directory: Path) -> Self:
-        """Return the directory's identity for the next start, made or with new ports if need be; store it."""
+    def prepare(cls, directory: Path, ports: Iterable[str]) -> Self:
+        """Return the directory's identity for the next start, made or with new ports if need be; store it.
+
+        Args:
+            directory: where it is kept.
+            ports: the names of those ports that servers are about to be started on.
+        """
         identity = cls.read(directory) or cls.create()
-        if not all_free(list(asdict(identity.ports).values())):
-            identity = replace(identity, ports=Ports.choose())
+        taken = [name for name in ports if not all_free([getattr(identity.ports, name)])]
+        new = dict(zip(taken, free_ports(len(taken)), strict=True))
+        identity = replace(identity, ports=replace(identity.ports, **new))
         write_private(directory / FILE, json.dumps(asdict(identity), indent=2) + "\n")
         return identity
 

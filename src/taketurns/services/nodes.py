@@ -12,6 +12,7 @@ from taketurns.services.rabbitmq import PortMapper, RabbitMQ
 from taketurns.services.redis_server import RedisServer
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
     from types import TracebackType
 
@@ -63,21 +64,29 @@ class PrivateNodes:
             NodesUnavailable: a program is missing, the nodes run already, or one did not start.
         """
         kinds = _startable()
-        if not self._gone():  # a killed process' servers may still be on their way out
+        if not _gone(self._servers):  # a killed process' servers may still be on their way out
             raise NodesUnavailable(
                 f"the nodes of {self.directory} run already: name another directory, "
                 f"or end them by `taketurns services down --directory {self.directory}`"
             )
-        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._identity = Identity.prepare(self.directory)
-        self._servers = self._all_servers()
-        try:
-            for server in self._servers:
-                if isinstance(server, kinds):
-                    server.start(detached=detached)
-        except BaseException:
-            self.stop()
-            raise
+        self._start(kinds, detached=detached)
+
+    def start_missing(self, *, detached: bool = False) -> None:
+        """Start what is down and wait until it answers; what is up goes on undisturbed.
+
+        Args:
+            detached: let what is started live on when this process ends, until somebody calls ``stop``.
+
+        Raises:
+            NodesUnavailable: a program is missing, one did not start, or what is left of one did not stop.
+        """
+        kinds = _startable()
+        if any(server.running for server in self._servers if not isinstance(server, kinds)):
+            self.stop()  # containers from before the programs were installed, or the other way round
+        down = [server for server in self._servers if not server.up]
+        self._stop(down)  # one that hangs, or the guardian of one that has died
+        up = [type(server) for server in self._servers if server not in down]
+        self._start(tuple(kind for kind in kinds if kind not in up), detached=detached)
 
     def stop(self) -> None:
         """Stop what runs, whoever started it, and wait until it has gone.
@@ -85,11 +94,7 @@ class PrivateNodes:
         Raises:
             NodesUnavailable: something did not go, even by SIGKILL.
         """
-        for server in self._servers:
-            server.request_stop()
-        if not self._gone():
-            alive = ", ".join(server.name for server in self._servers if server.running)
-            raise NodesUnavailable(f"{alive} of {self.directory} did not stop; end it by hand")
+        self._stop(self._servers)
 
     def status(self) -> dict[str, bool]:
         """Return for ``rabbitmq`` and ``redis`` whether it answers now."""
@@ -105,14 +110,32 @@ class PrivateNodes:
     ) -> None:
         self.stop()
 
+    def _start(self, kinds: Sequence[type[Server]], *, detached: bool) -> None:
+        """Start the servers of these kinds, in this order; should one fail, stop those of them again."""
+        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._identity = Identity.prepare(self.directory, [port for kind in kinds for port in kind.ports])
+        kept = {type(server): server for server in self._servers if not isinstance(server, tuple(kinds))}
+        self._servers = [kept.get(type(server), server) for server in self._all_servers()]
+        chosen = [server for server in self._servers if isinstance(server, tuple(kinds))]
+        try:
+            for server in chosen:
+                server.start(detached=detached)
+        except BaseException:
+            self._stop(chosen)
+            raise
+
+    def _stop(self, servers: Sequence[Server]) -> None:
+        for server in servers:
+            server.request_stop()
+        if not _gone(servers):
+            alive = ", ".join(server.name for server in servers if server.running)
+            raise NodesUnavailable(f"{alive} of {self.directory} did not stop; end it by hand")
+
     def _all_servers(self) -> list[Server]:
         """Return all that may run here, installed or composed."""
         if self._identity is None:
             return []
         return [kind(self.directory, self._identity) for kind in (*_INSTALLED, ComposedServers)]
-
-    def _gone(self) -> bool:
-        return all(server.wait_until_gone() for server in self._servers)
 
     def _known(self) -> Identity:
         if self._identity is None:
@@ -123,6 +146,10 @@ class PrivateNodes:
 def missing_programs() -> list[str]:
     """Return which of the needed programs are not installed."""
     return [name for name in ("rabbitmq-server", "epmd", "redis-server") if find_program(name) is None]
+
+
+def _gone(servers: Sequence[Server]) -> bool:
+    return all(server.wait_until_gone() for server in servers)
 
 
 def _startable() -> tuple[type[Server], ...]:

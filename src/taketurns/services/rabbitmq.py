@@ -35,6 +35,7 @@ class PortMapper(Server):
     """The epmd of one RabbitMQ node."""
 
     name = "epmd"
+    ports = ("epmd",)
     start_within = 10.0
 
     def __init__(self, directory: Path, identity: Identity) -> None:
@@ -56,6 +57,7 @@ class RabbitMQ(Server):
     """A RabbitMQ node with the management plugin, its data and its only user in the directory."""
 
     name = "rabbitmq"
+    ports = ("amqp", "management", "distribution")
     start_within = 90.0
     # Its stores are closed in the first tenth of a second, and what it confirmed is in its journal anyhow;
     # 3.10 then waits five seconds more for an event handler of its own.

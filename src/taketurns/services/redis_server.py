@@ -32,6 +32,7 @@ class RedisServer(Server):
     """A Redis with a password, its data in the directory."""
 
     name = "redis"
+    ports = ("redis",)
     start_within = 20.0
 
     def __init__(self, directory: Path, identity: Identity) -> None:

@@ -28,11 +28,13 @@ class Server(ABC):
 
     Attributes:
         name: how it is called in messages and file names.
+        ports: the names of the ports that it listens on.
         start_within: seconds until it must answer after a start.
         grace: seconds that it has to end by itself before it is killed.
     """
 
     name: str
+    ports: tuple[str, ...]
     start_within: float
     grace = 10.0
 
@@ -68,6 +70,11 @@ class Server(ABC):
         except BlockingIOError:
             return True
         return False
+
+    @property
+    def up(self) -> bool:
+        """Whether it runs and does its work now."""
+        return self.running and self.answers()
 
     def start(self, *, detached: bool = False) -> None:
         """Start it under a guardian and wait until it answers.
