@@ -15,7 +15,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from dotenv import dotenv_values
-from pydantic import Field, SecretStr, StringConstraints, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    SecretStr,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from taketurns.errors import InvalidSettings
@@ -26,6 +34,27 @@ CONFIG_VARIABLE = "TAKETURNS_CONFIG"
 
 Seconds = Annotated[float, Field(gt=0)]
 KeyPrefix = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.:-]+$")]
+
+
+def _url_of(*schemes: str, also: str | None = None, between: str | None = None) -> AfterValidator:
+    """Return a check that an URL has one of these schemes.
+
+    Args:
+        *schemes: the accepted ones.
+        also: one that is accepted and not advertised.
+        between: what stands between the URLs of several servers, if there may be several.
+    """
+    accepted = " or ".join(f"{scheme}://" for scheme in schemes)
+
+    def check(value: str) -> str:
+        for url in value.split(between) if between else [value]:
+            scheme, separator, _ = url.strip().partition("://")
+            if not separator or scheme.lower() not in (*schemes, also):
+                # The value is not shown: it may hold a password.
+                raise ValueError(f"it must begin with {accepted}")
+        return value
+
+    return AfterValidator(check)
 
 
 def _config(prefix: str) -> SettingsConfigDict:
@@ -39,9 +68,9 @@ class BrokerSettings(BaseSettings):
 
     model_config = _config(PREFIX)
 
-    amqp_url: str | None = None
+    amqp_url: Annotated[str, _url_of("amqp", "amqps", also="pyamqp", between=";")] | None = None
     """Becomes the app's ``broker_url`` if the app names none itself."""
-    management_url: str = "http://guest:guest@127.0.0.1:15672"
+    management_url: Annotated[str, _url_of("http", "https")] = "http://guest:guest@127.0.0.1:15672"
     """The management API, credentials included; a path prefix is kept."""
     management_timeout: Seconds = 10.0
     publish_timeout: Seconds = 4.0
@@ -55,7 +84,7 @@ class RedisSettings(BaseSettings):
 
     model_config = _config(PREFIX)
 
-    redis_url: str = "redis://127.0.0.1:6379/0"
+    redis_url: Annotated[str, _url_of("redis", "rediss", "unix")] = "redis://127.0.0.1:6379/0"
     redis_prefix: KeyPrefix = "taketurns"
     """The start of every key; two installations on one Redis need two prefixes."""
     redis_timeout: Annotated[float, Field(gt=0, lt=1)] = 0.25
@@ -235,4 +264,4 @@ def _unknown(values: Any, *, source: str) -> list[str]:
 
 def _problem(kind: type[BaseSettings], detail: dict[str, Any]) -> str:
     name = variable(kind, str(detail["loc"][0])) if detail["loc"] else kind.__name__
-    return f"{name}: {detail['msg']}"
+    return f"{name}: {str(detail['msg']).removeprefix('Value error, ')}"

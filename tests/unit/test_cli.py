@@ -104,6 +104,7 @@ def test_commands_that_need_an_app_say_so(command: str, fails: Callable[..., Non
             r"TAKETURNS_REDIS_TIMEOUTT .* did you mean TAKETURNS_REDIS_TIMEOUT\?",
         ),
         ({"TAKETURNS_REDIS_TIMEOUT": "soon"}, r"TAKETURNS_REDIS_TIMEOUT: .*valid number.*"),
+        ({"TAKETURNS_AMQP_URL": "redis://127.0.0.1"}, r"TAKETURNS_AMQP_URL: .*amqp:// or amqps://"),
         ({}, r"TAKETURNS_API_JWT_SECRET is not set; .* Make a secret with: .*"),
         ({"TAKETURNS_API_JWT_SECRET": "x" * 31}, r"TAKETURNS_API_JWT_SECRET is only 31 bytes long; .*"),
     ],

@@ -115,6 +115,41 @@ def test_a_bad_value_is_told_by_its_variable(name: str, value: str, monkeypatch:
         Settings.load()
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "accepted"),
+    [
+        ("TAKETURNS_AMQP_URL", "redis://:hunter2@127.0.0.1", "amqp:// or amqps://"),
+        ("TAKETURNS_AMQP_URL", "rabbit.example.com:5672", "amqp:// or amqps://"),
+        ("TAKETURNS_AMQP_URL", "amqp://one//;redis://:hunter2@two", "amqp:// or amqps://"),
+        ("TAKETURNS_MANAGEMENT_URL", "amqp://guest:hunter2@127.0.0.1:15672", "http:// or https://"),
+        ("TAKETURNS_REDIS_URL", "http://:hunter2@127.0.0.1:6379", "redis:// or rediss:// or unix://"),
+    ],
+)
+def test_an_url_of_another_kind_is_refused(
+    name: str, value: str, accepted: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An URL that leads to another kind of server is refused with the accepted schemes, and not shown."""
+    monkeypatch.setenv(name, value)
+    with pytest.raises(InvalidSettings, match=f"^{name}: it must begin with {accepted}$") as caught:
+        Settings.load()
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url", ["amqp://a/vhost", "amqps://u:p@a:5671//", "AMQP://a", "pyamqp://a//", "amqp://a//;amqps://b//"]
+)
+def test_every_url_of_a_rabbitmq_is_accepted(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With TLS, with a vhost, by kombu's own name, and with others to fail over to."""
+    monkeypatch.setenv("TAKETURNS_AMQP_URL", url)
+    assert Settings.load().broker.amqp_url == url
+
+
+def test_a_password_may_hold_a_semicolon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only RabbitMQ's URL may be several, with semicolons between."""
+    monkeypatch.setenv("TAKETURNS_REDIS_URL", "redis://:a;b@127.0.0.1/0")
+    assert Settings.load().redis.redis_url == "redis://:a;b@127.0.0.1/0"
+
+
 def test_all_mistakes_are_told_together(env_file: Path) -> None:
     """Three mistakes cost one attempt, not three."""
     env_file.write_text("TAKETURNS_API_PORT=x\nTAKETURNS_WORKER_MAX_CREDIT=x\nTAKETURNS_NOTHING=x\n")
