@@ -14,7 +14,6 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from dotenv import dotenv_values
 from pydantic import (
     AfterValidator,
     Field,
@@ -26,6 +25,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from taketurns.env_file import read_env_file
 from taketurns.errors import InvalidSettings
 from taketurns.limits.rate import parse_rate
 
@@ -197,15 +197,17 @@ class Settings:
             env_file: a file of ``NAME=value`` lines; without it the one that ``TAKETURNS_CONFIG`` names, if any.
 
         Raises:
-            InvalidSettings: a name is unknown, a value does not have its accepted form, or the file is missing.
+            InvalidSettings: a name is unknown, a value does not have its accepted form, or the file is missing or
+                has a line that is no ``NAME=value``.
         """
         env_file = env_file or os.environ.get(CONFIG_VARIABLE) or None
         from_file: dict[str, str] = {}
+        problems: list[str] = []
         if env_file is not None:
             if not Path(env_file).is_file():
                 raise InvalidSettings(f"there is no settings file {os.fspath(env_file)!r}")
-            from_file = {name.upper(): value or "" for name, value in dotenv_values(env_file).items()}
-        problems = _unknown(from_file, source=str(env_file)) + _unknown(os.environ, source="the environment")
+            from_file, problems = read_env_file(env_file)
+        problems += _unknown(from_file, source=str(env_file)) + _unknown(os.environ, source="the environment")
         values: dict[str, BaseSettings] = {}
         for concern, kind in _concerns().items():
             try:

@@ -150,6 +150,42 @@ def test_a_password_may_hold_a_semicolon(monkeypatch: pytest.MonkeyPatch) -> Non
     assert Settings.load().redis.redis_url == "redis://:a;b@127.0.0.1/0"
 
 
+@pytest.mark.parametrize(
+    "line",
+    ["TAKETURNS_API_PORT", "TAKETURNS_API_PORT 8000", "export TAKETURNS_API_PORT", "=8000", "X='hunter2"],
+)
+def test_a_line_that_says_nothing_is_told_by_its_number(
+    line: str, env_file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A line that is no NAME=value is an error with file and line, beside the other mistakes, and not shown."""
+    env_file.write_text(f"# a comment\n\nTAKETURNS_WORKER_MAX_CREDIT=x\n\n{line}\n")
+    with pytest.raises(InvalidSettings, match=r"settings\.env, line 5: accepted are NAME=value") as caught:
+        Settings.load(env_file)
+    assert "TAKETURNS_WORKER_MAX_CREDIT: " in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+    assert not caplog.records
+
+
+def test_what_dotenv_reads_is_read(env_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Quotes, export, comments behind a value, other programs' names and references to variables are understood."""
+    monkeypatch.setenv("HERE", "shop")
+    env_file.write_text(
+        "export TAKETURNS_API_PORT = 9000  # ours\r\nOTHER=1\nTAKETURNS_REDIS_PREFIX=${HERE}.${OTHER}\n"
+        "TAKETURNS_API_JWT_ISSUER='two\nlines'\n  # the end"
+    )
+    settings = Settings.load(env_file)
+    assert settings.api.port == 9000
+    assert settings.api.jwt_issuer == "two\nlines"
+    assert settings.redis.redis_prefix == "shop.1"
+
+
+def test_a_file_of_another_encoding_is_told(env_file: Path) -> None:
+    """A file that is not UTF-8 is an error that names it."""
+    env_file.write_bytes(b"TAKETURNS_API_JWT_ISSUER=caf\xe9\n")
+    with pytest.raises(InvalidSettings, match=r"settings\.env is no text in UTF-8"):
+        Settings.load(env_file)
+
+
 def test_all_mistakes_are_told_together(env_file: Path) -> None:
     """Three mistakes cost one attempt, not three."""
     env_file.write_text("TAKETURNS_API_PORT=x\nTAKETURNS_WORKER_MAX_CREDIT=x\nTAKETURNS_NOTHING=x\n")
