@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import difflib
+import math
+from typing import TYPE_CHECKING, Any
 
-from taketurns.errors import InvalidRate, TaketurnsError
+from taketurns.errors import InvalidInput, InvalidRate, TaketurnsError
 from taketurns.limits.rate import parse_rate
+from taketurns.topology import PRIORITIES
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from taketurns.limits.rate import RateLimit
     from taketurns.task import TenantTask
 
@@ -22,18 +27,26 @@ _FIXED = {
     "routing_key": (None, "the task goes into its tenant's queue"),
 }
 
+_BASES = ("taketurns.task", "celery.app.task", "builtins")
+_OURS = ("rate_limit_per_tenant", "expose")
+_CLOSE = 0.9
+"""How alike a name must be to be a misspelt one of ours: tasks may have any attributes of their authors' own."""
+
 
 def check_declaration(task: type[TenantTask]) -> RateLimit | None:
     """Return the rate that a task declares, after a look at all that it declares.
 
     Raises:
         InvalidRate: ``rate_limit_per_tenant`` is not of the accepted form.
-        TaketurnsError: an attribute has a value that would break what taketurns promises.
+        InvalidInput: another attribute is not of the accepted form.
+        TaketurnsError: an attribute has a value that would break what taketurns promises, or a misspelt name.
     """
     for name, (required, why) in _FIXED.items():
         value = getattr(task, name, None)
         if value != required and (value or required):
             raise TaketurnsError(f"task {task.name!r} can't have {name}={value!r}: {why}")
+    _check_names(task)
+    _check_values(task)
     if task.rate_limit_per_tenant is None:
         return None
     try:
@@ -42,3 +55,46 @@ def check_declaration(task: type[TenantTask]) -> RateLimit | None:
         raise InvalidRate(
             error.value, error.accepted, field=f"rate_limit_per_tenant of {task.name}"
         ) from None
+
+
+def _check_values(task: type[TenantTask]) -> None:
+    checks = {
+        "expose": (isinstance(task.expose, bool), "True or False"),
+        "priority": (
+            _is_priority(task.priority),
+            f"{', '.join(PRIORITIES)} or 0 to {max(PRIORITIES.values())}",
+        ),
+        "time_limit": (_is_time(task.time_limit), "a number of seconds above zero, or None"),
+        "soft_time_limit": (_is_time(task.soft_time_limit), "a number of seconds above zero, or None"),
+    }
+    for name, (is_valid, accepted) in checks.items():
+        if not is_valid:
+            raise InvalidInput(getattr(task, name), accepted, field=f"{name} of {task.name}")
+
+
+def _is_priority(value: Any) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        return False
+    return value in (*PRIORITIES, *PRIORITIES.values())
+
+
+def _is_time(value: Any) -> bool:
+    if value is None:
+        return True
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
+
+
+def _check_names(task: type[TenantTask]) -> None:
+    for name in _own_attributes(task):
+        if name not in _OURS and (meant := difflib.get_close_matches(name, _OURS, n=1, cutoff=_CLOSE)):
+            raise TaketurnsError(f"task {task.name!r} has an attribute {name}: did you mean {meant[0]}?")
+
+
+def _own_attributes(task: type[TenantTask]) -> Iterator[str]:
+    """Return the names of the values that the task and its author's base classes declare; methods are not."""
+    for kind in task.__mro__:
+        if kind.__module__ in _BASES:
+            continue
+        for name, value in vars(kind).items():
+            if not name.startswith("_") and not hasattr(type(value), "__get__"):
+                yield name

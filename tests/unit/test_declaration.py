@@ -11,8 +11,18 @@ from celery import Celery
 from celery.exceptions import OperationalError
 
 from taketurns import TakeTurns, TenantTask
-from taketurns.errors import BrokerUnavailable, InvalidRate, InvalidSettings, InvalidTenant, TaketurnsError
+from taketurns.errors import (
+    BrokerUnavailable,
+    InvalidInput,
+    InvalidRate,
+    InvalidSettings,
+    InvalidTenant,
+    TaketurnsError,
+)
 from taketurns.settings import Settings
+
+celery_warns_of_priority = pytest.mark.filterwarnings("ignore:(?s).*'priority' task attribute is deprecated")
+"""Celery 6 wants it in task_routes, which tenant tasks don't go by."""
 
 
 def new_app(**conf: Any) -> Celery:
@@ -66,6 +76,97 @@ def test_a_malformed_rate_is_refused_with_the_name_of_its_task(rate: Any) -> Non
     """The error at registration says which task's rate it is, and what form it may have."""
     with pytest.raises(InvalidRate, match=r"rate_limit_per_tenant of shop\.work.*100/1m"):
         register(new_app(), rate_limit_per_tenant=rate)
+
+
+@celery_warns_of_priority
+@pytest.mark.parametrize(
+    ("name", "value", "accepted"),
+    [
+        ("expose", "yes", "True or False"),
+        ("expose", 1, "True or False"),
+        ("expose", None, "True or False"),
+        ("priority", "x", "low, normal, high or 0 to 2"),
+        ("priority", 7, "low, normal, high or 0 to 2"),
+        ("priority", -1, "low, normal, high or 0 to 2"),
+        ("priority", True, "low, normal, high or 0 to 2"),
+        ("priority", 1.0, "low, normal, high or 0 to 2"),
+        ("priority", None, "low, normal, high or 0 to 2"),
+        ("time_limit", "1m", "seconds above zero, or None"),
+        ("time_limit", True, "seconds above zero, or None"),
+        ("soft_time_limit", "5", "seconds above zero, or None"),
+        ("soft_time_limit", 0, "seconds above zero, or None"),
+        ("soft_time_limit", -1, "seconds above zero, or None"),
+        ("time_limit", float("inf"), "seconds above zero, or None"),
+        ("time_limit", float("nan"), "seconds above zero, or None"),
+    ],
+)
+def test_a_value_of_another_form_is_refused_with_the_accepted_one(
+    name: str, value: Any, accepted: str
+) -> None:
+    """A value that would mean nothing, or fail at each call, is told at registration with its attribute and task."""
+    with pytest.raises(InvalidInput, match=f"^{name} of shop.work: .* accepted is .*{accepted}$") as caught:
+        register(new_app(), **{name: value})
+    assert caught.value.value is value
+
+
+@celery_warns_of_priority
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *[("priority", each) for each in ("low", "normal", "high", 0, 1, 2)],
+        *[("time_limit", each) for each in (None, 1, 0.5)],
+        *[("soft_time_limit", each) for each in (None, 1, 0.5)],
+    ],
+)
+def test_a_value_of_the_accepted_form_stays_as_it_is(name: str, value: Any) -> None:
+    """Every form that the errors name can be declared."""
+    assert getattr(register(new_app(), **{name: value}), name) == value
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("rate_limit_per_tenants", "rate_limit_per_tenant"),
+        ("rate_limits_per_tenant", "rate_limit_per_tenant"),
+        ("rate_limit_per_tennant", "rate_limit_per_tenant"),
+        ("exposed", "expose"),
+    ],
+)
+def test_a_misspelt_attribute_is_told_with_the_right_one(name: str, meant: str) -> None:
+    """A limit that would be missed in silence is refused, whether the task or a base class of it declares it."""
+    says = rf"'shop\.work' has an attribute {name}: did you mean {meant}\?"
+    with pytest.raises(TaketurnsError, match=says):
+        register(new_app(), **{name: "1/1s"})
+
+    base = type("Base", (TenantTask,), {name: "1/1s", "abstract": True, "__module__": "shop"})
+    app = new_app()
+
+    @app.task(base=base, name="shop.work", shared=False)
+    def work() -> None: ...
+
+    with pytest.raises(TaketurnsError, match=says):
+        app.finalize()
+
+
+def test_attributes_of_ones_own_are_left_alone() -> None:
+    """A task may have what attributes and methods its author likes, if none is nearly one of ours."""
+
+    class Base(TenantTask):
+        abstract = True
+        exposure = 0.5
+
+        def exposes(self) -> str:
+            return "a method declares nothing"
+
+    own = {"rate_limit_per_user": "1/1s", "rate_limit_by_tenant": 1, "explode": True, "tenants": ()}
+    app = new_app()
+
+    @app.task(base=Base, name="shop.work", shared=False, **own)
+    def work() -> None: ...
+
+    task = app.tasks["shop.work"]
+    assert {name: getattr(task, name) for name in own} == own
+    assert task.exposure == 0.5
 
 
 def test_the_configuration_of_ordinary_tasks_does_not_reach_tenants_tasks() -> None:
