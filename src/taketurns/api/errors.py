@@ -1,6 +1,7 @@
 """Every error as JSON of one shape: ``{"error": code, "message": text, "field": name or null}``."""
 
 import logging
+import sys
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, Final
@@ -10,6 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
+from taketurns.api.arguments import DEEPEST
 from taketurns.api.auth import NotAuthenticated
 from taketurns.api.results import ResultsUnavailable
 from taketurns.api.schemas import Problem
@@ -120,6 +122,8 @@ async def _invalid_request(_: Request, error: RequestValidationError) -> JSONRes
 
 
 async def _http(_: Request, error: StarletteHTTPException) -> JSONResponse:
+    if error.status_code == HTTPStatus.BAD_REQUEST and (said := _unreadable(error.__cause__)):
+        return problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_input", f"body: {said}", field="body")
     code = error.code if isinstance(error, ApiError) else HTTPStatus(error.status_code).name.lower()
     return problem(error.status_code, code, str(error.detail), headers=error.headers)
 
@@ -153,6 +157,18 @@ def _said(detail: Mapping[str, Any]) -> str:
             return "a JSON object is needed, with Content-Type: application/json"
         case _:
             return str(detail["msg"])
+
+
+def _unreadable(cause: BaseException | None) -> str | None:
+    """Tell why the body could not be read, if this is what FastAPI's answer of 400 is about."""
+    match cause:
+        case RecursionError():
+            return f"lists and objects may be nested at most {DEEPEST} deep"
+        case UnicodeDecodeError():
+            return "the body is no JSON (it is not UTF-8)"
+        case ValueError():  # Python's limit is the only reason that is left
+            return f"a whole number may have at most {sys.get_int_max_str_digits()} digits"
+    return None
 
 
 def _encodable(text: str) -> str:
