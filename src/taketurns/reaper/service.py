@@ -46,6 +46,7 @@ class ReaperService:
         self._settings = turns.settings.reaper
         self._reaper = Reaper(turns)
         self._recoverer = Recoverer(turns)
+        self._active: bool | None = None
 
     def run_once(self, *, dry_run: bool = False) -> ServiceReport:
         """Recover what is lost and remove what is idle, once.
@@ -69,6 +70,7 @@ class ReaperService:
     def run_forever(self, stop: Event) -> None:
         """Reap and recover until ``stop`` is set, which ends it within the time of one removal.
 
+        The start is logged, and whether this reaper is the active one, whenever that changes.
         An outage of RabbitMQ, its management API or Redis suspends what needs it; it is logged once when it begins
         and once when it is over. Any other error ends both loops, sets ``stop`` and is raised.
         """
@@ -77,9 +79,15 @@ class ReaperService:
             return self._recoverer.run_once().more
 
         def reap() -> bool:
-            self._reaper.run_once(stop=stop)
+            self._report_role(self._reaper.run_once(stop=stop).active)
             return False
 
+        logger.info(
+            "the reaper runs: it removes queues idle for %g s every %g s, and sends lost tasks on every %g s",
+            self._settings.idle_time,
+            self._settings.interval,
+            self._settings.recover_interval,
+        )
         with ThreadPoolExecutor(max_workers=1, thread_name_prefix="recoverer") as pool:
             recovering = pool.submit(
                 _loop, "recovering lost tasks", recover, self._settings.recover_interval, stop
@@ -91,6 +99,13 @@ class ReaperService:
                 stop.set()
             recovering.result()
         self._close()
+
+    def _report_role(self, active: bool) -> None:  # noqa: FBT001  # it is the only thing that is told
+        if active != self._active:
+            logger.info(
+                "this is the active reaper" if active else "standing by: another reaper is the active one"
+            )
+        self._active = active
 
     def _close(self) -> None:
         self._recoverer.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from contextlib import contextmanager
 from dataclasses import replace
@@ -89,6 +90,29 @@ def test_the_loop_does_both_and_stops_when_told(
         lose(channel, "lost")
         eventually(lambda: queues(turns) == {"lost"})
     assert turns.registry.lead("reaper", "another", 1)
+
+
+def test_it_tells_its_start_and_its_role(
+    turns: TakeTurns, caplog: pytest.LogCaptureFixture, eventually: Eventually
+) -> None:
+    """One line at the start says what it does and how often, and one whenever it becomes active or stands by."""
+    caplog.set_level(logging.INFO)
+
+    def told() -> list[str]:
+        return [record.getMessage() for record in caplog.records if record.name == "taketurns.reaper.service"]
+
+    assert turns.registry.lead("reaper", "another", 60)
+    with running(turns):
+        eventually(lambda: len(told()) == 2)
+        turns.registry.resign("reaper", "another")
+        for _ in range(2):  # at least as many runs, of which only the first has something to tell
+            turns.publisher.ensure("idle")
+            eventually(lambda: queues(turns) == set())
+    assert told() == [
+        "the reaper runs: it removes queues idle for 0 s every 0.1 s, and sends lost tasks on every 0.1 s",
+        "standing by: another reaper is the active one",
+        "this is the active reaper",
+    ]
 
 
 @pytest.mark.parametrize("what", ["management", "redis"])
