@@ -129,16 +129,32 @@ def test_the_log_is_of_requests_and_not_of_probes(start: Callable[..., Api]) -> 
 
 
 def test_a_port_in_use_is_told(start: Callable[..., Api], settings: Settings) -> None:
-    """A second API on the same port ends with an error that says so."""
+    """A second API on the same port ends with one line that names the port, and how to choose another."""
     with start().client() as client:
         port = client.base_url.port
+    assert refusal(settings, "--port", str(port)) == (
+        f"taketurns: can't listen on host 127.0.0.1, port {port}: Address already in use; choose others by --host "
+        "and --port, or by TAKETURNS_API_HOST and TAKETURNS_API_PORT\n"
+    )
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "nowhere.invalid"])
+def test_an_address_of_another_machine_is_told(host: str, settings: Settings) -> None:
+    """A host that is not this machine is told in one line that names it."""
+    says = rf"taketurns: can't listen on host {re.escape(host)}, port 0: .+; choose others by .*\n"
+    assert re.fullmatch(says, refusal(settings, "--host", host, "--port", "0"))
+
+
+def refusal(settings: Settings, *options: str) -> str:
+    """Run an API that does not start, and return all that it says."""
     result = subprocess.run(  # our own command
-        [COMMAND, "-A", "support.shop", "api", "--port", str(port)],
+        [COMMAND, "-A", "support.shop", "api", *options],
         env=environment(settings, TAKETURNS_API_JWT_SECRET=SECRET),
         capture_output=True,
         text=True,
         timeout=WITHIN,
         check=False,
     )
-    assert result.returncode != 0
-    assert "address already in use" in result.stderr
+    assert result.returncode == 1, result.stderr
+    assert result.stdout == ""
+    return result.stderr

@@ -1,16 +1,24 @@
 """``taketurns api``: serve the HTTP API."""
 
+import asyncio
 import logging
+import os
 import signal
+import socket
 import sys
 from typing import Annotated, Any, Final
 
 import typer
 
 from taketurns.cli.extras import needs_extra
+from taketurns.errors import TaketurnsError
 
 _GRACE: Final = 10
 """Seconds that running requests have after the signal to stop."""
+
+
+class CanNotListen(TaketurnsError):
+    """The API can't have the address or the port that it was told to listen on."""
 
 
 class WithoutProbes(logging.Filter):
@@ -56,13 +64,35 @@ def api(
 
     turns = load_turns(context.obj)
     application = create_app(turns)
+    host = host if host is not None else turns.settings.api.host
+    port = port if port is not None else turns.settings.api.port
+    asyncio.run(_check_listening(host, port))
     # uvicorn stops at a signal and then raises it again; to be told to stop is no failure.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     uvicorn.run(
         application,
-        host=host if host is not None else turns.settings.api.host,
-        port=port if port is not None else turns.settings.api.port,
+        host=host,
+        port=port,
         log_config=_LOGGING,
         server_header=False,
         timeout_graceful_shutdown=_GRACE,
     )
+
+
+async def _check_listening(host: str, port: int) -> None:
+    """Listen for a moment, as uvicorn does it, which would tell in its log only, among lines of a start.
+
+    Raises:
+        CanNotListen: that is not possible.
+    """
+    try:
+        server = await asyncio.get_running_loop().create_server(asyncio.Protocol, host, port)
+    except OSError as error:
+        # asyncio's own text repeats the address; a name that is not known has no number in errno's table.
+        why = error.strerror if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)
+        raise CanNotListen(
+            f"can't listen on host {host}, port {port}: {why}; choose others by --host and --port, or by "
+            "TAKETURNS_API_HOST and TAKETURNS_API_PORT"
+        ) from None
+    server.close()
+    await server.wait_closed()
