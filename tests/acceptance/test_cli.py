@@ -59,6 +59,40 @@ def test_the_config_file_is_read_because_it_is_named(tmp_path: Path) -> None:
     assert_one_line(run("--config", "none.env", "token", "acme", cwd=tmp_path), r"there is no .*none\.env'")
 
 
+INTERRUPTED = """
+import os, signal, sys
+class CtrlC:
+    def find_spec(self, name, path, target=None):
+        if name == {module!r}:
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, CtrlC())
+from taketurns.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("command", "module"),
+    [
+        *[(["api", "--port", "0"], module) for module in ("kombu", "typer", "celery", "fastapi", "shop")],
+        *[(["reaper", "--once"], module) for module in ("kombu", "typer", "celery", "shop")],
+    ],
+)
+def test_ctrl_c_at_the_start_is_quiet(command: list[str], module: str, tmp_path: Path) -> None:
+    """Ctrl-C while a command is still importing ends it with 130 and without a word, let alone a traceback."""
+    (tmp_path / "shop.py").write_text(SHOP)
+    result = subprocess.run(  # our own program
+        [sys.executable, "-c", INTERRUPTED.format(module=module), "-A", "shop", *command],
+        cwd=tmp_path,
+        env={**os.environ, "TAKETURNS_API_JWT_SECRET": SECRET},
+        capture_output=True,
+        text=True,
+        timeout=WITHIN,
+        check=False,
+    )
+    assert (result.returncode, result.stdout, result.stderr) == (130, "", "")
+
+
 # ---- token
 
 

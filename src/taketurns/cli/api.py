@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from taketurns.cli.extras import needs_extra
+from taketurns.cli.interrupts import quiet_interrupt
 from taketurns.errors import TaketurnsError
 
 _GRACE: Final = 10
@@ -55,14 +56,15 @@ def api(
 
     Its documentation is at /docs. SIGTERM and Ctrl-C stop it after the running requests.
     """
-    with needs_extra("api"):
-        import uvicorn  # an extra
+    with quiet_interrupt():
+        with needs_extra("api"):
+            import uvicorn  # an extra
 
-        from taketurns.api.app import create_app  # FastAPI is an extra
+            from taketurns.api.app import create_app  # FastAPI is an extra
 
-    from taketurns.cli.application import load_turns  # Celery takes its time to import
+        from taketurns.cli.application import load_turns  # Celery takes its time to import
 
-    turns = load_turns(context.obj)
+        turns = load_turns(context.obj)
     application = create_app(turns)
     host = host if host is not None else turns.settings.api.host
     port = port if port is not None else turns.settings.api.port

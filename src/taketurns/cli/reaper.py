@@ -11,6 +11,8 @@ import typer
 
 from taketurns.cli.output import print_table
 
+from taketurns.cli.interrupts import quiet_interrupt
+
 if TYPE_CHECKING:
     from taketurns.reaper.service import ServiceReport
 
@@ -32,10 +34,11 @@ def reaper(
     """
     if as_json and not (once or dry_run):
         raise typer.BadParameter("it goes with --once or --dry-run", param_hint="--json")
-    from taketurns.cli.application import load_turns  # Celery takes its time to import
-    from taketurns.reaper.service import ReaperService
+    with quiet_interrupt():
+        from taketurns.cli.application import load_turns  # Celery takes its time to import
+        from taketurns.reaper.service import ReaperService
 
-    service = ReaperService(load_turns(context.obj))
+        service = ReaperService(load_turns(context.obj))
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     if once or dry_run:
         report = service.run_once(dry_run=dry_run)
