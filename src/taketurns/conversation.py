@@ -36,9 +36,14 @@ class Conversation:
         self._mailbox: Any = None
 
     def ask(
-        self, workers: Collection[str], command: str, arguments: Mapping[str, Any] | None = None
+        self,
+        workers: Collection[str],
+        command: str,
+        arguments: Mapping[str, Any] | None = None,
+        *,
+        within: float = ANSWER_SECONDS,
     ) -> dict[str, dict[str, Any]]:
-        """Return what these workers answered in time, by their names; an error is no answer.
+        """Return what these workers answered in so many seconds, by their names; an error is no answer.
 
         Raises:
             BrokerUnavailable: the workers can't be reached.
@@ -46,7 +51,7 @@ class Conversation:
         if not workers:
             return {}  # to Celery, no destination means everybody
         with self._lent_mailbox() as mailbox:
-            replies = mailbox.call(sorted(workers), command, dict(arguments or {}), timeout=ANSWER_SECONDS)
+            replies = mailbox.call(sorted(workers), command, dict(arguments or {}), timeout=within)
         return {
             worker: answer
             for reply in replies

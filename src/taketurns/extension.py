@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from celery import signals
 
 from taketurns.errors import TaketurnsError
+from taketurns.explain import Explanation, explain
 from taketurns.inheritance import pass_tenant_on
 from taketurns.limits.current import CurrentLimits
 from taketurns.limits.limiter import Limiter
@@ -93,6 +94,10 @@ class TakeTurns:
         """The client of RabbitMQ's management API."""
         broker = self.settings.broker
         return Management(broker.management_url, vhost=self.vhost, timeout=broker.management_timeout)
+
+    def explain(self, tenant: str) -> Explanation:
+        """Tell why a tenant's next task has not started; see [explain][taketurns.explain.explain] for the errors."""
+        return explain(self, tenant)
 
     def status(self) -> SystemStatus:
         """Return how the whole system is doing: servers, workers, tenants, backlog, oldest wait.

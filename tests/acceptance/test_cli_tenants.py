@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -161,6 +162,15 @@ def test_pausing_reaches_the_workers_at_once(
         assert command("tenants", "resume", "acme").stdout == "acme is not paused.\n"
         eventually(lambda: result.status == "SUCCESS")
     turns.app.backend.result_consumer.stop()
+
+
+def test_it_is_explained_why_a_task_has_not_started(command: Run, turns: TakeTurns) -> None:
+    """In one sentence, or as the same JSON as over HTTP."""
+    assert command("tenants", "explain", "nobody").stdout == "nobody: nothing waits in its queue.\n"
+    turns.registry.update("acme", paused=True)
+    turns.publisher.ensure("acme")
+    found = json.loads(command("tenants", "explain", "acme", "--json").stdout)
+    assert found == asdict(turns.explain("acme"))
 
 
 def test_what_can_not_be_done_is_told_in_one_line(command: Run) -> None:

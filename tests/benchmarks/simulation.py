@@ -151,7 +151,7 @@ def main() -> None:
     parser.add_argument(
         "--consumers", type=int, default=1000, help="a worker keeps this many (default: 1000)"
     )
-    parser.add_argument("--seconds", type=float, default=400.0, help="simulated (default: 400)")
+    parser.add_argument("--seconds", type=float, default=1000.0, help="simulated (default: 1000)")
     parser.add_argument("--interval", type=float, default=0.5, help="between two exchanges (default: 0.5 s)")
     options = parser.parse_args()
     for share in (False, True):

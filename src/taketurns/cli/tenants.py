@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -59,6 +60,20 @@ def show(context: typer.Context, tenant: Name, *, as_json: Json = False) -> None
     if view is None:
         raise TaketurnsError(f"there is no tenant {tenant!r}: it has neither a queue nor settings")
     print_tenant(view, as_json=as_json)
+
+
+@app.command(epilog="Example: taketurns -A shop tenants explain acme")
+def explain(context: typer.Context, tenant: Name, *, as_json: Json = False) -> None:
+    """Say why a tenant's next task has not started."""
+    from taketurns.cli.application import load_turns_once  # Celery takes its time to import
+
+    found = load_turns_once(context.obj).explain(tenant)
+    if as_json:
+        typer.echo(json.dumps(asdict(found)))
+        return
+    typer.echo(f"{tenant}: {found.message}.")
+    if found.silent:
+        typer.echo(f"Without an answer from {', '.join(found.silent)}.")
 
 
 @app.command(epilog="Example: taketurns -A shop tenants pause acme")

@@ -13,7 +13,7 @@
 -- Returns five integers:
 --   1 if admitted, 0 if refused
 --   microseconds until it may be admitted; 0 if it was
---   what it waits longest for: 0 nothing, i the rate of KEYS[2 + i], -1 one that runs
+--   what it waits longest for, or if admitted the next one: 0 nothing, i the rate of KEYS[2 + i], -1 one that runs
 --   if admitted, microseconds until the next one of its kind may be
 --   the time of this decision, in microseconds
 --
@@ -51,15 +51,17 @@ if longest > 0 then
 end
 
 local next_wait = 0
-for _, rate in ipairs(rates) do
+for index, rate in ipairs(rates) do
   rate.ahead = rate.ahead + rate.interval
   write_limit(rate, now)
-  next_wait = math.max(next_wait, wait_of(rate, 0))
+  if wait_of(rate, 0) > next_wait then
+    next_wait, reason = wait_of(rate, 0), index
+  end
 end
 if most then
   write_member(KEYS[1], ARGV[4], tonumber(ARGV[5]), now)
-  if running + 1 >= most then
-    next_wait = math.max(next_wait, poll)
+  if running + 1 >= most and poll > next_wait then
+    next_wait, reason = poll, -1
   end
 end
 
@@ -67,4 +69,4 @@ redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', now)
 if redis.call('ZREM', KEYS[2], ARGV[3]) == 0 then
   redis.call('ZPOPMIN', KEYS[2])
 end
-return { 1, 0, 0, answer(next_wait), now }
+return { 1, 0, reason, answer(next_wait), now }

@@ -62,7 +62,7 @@ class Admission:
     Attributes:
         admitted: the task may start, and was charged for.
         retry_after: seconds until it may succeed; 0 if admitted.
-        reason: which limit it waits longest for; None if admitted, or if Redis is away.
+        reason: which limit it waits longest for, or if admitted the next one; None for none, or if Redis is away.
         next_after: if admitted, seconds until the same kind of task could be admitted next; 0 is at once.
         decided_at: Redis' time of the decision, in seconds; 0 if Redis did not decide.
     """
@@ -176,6 +176,20 @@ class Limiter:
         While Redis is away nothing is done, and the lease ends by itself.
         """
         self._quietly_remove(self._store.tenant_key(tenant, "leases"), lease)
+
+    def running(self, tenant: str) -> int:
+        """Return how many of the tenant's tasks hold a lease: those that ran since it has a ``max_concurrency``.
+
+        Raises:
+            RegistryUnavailable: Redis is away.
+        """
+
+        def count(redis: Client) -> int:
+            seconds, microseconds = redis.time()
+            now = seconds * 1_000_000 + microseconds
+            return int(redis.zcount(self._store.tenant_key(tenant, "leases"), f"({now}", "+inf"))
+
+        return self._store.call(count)
 
     def renew(self, tenant_leases: Mapping[str, Collection[str]]) -> None:
         """Let leases of running tasks last for ``settings.lease`` seconds from now.

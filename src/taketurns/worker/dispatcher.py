@@ -122,7 +122,7 @@ class Dispatcher:
     def remove(self, queue: str) -> None:
         """Serve the queue no more."""
         self.turns.remove(queue)
-        self._gate.forget(queue)
+        self._gate.throttle.forget(queue)
         self._changed = True
 
     def park(self, queues: Iterable[str], reason: Park, seconds: float | None = None) -> None:
@@ -207,7 +207,7 @@ class Dispatcher:
         self._changed = True
 
     def on_fetch_empty(self, queue: str, count: int) -> None:
-        self._gate.fetched_nothing(queue)
+        self._gate.throttle.fetched_nothing(queue)
         self.turns.fetch_empty(queue, count=count)
         self._changed = True
 
@@ -279,7 +279,7 @@ class Dispatcher:
             self.turns.throttle(message.queue, monotonic() + verdict.next_after)
 
     def _fetch(self, queue: str, count: int) -> None:
-        wait = self._gate.may_fetch(queue, self.turns.others_wait)
+        wait = self._gate.throttle.may_fetch(queue, self.turns.others_wait)
         if wait:
             self.turns.park(queue, Park.THROTTLED, monotonic() + wait)
             self.turns.fetch_failed(queue, count=count)

@@ -244,7 +244,7 @@ class TenantQueues(bootsteps.StartStopStep):
             self._background.submit(lambda: [self._turns.publisher.touch(tenant) for tenant in tenants])
 
     def _renew_leases(self) -> None:
-        if self._gate is not None and self._background is not None and (held := self._gate.leases()):
+        if self._gate is not None and self._background is not None and (held := self._gate.throttle.leases()):
             self._background.submit(lambda: self._turns.limiter.renew(held))
 
     def _serve(self, found: Found) -> None:
@@ -304,7 +304,7 @@ class TenantQueues(bootsteps.StartStopStep):
             return
         turns = self._dispatcher.turns
         before, self._rules = self._rules, rules.settings
-        self._gate.use(rules.settings)
+        self._gate.throttle.use(rules.settings)
         for queue in tuple(turns):
             turns.unlimited(queue)  # who is still limited will be refused again, by the new limits
         for tenant in {*before, *rules.settings}:

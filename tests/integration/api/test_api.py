@@ -222,6 +222,7 @@ def test_every_operation_is_documented(api: Client) -> None:
         ("get", "/me"),
         ("get", "/tenants"),
         ("get", "/tenants/{tenant}"),
+        ("get", "/tenants/{tenant}/explain"),
         ("patch", "/tenants/{tenant}"),
         ("delete", "/tenants/{tenant}"),
         ("get", "/status"),

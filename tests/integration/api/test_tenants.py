@@ -49,6 +49,29 @@ def ready(turns: TakeTurns, tenant: str) -> int | None:
     return queue.ready if queue else None
 
 
+def test_why_a_task_has_not_started(operator: Client, turns: TakeTurns, eventually: Eventually) -> None:
+    """The operator is told what keeps a tenant's next task; a tenant is not, and no odd id is taken for a path."""
+    submit(operator, "acme")
+    eventually(lambda: ready(turns, "acme") == 1)
+    answer = operator.get("/tenants/acme/explain")
+    assert answer.status_code == 200
+    assert answer.json() == {
+        "tenant": "acme",
+        "reason": "no_worker",
+        "message": "no worker that answered serves its queue",
+        "seconds": None,
+        "position": None,
+        "ready": 1,
+        "running": 0,
+        "workers": [],
+        "silent": [],
+    }
+    assert operator.get("/tenants/nobody/explain").json()["reason"] == "queue_empty"
+    assert_problem(operator.get("/tenants/a b/explain"), 422, code="invalid_input", field="tenant")
+    with operator.as_("acme") as acme:
+        assert_problem(acme.get("/tenants/acme/explain"), 403, code="forbidden")
+
+
 @pytest.mark.parametrize("method", ["GET", "PATCH", "DELETE"])
 def test_only_operators_see_and_change_tenants(method: str, operator: Client) -> None:
     """A tenant's token gets a 403, for its own tenant too, whatever the path or the body says."""

@@ -11,6 +11,7 @@ from taketurns.api.dependencies import TenantPath, Turns, require_operator
 from taketurns.api.errors import ApiError, describe
 from taketurns.api.schemas import TenantPage, TenantPatch, TenantView
 from taketurns.api.views import KnownTenants, known_tenant, look_at
+from taketurns.explain import Explanation
 from taketurns.reaper.reaper import Reaper
 from taketurns.refresh import refresh_workers
 from taketurns.registry import TenantSettings
@@ -68,6 +69,12 @@ def list_tenants(
         total=len(known.names),
         next_cursor=page[-1] if start + limit < len(known.names) else None,
     )
+
+
+@router.get(f"{ONE}/explain", summary="See why a tenant's next task has not started")
+def explain_tenant(tenant: TenantPath, turns: Turns) -> Explanation:
+    """Ask RabbitMQ and every worker, and return what keeps the tenant's next task. It takes less than a second."""
+    return turns.explain(tenant)
 
 
 @router.get(ONE, summary="See a tenant", responses=describe(HTTPStatus.NOT_FOUND))

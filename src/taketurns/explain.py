@@ -1,0 +1,149 @@
+"""Why a tenant's next task has not started, by what RabbitMQ, Redis and each worker say at this moment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from pydantic import ConfigDict, with_config
+
+from taketurns.conversation import Conversation
+from taketurns.tenants import queue_name, validate_tenant
+
+if TYPE_CHECKING:
+    from taketurns.extension import TakeTurns
+
+ANSWER_WITHIN: Final = 0.7
+"""Seconds that workers have for an answer, so that the whole is there within a second."""
+
+Reason = Literal[
+    "queue_empty",
+    "paused",
+    "no_worker",
+    "draining",
+    "concurrency",
+    "throttled",
+    "failed",
+    "waiting_for_turn",
+    "starting",
+]
+
+Answers = Sequence[Mapping[str, Any]]
+
+_SENTENCES: Final[Mapping[Reason, str]] = {
+    "queue_empty": "nothing waits in its queue",
+    "paused": "it is paused, until somebody resumes it",
+    "no_worker": "no worker that answered serves its queue",
+    "draining": "its queue is being removed; if that fails it is served again",
+    "concurrency": "{most} of its tasks run, and no more may; the next one starts when one of them has ended",
+    "throttled": "it is throttled for another {seconds:.2f} s",
+    "failed": "RabbitMQ refuses its queue to the workers, which try again in {seconds:.1f} s",
+    "waiting_for_turn": "other tenants that have a turn first: {position}, which takes about {seconds:.2f} s",
+    "starting": "nothing keeps it: it is about to start",
+}
+
+
+@with_config(ConfigDict(use_attribute_docstrings=True))
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Why a tenant's next task has not started."""
+
+    tenant: str
+    """The tenant."""
+    reason: Reason
+    """`queue_empty`: nothing waits. `paused`: an operator has paused the tenant. `no_worker`: no worker that answered
+    serves it. `draining`: its queue is being removed. `concurrency`: as many of its tasks run as may. `throttled`: a
+    rate's next token has not come. `failed`: RabbitMQ refuses its queue to the workers. `waiting_for_turn`: other
+    tenants come first. `starting`: nothing keeps it."""
+    message: str
+    """The same in a sentence."""
+    seconds: float | None
+    """Until it may start, by estimate; null if that depends on somebody's decision, or is not known."""
+    position: int | None
+    """Of `waiting_for_turn`: how many other tenants have a turn first, on the worker where it is least."""
+    ready: int | None
+    """Tasks that wait in the queue; null: RabbitMQ did not tell in time."""
+    running: int
+    """Its tasks that run on the workers that answered."""
+    workers: list[str]
+    """The workers that answered and serve it, by name."""
+    silent: list[str]
+    """The live workers that did not answer in time, by name: what they know is missing here."""
+
+
+def explain(turns: TakeTurns, tenant: str) -> Explanation:
+    """Ask everybody who could know, and return why the tenant's next task has not started.
+
+    Takes well below a second, unless RabbitMQ has thousands of queues to list.
+
+    Raises:
+        InvalidTenant: the tenant id does not have the accepted form.
+        RegistryUnavailable: Redis is away, so it is not known which workers live.
+        ManagementUnavailable: it can't be told what the queue holds.
+        BrokerUnavailable: the workers can't be asked.
+    """
+    queue = queue_name(validate_tenant(tenant))
+    workers = turns.registry.workers()
+    with ThreadPoolExecutor(1) as threads:
+        listing = threads.submit(turns.management.queue, queue)
+        answers = _ask(turns, workers, tenant)
+        settings = turns.registry.get(tenant)
+        most = settings.max_concurrency
+        at_most = most is not None and turns.limiter.running(tenant) >= most
+        found = listing.result()
+    serving = {name: answer for name, answer in answers.items() if answer["serves"]}
+    ready = 0 if found is None else found.ready
+    said = list(serving.values())
+    reason = _judge(ready, said, paused=settings.paused, at_most=at_most)
+    seconds, position = _until(reason, said)
+    return Explanation(
+        tenant=tenant,
+        reason=reason,
+        message=_SENTENCES[reason].format(seconds=seconds, position=position, most=most),
+        seconds=seconds,
+        position=position,
+        ready=ready,
+        running=sum(answer["running"] for answer in serving.values()),
+        workers=sorted(serving),
+        silent=sorted(set(workers) - answers.keys()),
+    )
+
+
+def _ask(turns: TakeTurns, workers: Sequence[str], tenant: str) -> Mapping[str, Mapping[str, Any]]:
+    conversation = Conversation(turns.app, timeout=turns.settings.broker.publish_timeout)
+    try:
+        return conversation.ask(workers, "taketurns_explain", {"tenant": tenant}, within=ANSWER_WITHIN)
+    finally:
+        conversation.disconnect()
+
+
+def _judge(ready: int | None, serving: Answers, *, paused: bool, at_most: bool) -> Reason:
+    """Return the reason; what holds whatever a worker says comes first."""
+    parked = [answer["parked"].keys() for answer in serving]
+    throttled = any("throttled" in each for each in parked)
+    holds: dict[Reason, bool] = {
+        "queue_empty": ready == 0 and not any(answer["hand"] for answer in serving),
+        "paused": paused,
+        "no_worker": not serving,
+        "draining": all("draining" in each for each in parked),
+        "concurrency": throttled and at_most,
+        "throttled": throttled,
+        "failed": all("failed" in each for each in parked),
+        "waiting_for_turn": any(answer["position"] is not None for answer in serving),
+        "starting": True,
+    }
+    return next(reason for reason, is_so in holds.items() if is_so)
+
+
+def _until(reason: Reason, serving: Answers) -> tuple[float | None, int | None]:
+    """Return the seconds until the task may start and the turns before it, of the worker that is first to do so."""
+    if reason in {"throttled", "failed"}:
+        return min(answer["parked"][reason] for answer in serving if reason in answer["parked"]), None
+    if reason == "waiting_for_turn":
+        turns = [
+            (answer["seconds"], answer["position"]) for answer in serving if answer["position"] is not None
+        ]
+        return min(turns)
+    return None, None

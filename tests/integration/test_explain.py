@@ -1,0 +1,132 @@
+"""Why a tenant's next task has not started: what is said, and what then happens."""
+
+from __future__ import annotations
+
+import signal
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from support.workers import worker
+from taketurns.errors import InvalidTenant
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from support.workers import Ledger, Worker
+    from taketurns.settings import Settings
+
+    Eventually = Callable[..., None]
+
+
+@pytest.fixture
+def running(shop: Any, settings: Settings, tmp_path: Path) -> Iterator[Worker]:
+    """A worker with one slot, and tenants whose settings it knows."""
+    shop.turns.registry.update("paused", paused=True)
+    shop.turns.registry.update("limited", rate_limit="1/3s")
+    shop.turns.registry.update("capped", max_concurrency=1)
+    with worker(settings, tmp_path, "-P", "threads", "-c", "1") as this:
+        yield this
+
+
+def starts_of(ledger: Ledger, label: str) -> list[float]:
+    return [row["started"] for row in ledger.rows() if row["label"] == label]
+
+
+def test_without_a_worker(shop: Any, settings: Settings, ledger: Ledger, tmp_path: Path) -> None:
+    """No worker serves it; as soon as one does, the task runs."""
+    result = shop.work.apply_async(("x",), tenant="acme")
+    found = shop.turns.explain("acme")
+    assert (found.reason, found.ready, found.workers, found.silent) == ("no_worker", 1, [], [])
+    with worker(settings, tmp_path, "-P", "solo"):
+        assert result.get(timeout=20) == "x"
+        assert shop.turns.explain("acme").reason == "queue_empty"
+
+
+def test_an_empty_queue(running: Worker, shop: Any) -> None:
+    """Nothing waits: of a tenant that was never heard of, and of one whose tasks have run."""
+    assert shop.turns.explain("nobody").reason == "queue_empty"
+    shop.work.apply_async(("x",), tenant="acme").get(timeout=20)
+    found = shop.turns.explain("acme")
+    assert (found.reason, found.ready, found.running) == ("queue_empty", 0, 0)
+    assert found.workers == [running.name]
+
+
+def test_a_paused_tenant(running: Worker, shop: Any, eventually: Eventually) -> None:
+    """It is paused, though everybody else's tasks run; resumed it runs within a second."""
+    result = shop.work.apply_async(("x",), tenant="paused")
+    eventually(lambda: shop.turns.explain("paused").reason == "paused")
+    shop.work.apply_async(("y",), tenant="other").get(timeout=20)
+    assert shop.turns.explain("paused").reason == "paused"
+    shop.turns.registry.update("paused", paused=False)
+    assert result.get(timeout=5) == "x"
+
+
+def test_a_throttled_tenant(running: Worker, shop: Any, ledger: Ledger, eventually: Eventually) -> None:
+    """It is throttled for so long, and starts then."""
+    for label in ("first", "second"):
+        shop.work.apply_async((label,), tenant="limited")
+    eventually(lambda: shop.turns.explain("limited").reason == "throttled")
+    asked = time.time()
+    found = shop.turns.explain("limited")
+    assert found.seconds is not None
+    eventually(lambda: starts_of(ledger, "second"))
+    assert starts_of(ledger, "second")[0] - asked == pytest.approx(found.seconds, abs=0.5)
+
+
+def test_a_tenant_at_its_maximum(
+    running: Worker, shop: Any, settings: Settings, tmp_path: Path, ledger: Ledger, eventually: Eventually
+) -> None:
+    """As many of its tasks run as may, though another worker has a slot; when one ends the next one starts."""
+    with worker(settings, tmp_path, "-P", "threads", "-c", "1", name="w2"):
+        shop.work.apply_async(("long", 2), tenant="capped")
+        shop.work.apply_async(("next",), tenant="capped")
+        eventually(lambda: shop.turns.explain("capped").reason == "concurrency")
+        assert not ledger.labels()
+        eventually(lambda: ledger.labels() == ["long", "next"])
+    long, following = ledger.rows()
+    assert 0 <= following["started"] - long["ended"] < 1
+
+
+def test_a_tenant_that_waits_for_its_turn(
+    running: Worker, shop: Any, ledger: Ledger, eventually: Eventually
+) -> None:
+    """So many tenants come first, and it starts after about so many seconds."""
+    for number in range(5):
+        shop.work.apply_async((f"warm {number}", 0.2), tenant=f"t{number}").get(timeout=20)
+    shop.work.apply_async(("busy", 1.5), tenant="busy")
+    eventually(lambda: shop.turns.explain("busy").running == 1)
+    for number in range(5):
+        for _ in range(2):
+            shop.work.apply_async((f"t{number}", 0.2), tenant=f"t{number}")
+    last = shop.work.apply_async(("last",), tenant="last")
+    eventually(lambda: shop.turns.explain("last").reason == "waiting_for_turn")
+    asked = time.time()
+    found = shop.turns.explain("last")
+    assert found.position is not None
+    assert found.seconds is not None
+    assert 0 <= found.position <= 5
+    last.get(timeout=20)
+    assert starts_of(ledger, "last")[0] - asked == pytest.approx(found.seconds, abs=2)
+
+
+def test_a_silent_worker_is_named_within_a_second(running: Worker, shop: Any) -> None:
+    """A worker that does not answer is named, and not waited for longer than a moment."""
+    shop.work.apply_async(("x",), tenant="acme").get(timeout=20)
+    running.process.send_signal(signal.SIGSTOP)
+    try:
+        began = time.monotonic()
+        found = shop.turns.explain("acme")
+        took = time.monotonic() - began
+    finally:
+        running.process.send_signal(signal.SIGCONT)
+    assert found.silent == [running.name]
+    assert took < 2, "the promised second, and another for a busy machine"
+
+
+def test_a_bad_tenant_id_is_refused(shop: Any) -> None:
+    """What is no tenant id is told at once."""
+    with pytest.raises(InvalidTenant):
+        shop.turns.explain("../x")
