@@ -68,6 +68,14 @@ def test_a_busy_system(turns: TakeTurns, settings: Settings, tmp_path: Path, eve
         eventually(lambda: turns.status().running == 2)
         for _ in range(5):
             nap.apply_async((0,), tenant="a")
+
+        def settled() -> bool:
+            """Broker and worker are asked side by side, and tell the same when nothing moves any more."""
+            status = turns.status()
+            counts = [each.running + each.hand for each in status.workers or []]
+            return counts == [status.unacknowledged] and status.ready == 8 - counts[0]
+
+        eventually(settled)
         started = time.monotonic()
         status = turns.status()
         assert 0.5 < time.monotonic() - started < WITHIN
