@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import difflib
-import math
 from typing import TYPE_CHECKING, Any
 
 from taketurns.errors import InvalidInput, InvalidRate, TaketurnsError
 from taketurns.limits.rate import parse_rate
+from taketurns.time_limits import is_time_limit
 from taketurns.topology import PRIORITIES
 
 if TYPE_CHECKING:
@@ -64,8 +64,8 @@ def _check_values(task: type[TenantTask]) -> None:
             _is_priority(task.priority),
             f"{', '.join(PRIORITIES)} or 0 to {max(PRIORITIES.values())}",
         ),
-        "time_limit": (_is_time(task.time_limit), "a number of seconds above zero, or None"),
-        "soft_time_limit": (_is_time(task.soft_time_limit), "a number of seconds above zero, or None"),
+        "time_limit": (is_time_limit(task.time_limit), "a number of seconds above zero, or None"),
+        "soft_time_limit": (is_time_limit(task.soft_time_limit), "a number of seconds above zero, or None"),
     }
     for name, (is_valid, accepted) in checks.items():
         if not is_valid:
@@ -76,12 +76,6 @@ def _is_priority(value: Any) -> bool:
     if isinstance(value, bool) or not isinstance(value, int | str):
         return False
     return value in (*PRIORITIES, *PRIORITIES.values())
-
-
-def _is_time(value: Any) -> bool:
-    if value is None:
-        return True
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
 
 
 def _check_names(task: type[TenantTask]) -> None:

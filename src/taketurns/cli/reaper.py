@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from taketurns.cli.output import print_table
-
 from taketurns.cli.interrupts import quiet_interrupt
+from taketurns.cli.output import print_table
 
 if TYPE_CHECKING:
     from taketurns.reaper.service import ServiceReport
