@@ -341,8 +341,8 @@ def test_a_clean_stop_runs_nothing_twice(
         assert first.stop() == 0
         done = len(ledger)
         assert done < 40
-    listing = shop.turns.management.tenant_queues()
-    assert sum(info.ready or 0 for info in listing.values()) == 40 - done
+    management = shop.turns.management
+    eventually(lambda: sum(info.ready or 0 for info in management.tenant_queues().values()) == 40 - done)
     with worker(settings, tmp_path, "-P", pool, "-c", "2", name="w2"):
         eventually(lambda: len(ledger) >= 40, within=20)
     assert Counter(ledger.labels()) == {f"{n}": 1 for n in range(40)}

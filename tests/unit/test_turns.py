@@ -142,9 +142,9 @@ def test_a_refused_message_goes_back_and_holds_no_slot() -> None:
     """A throttled tenant's message is given back, its queue parked, and others use the slot."""
     turns: Turns[str] = Turns()
     turns.add("limited", backlog=5)
-    turns.decide(slots=1, free=1, now=0.0)
+    assert turns.decide(slots=2, free=1, now=0.0) == [Fetch("limited", 2)]
     turns.fetched("limited", "m1", 4)
-    turns.decide(slots=1, free=1, now=0.0)
+    assert turns.decide(slots=2, free=1, now=0.0) == [Start("m1")]
     turns.refused("m1", 10.0)
     turns.fetched("limited", "m2", 3)  # was asked for before the limit was known
     assert turns.decide(slots=1, free=1, now=0.0) == [GiveBack("m1"), GiveBack("m2")]
@@ -171,6 +171,21 @@ def test_a_postponed_message_is_held_and_its_slot_used() -> None:
     turns.settled("o", 0.01)
     assert Start("s") not in turns.decide(slots=1, free=1, now=0.01)
     assert Start("s") in turns.decide(slots=1, free=1, now=0.02)
+
+
+def test_no_second_message_is_fetched_for_a_token() -> None:
+    """While a tenant's message is held for its token no other one of it is fetched, though the queue has more."""
+    turns: Turns[str] = Turns()
+    turns.add("limited", backlog=5)
+    assert turns.decide(slots=1, free=1, now=0.0) == [Fetch("limited", 1)]
+    turns.throttle("limited", 0.5)
+    turns.fetch_failed("limited")
+    assert turns.decide(slots=1, free=1, now=0.5) == [Fetch("limited", 1)]
+    turns.fetched("limited", "m", 4)
+    assert turns.decide(slots=1, free=1, now=0.5) == [Start("m")]
+    turns.postponed("m", 0.52)
+    assert turns.decide(slots=1, free=1, now=0.5) == []
+    assert turns.decide(slots=1, free=1, now=0.52) == [Start("m")]
 
 
 def test_a_removed_queue_is_forgotten_when_its_tasks_end() -> None:

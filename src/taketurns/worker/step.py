@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from itertools import islice
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -251,9 +252,11 @@ class TenantQueues(bootsteps.StartStopStep):
         """Serve what was found, some queues at a time: 10,000 at once would keep running tasks waiting."""
         if self._dispatcher is not None:
             self._fleet.learn(found)
-            self._serve_some(
-                self._dispatcher, found, iter(found.backlogs.items()), len(self._dispatcher.turns)
-            )
+            queues = list(found.backlogs.items())
+            random.shuffle(
+                queues
+            )  # or all workers would begin with the same ones, and find them empty in turn
+            self._serve_some(self._dispatcher, found, iter(queues), len(self._dispatcher.turns))
 
     def _serve_some(
         self, dispatcher: Dispatcher, found: Found, queues: Iterator[tuple[str, int | None]], before: int

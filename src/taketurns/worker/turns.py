@@ -249,6 +249,8 @@ class Turns(Generic[M]):
     def postponed(self, message: M, until: float) -> None:
         """A message just started is to start in a moment; it is held till then, and its slot is for others."""
         tenant = self._take_back(message)
+        tenant.one_by_one = True
+        self.line.leave(tenant)
         tenant.not_before = until
         self._deadlines.add(until, tenant, None)
 
@@ -265,8 +267,8 @@ class Turns(Generic[M]):
         tenant = self.tenants.get(queue)
         if tenant is not None and tenant.one_by_one:
             tenant.one_by_one = False
-            tenant.parked.pop(Park.THROTTLED, None)
             self._place(tenant)
+            self.unpark(queue, Park.THROTTLED)
 
     def settling(self, message: M) -> list[Command[M]]:
         """Return what must be sent *before* the message's acknowledgement.
@@ -312,7 +314,10 @@ class Turns(Generic[M]):
     # ---- decisions
 
     def decide(self, *, slots: int, free: int, now: float) -> list[Command[M]]:
-        """Return the commands that follow from all events so far.
+        """Return the commands that follow from all events so far; call again until none do.
+
+        While something starts nothing is fetched: what became of the starts may forbid it, above all of a tenant
+        whose message is held for its token and would get a second one for the same token.
 
         Args:
             slots: the messages that the worker can run at a time.
@@ -321,15 +326,17 @@ class Turns(Generic[M]):
         """
         self._unpark_due(now)
         startable = [tenant for tenant in self.hand.holding if tenant.not_before <= now]
-        while free > 0 and startable:
-            free -= 1
+        starts = 0
+        while free > starts and startable:
+            starts += 1
             tenant = min(startable, key=order)
             self._start(tenant, now)
             if not tenant.hand:
                 startable.remove(tenant)
         while self.hand.held > slots + self._max_credit:
             self._give_back_last()
-        self._refill(slots, max(free, 0))
+        if not starts:
+            self._refill(slots, max(free, 0))
         return self._drain_commands()
 
     def _start(self, tenant: Tenant[M], now: float) -> None:
