@@ -9,11 +9,12 @@ from __future__ import annotations
 import os
 import struct
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 DIRECTORY: Final = "BENCH_STAMPS"
 _RECORD: Final = struct.Struct("qdd")
@@ -55,12 +56,26 @@ class Stamps:
 
     def read(self) -> list[Stamp]:
         """Return all stamps in the order in which their tasks started."""
-        stamps: list[Stamp] = []
+        return sorted((stamp for slot in self._slots() for stamp in slot), key=lambda stamp: stamp.started)
+
+    def occupied(self) -> list[Stamp]:
+        """Return all stamps but the last of each slot, each task having its slot until the next one starts there.
+
+        A process of the pool is a slot. What a task costs beside its body, on its way to the process and back, is
+        thus its tenant's: of quick tasks it is a large part, and nobody else can use the slot meanwhile.
+        """
+        return [
+            stamp._replace(ended=following.started)
+            for slot in self._slots()
+            for stamp, following in pairwise(slot)
+        ]
+
+    def _slots(self) -> Iterator[list[Stamp]]:
+        """Give the stamps of each process, in the order in which it wrote them."""
         for path in self._paths():
             data = path.read_bytes()
             whole = len(data) // _RECORD.size * _RECORD.size
-            stamps.extend(map(Stamp._make, _RECORD.iter_unpack(data[:whole])))
-        return sorted(stamps, key=lambda stamp: stamp.started)
+            yield [Stamp._make(record) for record in _RECORD.iter_unpack(data[:whole])]
 
     def _paths(self) -> list[Path]:
         return list(self._directory.glob(f"{self._run}.*"))

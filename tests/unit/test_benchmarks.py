@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from math import isnan
 from typing import TYPE_CHECKING
 
@@ -52,6 +53,14 @@ def test_a_start_before_its_time_is_an_over_admission() -> None:
     assert over_admissions([0.0, 0.195, 0.395], interval=0.2, tolerance=0.01) == 0
     assert over_admissions([0.0, 0.1, 0.2], interval=0.2, tolerance=0.01) == 1
     assert over_admissions([0.0, 0.3, 0.4], interval=0.2, tolerance=0.01) == 1
+
+
+def test_a_slot_is_its_tasks_until_the_next_one_starts(tmp_path: Path) -> None:
+    """What a task costs beside its body counts for its tenant; the last one of a process has no end yet."""
+    for process, records in enumerate([[(0, 1.0, 1.5), (1, 2.0, 2.5), (0, 4.0, 4.5)], [(1, 1.0, 3.0)]]):
+        data = b"".join(struct.pack("qdd", *record) for record in records)
+        (tmp_path / f"run.{process}").write_bytes(data)
+    assert Stamps(tmp_path, "run").occupied() == [Stamp(0, 1.0, 2.0), Stamp(1, 2.0, 4.0)]
 
 
 def test_a_share_is_judged_within_the_window() -> None:

@@ -285,6 +285,9 @@ class Dispatcher:
             self.turns.fetch_failed(queue, count=count)
             self._changed = True
             return
+        if count > 1 and self._gate.throttle.is_limited(queue):
+            self.turns.fetch_failed(queue, count=count - 1)  # one for each claim
+            count = 1
         self._channels.fetch(queue, count)
 
     # ---- time

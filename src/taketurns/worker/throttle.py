@@ -87,19 +87,21 @@ class Throttle:
     def may_fetch(self, queue: str, others_wait: Callable[[str], bool]) -> float:
         """Return 0 if the queue's next message may be fetched, else after how many seconds to ask again.
 
-        While a tenant is throttled, one worker alone is told to fetch for each of its tokens.
+        While a tenant is throttled, one worker alone is told to fetch for each of its tokens. Of a message that was
+        never seen only the tenant's own limits are known, not those of its task.
 
         Args:
             queue: the tenant's queue.
             others_wait: tells whether any other tenant waits for this worker.
         """
-        if queue not in self._latest:
+        known = self._known(queue)
+        if known is None:
             return 0.0
         now = monotonic()
         if self._looks.get(queue, now + 1) <= now:
             del self._looks[queue]
             return 0.0
-        task, limits = self._latest[queue]
+        task, limits = known
         limits = _in_force(limits, queue, others_wait)
         wait = self._limiter.claim(
             tenant_by(queue), task, limits, owner=self._owner, lead=_LEAD, ttl=_CLAIM_TTL
@@ -109,9 +111,13 @@ class Throttle:
         wait = self._aim(queue, wait + _LEAD, limits)
         return min(wait, self._looks[queue] - now) if queue in self._looks else wait
 
+    def is_limited(self, queue: str) -> bool:
+        """Tell whether a limit is known that holds for the queue's next message."""
+        return self._known(queue) is not None
+
     def fetched_nothing(self, queue: str) -> None:
         """The queue was empty: let others have its token."""
-        if queue in self._latest:
+        if self._known(queue) is not None:
             self._limiter.unclaim(tenant_by(queue), self._owner)
 
     def admit(self, message: TenantMessage, task: Any, others_wait: Callable[[str], bool]) -> Verdict:
@@ -168,6 +174,13 @@ class Throttle:
         for tenant, lease in self._leases.values():
             held.setdefault(tenant, []).append(lease)
         return held
+
+    def _known(self, queue: str) -> tuple[str, Limits] | None:
+        """Return the task and limits by which to ask for the queue's next message, or None if nothing limits it."""
+        if queue in self._latest:
+            return self._latest[queue]
+        limits = self._book.limits(tenant_by(queue), "")
+        return ("", limits) if limits else None
 
     def _aim(self, queue: str, earliest: float, limits: Limits) -> float:
         """Choose when the queue's next message should start; return in how many seconds to fetch it.

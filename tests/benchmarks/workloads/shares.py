@@ -1,6 +1,7 @@
 """Shares of worker seconds: weights 1, 2 and 4, each for a tenant of 5 ms tasks and one of 500 ms tasks, backlogged.
 
-The entitlement of a tenant is its weight's part of all worker seconds that were used.
+The entitlement of a tenant is its weight's part of all seconds of all slots. A task has its slot until the next one
+starts there.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ def _measure(bench: Bench, system: System) -> Outcome:
         watch(stamps, fleet, 20, 20)
         began = time.time() + _SETTLED
         watch(stamps, fleet, of, _SETTLED + seconds + max(_DURATIONS) * 1.2)
-        ran = stamps.read()
+        ran = stamps.occupied()
     figures = judge(ran, [weight for weight, _ in _TENANTS], [each for _, each in _TENANTS], began, seconds)
     # How many tasks run is no question here.
     return Outcome(figures, of, of)
