@@ -31,6 +31,16 @@ def test_shares_follow_weights_and_seconds() -> None:
         assert used[queue] / sum(used.values()) == pytest.approx(share, rel=0.03)
 
 
+def test_nobody_starts_with_a_handful_of_long_tasks() -> None:
+    """Before it is known what a tenant's tasks take, one of them runs at a time while others wait."""
+    model = Model(slots=3)
+    for queue in "abcdef":
+        backlogged(model, queue, seconds=0.005)
+    backlogged(model, "long", seconds=0.5)
+    model.run_until(0.4)
+    assert sum(message.queue == "long" for message in model.starts) == 1
+
+
 def test_a_tenant_of_two_kinds_of_tasks_has_one_share() -> None:
     """Slow tasks among quick ones are charged for what they take, not for what the tenant's others took."""
     model = Model(slots=2)
@@ -84,9 +94,8 @@ def test_a_task_that_does_not_run_costs_its_tenant_nothing() -> None:
         else:
             model.finish()
         model.settle_down()
-    since = model.now
-    model.run_until(since + 20)
-    used = model.seconds(since)
+    model.run_until(model.now + 20)
+    used = model.seconds()
     assert used["poison"] / sum(used.values()) == pytest.approx(0.5, rel=0.03)
 
 

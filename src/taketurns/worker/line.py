@@ -1,4 +1,4 @@
-"""The tenants that wait for a turn, by virtual time: a heap whose outdated entries are skipped. Pure."""
+"""The tenants that wait for a turn, by whose is next: a heap whose outdated entries are skipped. Pure."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import itertools
 from typing import TYPE_CHECKING, Generic
 
 from taketurns.worker.commands import M
+from taketurns.worker.tenant import place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -15,10 +16,10 @@ if TYPE_CHECKING:
 
 
 class Line(Generic[M]):
-    """Who waits for a turn; of two with the same virtual time who came first."""
+    """Who waits for a turn; of two at the same place who came first."""
 
     def __init__(self) -> None:
-        self._heap: list[tuple[float, int, Tenant[M]]] = []
+        self._heap: list[tuple[tuple[bool, float], int, Tenant[M]]] = []
         self._tickets = itertools.count(1)
 
     def __iter__(self) -> Iterator[Tenant[M]]:
@@ -26,23 +27,23 @@ class Line(Generic[M]):
 
     def first(self, count: int) -> list[Tenant[M]]:
         """Return those whose turn comes first."""
-        return heapq.nsmallest(count, self, key=lambda tenant: tenant.virtual)
+        return heapq.nsmallest(count, self, key=place)
 
     def join(self, tenant: Tenant[M]) -> None:
-        """Let a tenant wait by its present virtual time, unless it waits already."""
+        """Let a tenant wait at its present place, unless it waits already."""
         if not tenant.ticket:
             tenant.ticket = next(self._tickets)
-            heapq.heappush(self._heap, (tenant.virtual, tenant.ticket, tenant))
+            heapq.heappush(self._heap, (place(tenant), tenant.ticket, tenant))
 
     def leave(self, tenant: Tenant[M]) -> None:
         """Let a tenant wait no longer; to have another place it joins again."""
         tenant.ticket = 0
 
     def next(self) -> Tenant[M] | None:
-        """Take out whose turn it is, or None if nobody waits."""
+        """Return whose turn it is, or None if nobody waits."""
         while self._heap:
-            _, ticket, tenant = heapq.heappop(self._heap)
+            _, ticket, tenant = self._heap[0]
             if ticket == tenant.ticket:
-                tenant.ticket = 0
                 return tenant
+            heapq.heappop(self._heap)
         return None

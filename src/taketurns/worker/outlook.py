@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from taketurns.worker.tenant import order
+from taketurns.worker.tenant import order, place
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -72,8 +72,8 @@ def _before(turns: Turns[M], tenant: Tenant[M]) -> list[Tenant[M]]:
     """Return the other tenants that have a turn before this one, in no order."""
     if tenant.hand:
         return [each for each in turns.hand.holding if order(each) < order(tenant)]
-    place = (tenant.virtual, tenant.ticket)
-    earlier = (each for each in turns.line if (each.virtual, each.ticket) < place)
+    own = (place(tenant), tenant.ticket)
+    earlier = (each for each in turns.line if (place(each), each.ticket) < own)
     return list({*turns.hand.holding, *earlier} - {tenant})
 
 

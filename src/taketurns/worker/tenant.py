@@ -58,6 +58,15 @@ class Taken(Generic[M]):
     started_at: float | None = None
 
 
-def order(tenant: Tenant[M]) -> tuple[bool, float]:
-    """Return the sort key of who is next: who was idle, then who has had the least."""
-    return (not tenant.fresh, tenant.virtual)
+def place(tenant: Tenant[M]) -> tuple[bool, float]:
+    """Return the sort key of whose turn is next: who has had the least.
+
+    A tenant whose first task runs comes last until it is known what its tasks take: were they long, several would
+    have started by then at the price of short ones.
+    """
+    return tenant.running > 0 and not tenant.seconds, tenant.virtual
+
+
+def order(tenant: Tenant[M]) -> tuple[bool, bool, float]:
+    """Return the sort key of whose message starts next: of who was idle, then by whose turn it is."""
+    return (not tenant.fresh, *place(tenant))

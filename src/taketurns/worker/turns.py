@@ -23,7 +23,7 @@ from taketurns.worker.commands import Command, Fetch, GiveBack, Listen, M, Park,
 from taketurns.worker.deadlines import Deadlines
 from taketurns.worker.hand import Hand
 from taketurns.worker.line import Line
-from taketurns.worker.tenant import Tenant, order
+from taketurns.worker.tenant import Tenant, order, place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -336,7 +336,7 @@ class Turns(Generic[M]):
         while self.hand.held > slots + self._max_credit:
             self._give_back_last()
         if not starts:
-            self._refill(slots, max(free, 0))
+            self._refill(slots, max(free, 0), now)
         return self._drain_commands()
 
     def _start(self, tenant: Tenant[M], now: float) -> None:
@@ -362,16 +362,28 @@ class Turns(Generic[M]):
         self._commands.append(GiveBack(message))
         self._place(tenant)
 
-    def _refill(self, slots: int, free: int) -> None:
-        """Fetch ahead so that a slot that frees finds a message; never more than the hand may hold."""
+    def _refill(self, slots: int, free: int, now: float) -> None:
+        """Fetch ahead so that a slot that frees finds the right message; never more than the hand may hold."""
         wanted = slots + free
-        while self.hand.held + self._fetching < wanted and (tenant := self.line.next()) is not None:
-            count = min(
-                self.turn_size(tenant, slots), wanted + self._max_credit - self.hand.held - self._fetching
-            )
+        while (tenant := self.line.next()) is not None:
+            room = wanted + self._max_credit - self.hand.held - self._fetching
+            if room <= 0 or self._ready_before(tenant, now) + self._fetching >= wanted:
+                break
+            self.line.leave(tenant)
+            count = min(self.turn_size(tenant, slots), room)
             tenant.fetching += count
             self._fetching += count
             self._commands.append(Fetch(tenant.queue, count))
+
+    def _ready_before(self, tenant: Tenant[M], now: float) -> int:
+        """Count the messages in the hand that may start now and come before the tenant's.
+
+        What is held for its token fills no slot, and what turned out to take long is not next any more.
+        """
+        limit = place(tenant)
+        return sum(
+            len(each.hand) for each in self.hand.holding if each.not_before <= now and place(each) <= limit
+        )
 
     # ---- bookkeeping
 
