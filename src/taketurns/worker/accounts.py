@@ -41,6 +41,7 @@ class Accounts(Generic[M]):
         tenant = taken.tenant
         self.virtual = max(self.virtual, tenant.virtual)
         taken.estimate = self.estimates.of(tenant.seconds, taken.kind)
+        tenant.open = not tenant.seconds and not self.estimates.is_sure(taken.kind)
         taken.charged = taken.estimate / tenant.weight
         self._charge(tenant, taken.estimate, taken.charged)
 
@@ -52,6 +53,7 @@ class Accounts(Generic[M]):
         """Correct what was charged by what the task took."""
         tenant = taken.tenant
         self.estimates.learn(tenant.seconds, taken.kind, seconds)
+        tenant.open = False
         self._charge(tenant, seconds - taken.estimate, seconds / tenant.weight - taken.charged)
 
     def charge(self, tenant: Tenant[M], seconds: float) -> None:

@@ -23,6 +23,8 @@ class Tenant(Generic[M]):
     """Messages left in the queue as last heard; None is unknown."""
     seconds: dict[str, float] = field(default_factory=dict)
     """What its tasks take, by kind; see ``Estimates``."""
+    open: bool = False
+    """None of its tasks has ended, and what others' tasks of this kind take differs widely."""
     latest: str = ""
     """The kind of its latest task."""
     listening: bool = False
@@ -61,10 +63,10 @@ class Taken(Generic[M]):
 def place(tenant: Tenant[M]) -> tuple[bool, float]:
     """Return the sort key of whose turn is next: who has had the least.
 
-    A tenant whose first task runs comes last until it is known what its tasks take: were they long, several would
-    have started by then at the price of short ones.
+    A tenant whose first task runs comes last as long as it is open what its tasks take: were they long, several
+    would have started by then at the price of short ones.
     """
-    return tenant.running > 0 and not tenant.seconds, tenant.virtual
+    return tenant.running > 0 and tenant.open, tenant.virtual
 
 
 def order(tenant: Tenant[M]) -> tuple[bool, bool, float]:

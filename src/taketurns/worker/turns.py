@@ -367,7 +367,7 @@ class Turns(Generic[M]):
         wanted = slots + free
         while (tenant := self.line.next()) is not None:
             room = wanted + self._max_credit - self.hand.held - self._fetching
-            if room <= 0 or self._ready_before(tenant, now) + self._fetching >= wanted:
+            if room <= 0 or self._ready_before(tenant, slots, now) + self._fetching >= wanted:
                 break
             self.line.leave(tenant)
             count = min(self.turn_size(tenant, slots), room)
@@ -375,15 +375,22 @@ class Turns(Generic[M]):
             self._fetching += count
             self._commands.append(Fetch(tenant.queue, count))
 
-    def _ready_before(self, tenant: Tenant[M], now: float) -> int:
+    def _ready_before(self, tenant: Tenant[M], slots: int, now: float) -> int:
         """Count the messages in the hand that may start now and come before the tenant's.
 
-        What is held for its token fills no slot, and what turned out to take long is not next any more.
+        What is held for its token fills no slot. And a turn goes on to its end though each of its tasks is charged,
+        but not beyond what a turn may cost: what turned out to take longer is not next any more.
         """
         limit = place(tenant)
-        return sum(
-            len(each.hand) for each in self.hand.holding if each.not_before <= now and place(each) <= limit
-        )
+        ready = 0
+        for each in self.hand.holding:
+            unknown, virtual = place(each)
+            if (
+                each.not_before <= now
+                and (unknown, virtual - slots * self._turn_seconds / each.weight) <= limit
+            ):
+                ready += len(each.hand)
+        return ready
 
     # ---- bookkeeping
 
