@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from taketurns.registry.tags import has_tags
 from taketurns.registry.tenant_settings import TaskRecord, TenantSettings
-from taketurns.tenants import validate_tenant
+from taketurns.registry.usage import Usage
+from taketurns.tenants import queue_name, validate_tenant
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -33,6 +34,8 @@ class Registry:
         self._activity = store.key("{.all}", "activity")
         self._draining = store.key("{.all}", "draining")
         self._workers = store.key("{.all}", "workers")
+        self.usage = Usage(store)
+        """What tenants had on all workers together."""
         self._touch = store.script(__package__, "touch.lua")
         self._lead = store.script(__package__, "lead.lua")
 
@@ -164,7 +167,8 @@ class Registry:
         return dict(self._store.call(lambda redis: redis.zrange(self._activity, 0, -1, withscores=True)))
 
     def clear_activity(self, tenant: str) -> None:
-        """Forget a tenant's activity; its next [touch][] is told that it was unknown."""
+        """Forget a tenant's activity and usage; its next [touch][] is told that it was unknown."""
+        self.usage.forget(queue_name(tenant))
         self._store.call(lambda redis: redis.zrem(self._activity, tenant))
 
     # Draining marks

@@ -12,7 +12,6 @@ from celery.utils.log import get_logger
 
 from taketurns.errors import ManagementUnavailable, RegistryUnavailable
 from taketurns.registry.listing import SharedListing
-from taketurns.registry.usage import Report, Totals, Usage
 from taketurns.tenants import queue_name
 from taketurns.worker.ownership import owned, owners_of_each
 
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
 
     from taketurns.extension import TakeTurns
     from taketurns.registry import TenantSettings
+    from taketurns.registry.usage import Report, Totals
 
 logger = get_logger(__name__)
 
@@ -61,7 +61,6 @@ class Discovery:
         self._name = name
         self._version: int | None = None
         self._shared = SharedListing(turns.store, turns.registry, name)
-        self._usage = Usage(turns.store)
         self._many = False
         self._workers: Sequence[str] = (name,)
 
@@ -108,7 +107,9 @@ class Discovery:
         Raises:
             RegistryUnavailable: Redis does not answer.
         """
-        return self._usage.exchange(report), sorted({*self._turns.registry.workers(), self._name})
+        return self._turns.registry.usage.exchange(report), sorted(
+            {*self._turns.registry.workers(), self._name}
+        )
 
     def sign_of_life(self) -> None:
         """Tell the others that this worker serves tenants.

@@ -23,7 +23,8 @@ from taketurns.worker.commands import Command, Fetch, GiveBack, Listen, M, Park,
 from taketurns.worker.deadlines import Deadlines
 from taketurns.worker.hand import Hand
 from taketurns.worker.line import Line
-from taketurns.worker.tenant import Tenant, order, place
+from taketurns.worker.lookahead import Lookahead
+from taketurns.worker.tenant import Tenant, order
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,14 +47,14 @@ class Turns(Generic[M]):
     """
 
     def __init__(self, *, max_credit: int = 8, turn_seconds: float = 0.02) -> None:
-        self._max_credit = max_credit
-        self._turn_seconds = turn_seconds
         self.tenants: dict[str, Tenant[M]] = {}
         self.hand: Hand[M] = Hand()
         self.line: Line[M] = Line()
         self.accounts = Accounts(self.line, turn_seconds)
+        self._lookahead = Lookahead(
+            self.hand, self.line, self.accounts, max_credit=max_credit, turn_seconds=turn_seconds
+        )
         self._deadlines: Deadlines[M] = Deadlines()
-        self._fetching = 0
         self._commands: list[Command[M]] = []
 
     # ---- what is known
@@ -94,22 +95,14 @@ class Turns(Generic[M]):
         tenant = self.tenants.get(queue)
         return (
             any(each is not tenant for each in self.hand.holding)
-            or self._fetching > (tenant.fetching if tenant else 0)
+            or self._lookahead.fetching > (tenant.fetching if tenant else 0)
             or any(each is not tenant for each in self.line)
         )
 
     @property
     def idle(self) -> bool:
         """Whether nothing waits here: a slot that is free stays so."""
-        return not (self.hand.held or self._fetching or any(True for _ in self.line))
-
-    def turn_size(self, tenant: Tenant[M], slots: int) -> int:
-        """Return how many messages the tenant's next turn may take."""
-        estimate = self.accounts.estimate(tenant)
-        if tenant.one_by_one or estimate <= 0:
-            return 1
-        quantum = max(1, min(self._max_credit, int(slots * self._turn_seconds / estimate)))
-        return min(quantum, 1 if tenant.backlog is None else tenant.backlog)
+        return not (self.hand.held or self._lookahead.fetching or any(True for _ in self.line))
 
     # ---- queues come and go
 
@@ -333,10 +326,11 @@ class Turns(Generic[M]):
             self._start(tenant, now)
             if not tenant.hand:
                 startable.remove(tenant)
-        while self.hand.held > slots + self._max_credit:
+        while self.hand.held > slots + self._lookahead.max_credit:
             self._give_back_last()
         if not starts:
-            self._refill(slots, max(free, 0), now)
+            for tenant, count in self._lookahead.fetches(slots, max(free, 0), now):
+                self._commands.append(Fetch(tenant.queue, count))
         return self._drain_commands()
 
     def _start(self, tenant: Tenant[M], now: float) -> None:
@@ -361,36 +355,6 @@ class Turns(Generic[M]):
             self._unlisten(tenant)
         self._commands.append(GiveBack(message))
         self._place(tenant)
-
-    def _refill(self, slots: int, free: int, now: float) -> None:
-        """Fetch ahead so that a slot that frees finds the right message; never more than the hand may hold."""
-        wanted = slots + free
-        while (tenant := self.line.next()) is not None:
-            room = wanted + self._max_credit - self.hand.held - self._fetching
-            if room <= 0 or self._ready_before(tenant, slots, now) + self._fetching >= wanted:
-                break
-            self.line.leave(tenant)
-            count = min(self.turn_size(tenant, slots), room)
-            tenant.fetching += count
-            self._fetching += count
-            self._commands.append(Fetch(tenant.queue, count))
-
-    def _ready_before(self, tenant: Tenant[M], slots: int, now: float) -> int:
-        """Count the messages in the hand that may start now and come before the tenant's.
-
-        What is held for its token fills no slot. And a turn goes on to its end though each of its tasks is charged,
-        but not beyond what a turn may cost: what turned out to take longer is not next any more.
-        """
-        limit = place(tenant)
-        ready = 0
-        for each in self.hand.holding:
-            unknown, virtual = place(each)
-            if (
-                each.not_before <= now
-                and (unknown, virtual - slots * self._turn_seconds / each.weight) <= limit
-            ):
-                ready += len(each.hand)
-        return ready
 
     # ---- bookkeeping
 
@@ -426,8 +390,7 @@ class Turns(Generic[M]):
     def _answered(self, queue: str, count: int = 1) -> Tenant[M] | None:
         tenant = self.tenants.get(queue)
         if tenant is not None:
-            self._fetching -= count
-            tenant.fetching -= count
+            self._lookahead.answered(tenant, count)
         return tenant
 
     def _forget_if_done(self, tenant: Tenant[M]) -> None:

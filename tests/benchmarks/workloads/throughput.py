@@ -23,11 +23,14 @@ if TYPE_CHECKING:
     from benchmarks.systems import System
 
 NAME = "throughput"
-RATE, CPU, HELD = "tasks/s", "CPU us/task", "unacknowledged/worker"
+RATE, CPU, HELD, OWN = "tasks/s", "CPU us/task", "unacknowledged/worker", "held by own count"
 _PART = 0.8  # of the tasks; what comes after is not measured
 _SKIPPED = 0.25  # of those, while workers start
 _HELD_FROM = 1000  # tenants from which on it is looked at what is unacknowledged
 _HELD_SAMPLES = 3
+SAMPLED = 200
+"""Tenants with which it is looked every 100 ms; with more a listing takes the broker too long for that."""
+_STEADY = 2.0  # seconds after which the backlog is a steady one
 _OTHER_FILES = 1000
 
 
@@ -80,12 +83,14 @@ def _measure(bench: Bench, system: System, count: int, *, first: bool) -> Outcom
     note = "" if of == wanted else f"{of} of {wanted} published"
     if first and count == max(bench.profile.tasks) and isinstance(system, Turns):
         of -= raw.measure(bench, system, names)
-    held: dict[str, float] = {}
     with system.workers(WORKERS, names) as fleet:
         ready = time.time()
         limit = bench.profile.limit
-        samples = watch(stamps, fleet, int(of * _PART), limit)
+        sampler = _Sampler(system, fleet, ready + _STEADY)
+        look = sampler.look if count == SAMPLED and isinstance(system, Turns) else _nothing
+        samples = watch(stamps, fleet, int(of * _PART), limit, look)
         measured = stamps.read()
+        held = sampler.figures()
         if count >= _HELD_FROM and not system.on_redis and len(measured) < of * 0.95:
             held = _held(system, fleet)
         if len(measured) >= int(of * _PART):
@@ -118,13 +123,35 @@ def _rate(stamps: list[Stamp], samples: list[Sample], ready: float, *, since_rea
 
 def _held(system: System, fleet: Fleet) -> dict[str, float]:
     """Look at what the workers hold, in the midst of the backlog."""
-    own: list[float] = []
-    seen: list[int] = []
+    sampler = _Sampler(system, fleet, 0.0)
     for _ in range(_HELD_SAMPLES):
-        seen.append(unacknowledged(system.lab))
-        if isinstance(system, Turns):
-            own += [status["running"] + status["hand"] for status in system.status(fleet)]
-    figures = {HELD: max(seen) / WORKERS}
-    if own:
-        figures["held by own count"] = max(own)
-    return figures
+        sampler.look()
+    return sampler.figures()
+
+
+class _Sampler:
+    """Looks at what is held unacknowledged, from some moment on."""
+
+    def __init__(self, system: System, fleet: Fleet, begin: float) -> None:
+        self._system = system
+        self._fleet = fleet
+        self._begin = begin
+        self._seen: list[int] = []
+        self._own: list[float] = []
+
+    def look(self) -> None:
+        """Ask the broker, and the workers if they count themselves."""
+        if time.time() < self._begin:
+            return
+        self._seen.append(unacknowledged(self._system.lab))
+        if isinstance(self._system, Turns):
+            self._own += [status["running"] + status["hand"] for status in self._system.status(self._fleet)]
+
+    def figures(self) -> dict[str, float]:
+        """Return the largest that was seen, for a worker; nothing if nobody looked."""
+        figures = {HELD: max(self._seen) / WORKERS} if self._seen else {}
+        return {**figures, **({OWN: max(self._own)} if self._own else {})}
+
+
+def _nothing() -> None:
+    """Look at nothing."""

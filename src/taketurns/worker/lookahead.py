@@ -1,0 +1,91 @@
+"""What to fetch ahead, so that a slot that frees finds the right message in the hand. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Generic
+
+from taketurns.worker.commands import M
+from taketurns.worker.tenant import place
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from taketurns.worker.accounts import Accounts
+    from taketurns.worker.hand import Hand
+    from taketurns.worker.line import Line
+    from taketurns.worker.tenant import Tenant
+
+
+class Lookahead(Generic[M]):
+    """Chooses whose messages are fetched, and how many: never more than the hand may hold.
+
+    Args:
+        hand: the messages that are not settled.
+        line: who waits for a turn.
+        accounts: what tasks take.
+        max_credit: messages of one turn, at most.
+        turn_seconds: how long a turn may keep all slots busy, by estimate (but always one message).
+    """
+
+    def __init__(
+        self, hand: Hand[M], line: Line[M], accounts: Accounts[M], *, max_credit: int, turn_seconds: float
+    ) -> None:
+        self._hand = hand
+        self._line = line
+        self._accounts = accounts
+        self.max_credit = max_credit
+        self._turn_seconds = turn_seconds
+        self.fetching = 0
+        """Messages that were asked for and have not come."""
+
+    def fetches(self, slots: int, free: int, now: float) -> Iterator[tuple[Tenant[M], int]]:
+        """Take tenants out of the line, and tell how many messages to ask for of each.
+
+        Args:
+            slots: the messages that the worker can run at a time.
+            free: how many more it could start now.
+            now: the time of the scheduler's clock.
+        """
+        wanted = slots + free
+        while (tenant := self._line.next()) is not None:
+            room = wanted + self.max_credit - self._hand.held - self.fetching
+            if room <= 0 or self._ready_before(tenant, slots, now) + self.fetching >= wanted:
+                break
+            self._line.leave(tenant)
+            count = min(self._turn_size(tenant, slots), room)
+            tenant.fetching += count
+            self.fetching += count
+            yield tenant, count
+
+    def answered(self, tenant: Tenant[M], count: int) -> None:
+        """Note that so many messages have come, or will not."""
+        tenant.fetching -= count
+        self.fetching -= count
+
+    def _turn_size(self, tenant: Tenant[M], slots: int) -> int:
+        estimate = self._accounts.estimate(tenant)
+        if tenant.one_by_one or estimate <= 0:
+            return 1
+        quantum = max(1, min(self.max_credit, int(slots * self._turn_seconds / estimate)))
+        return min(quantum, 1 if tenant.backlog is None else tenant.backlog)
+
+    def _ready_before(self, tenant: Tenant[M], slots: int, now: float) -> int:
+        """Count the messages in the hand that may start now and come before the tenant's.
+
+        What is held for its token fills no slot. And a turn goes on to its end though each of its tasks is charged,
+        but not beyond what a turn may cost: what turned out to take longer is not next any more.
+        """
+        limit = place(tenant)
+        ready = 0
+        for each in self._hand.holding:
+            is_open, virtual = place(each)
+            if (
+                each.not_before <= now
+                and (
+                    is_open,
+                    virtual - slots * self._turn_seconds / each.weight,
+                )
+                <= limit
+            ):
+                ready += len(each.hand)
+        return ready
