@@ -95,7 +95,7 @@ def test_an_error_answer_is_an_outage(servers: Servers, redis_prefix: str) -> No
 
 
 def test_a_url_that_leads_nowhere_is_refused() -> None:
-    """A URL that can't be used is told by the setting's name when the store is made; its scheme was checked before."""
+    """A URL that can't be used is told by the setting's name when the store is made."""
     with pytest.raises(InvalidSettings, match=r"^TAKETURNS_REDIS_URL: "):
         Store(RedisSettings(redis_url="redis://127.0.0.1:port"))
 
