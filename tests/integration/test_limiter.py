@@ -122,7 +122,7 @@ def test_many_threads_never_exceed_a_rate(limiter: Limiter, text: str) -> None:
     for first, start in enumerate(moments):
         for last in range(first, len(moments)):
             elapsed = moments[last] - start
-            assert last - first + 1 <= rate.burst + elapsed / rate.interval + 0.05 + 1e-6
+            assert last - first + 1 <= rate.burst + elapsed / rate.interval + 0.05 + 1e-3
     assert len(moments) >= 0.5 * (rate.burst + (moments[-1] - moments[0]) / rate.interval)
 
 

@@ -91,7 +91,7 @@ def test_a_priority_has_a_rate_of_its_own(
         eventually(lambda: ledger.labels() == ["low 1"])
         for number in range(3):
             shop.work.apply_async((f"normal {number}",), tenant="acme")
-        eventually(lambda: len(ledger) == 4)
+        eventually(lambda: len(ledger) == 4, within=20)
     assert "low 2" not in ledger.labels()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import sys
@@ -12,7 +13,7 @@ import pytest
 from taketurns.cli import main
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 SHOP = """
@@ -30,8 +31,10 @@ app = Celery("plain")
 @pytest.fixture
 def fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., None]:
+) -> Iterator[Callable[..., None]]:
     """Return a function that runs the command line and checks its exit code and all that it says."""
+    logger = logging.getLogger("taketurns.store")
+    level = logger.level  # a command that does one thing and ends quietens it, in this process too
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setenv("COLUMNS", "200")
@@ -51,7 +54,8 @@ def fails(
             assert re.fullmatch(rf"taketurns: {says}\n", output.err), output.err
         assert re.search(says, output.err), output.err
 
-    return run
+    yield run
+    logger.setLevel(level)
 
 
 @pytest.mark.parametrize(

@@ -71,17 +71,19 @@ class Throttle:
         """When the next message of a throttled queue should start, by the monotonic clock."""
         self._looks: dict[str, float] = {}
         """When to look at a queue whose head is throttled by a limit of its own kind."""
+        self._pauses: dict[str, float] = {}
+        """Seconds until the look after that: each one in vain doubles them."""
         self._leases: dict[TenantMessage, tuple[str, str]] = {}
 
     def use(self, settings: Mapping[str, TenantSettings]) -> None:
         """Take over the tenants' settings; they apply to every message from now on."""
         self._book = LimitBook(settings, self._default_rate)
-        for memory in (self._latest, self._aims, self._looks):
+        for memory in (self._latest, self._aims, self._looks, self._pauses):
             memory.clear()
 
     def forget(self, queue: str) -> None:
         """Forget what is known of a queue that is gone, or that nothing limits."""
-        for memory in (self._latest, self._aims, self._looks):
+        for memory in (self._latest, self._aims, self._looks, self._pauses):
             memory.pop(queue, None)
 
     def may_fetch(self, queue: str, others_wait: Callable[[str], bool]) -> float:
@@ -145,13 +147,15 @@ class Throttle:
         if admission.admitted:
             if limits.max_concurrency is not None:
                 self._leases[message] = (tenant_by(queue), lease)
+            self._pauses.pop(queue, None)
             if not wait:
                 self._aims.pop(queue, None)
                 self._looks.pop(queue, None)
                 return PASSED
         seconds = self._aim(queue, wait, limits)
         if admission.reason in {"task_rate", "priority_rate"}:
-            look = _FIRST_LOOK if admission.admitted else max(_FIRST_LOOK, min(_LAST_LOOK, wait / 10))
+            look = self._pauses.get(queue, _FIRST_LOOK)
+            self._pauses[queue] = min(_LAST_LOOK, 2 * look)
             self._looks[queue] = monotonic() + look
             seconds = min(seconds, look)
         else:
