@@ -112,8 +112,10 @@ class TenantQueues(bootsteps.StartStopStep):
             consumer, self._gate, self._settings, consumer.connection.connection, consumer.restart_count
         )
         consumer.hub.on_tick.add(self._dispatcher.on_tick)
-        self._repeat(consumer, self._settings.heartbeat_interval, self._jobs["heartbeat"], at_once=True)
+        # The settings first: publishers tell of new queues only whom they know to live, and by then it knows who is
+        # paused and what is limited.
         self._repeat(consumer, _RULES_INTERVAL, self._jobs["settings"], at_once=True)
+        self._repeat(consumer, self._settings.heartbeat_interval, self._jobs["heartbeat"], at_once=True)
         self._repeat(consumer, self._settings.reconcile_interval, self._jobs["queues"], at_once=True)
         self._repeat(consumer, self._turns.settings.limiter.lease / 3, self._renew_leases)
         self._repeat(consumer, self._settings.heartbeat_interval, self._record_activity)

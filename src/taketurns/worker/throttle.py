@@ -183,7 +183,7 @@ class Throttle:
         """Return the task and limits by which to ask for the queue's next message, or None if nothing limits it."""
         if queue in self._latest:
             return self._latest[queue]
-        limits = self._book.limits(tenant_by(queue), "")
+        limits = replace(self._book.limits(tenant_by(queue), ""), priority_rate=None, priority="")
         return ("", limits) if limits else None
 
     def _aim(self, queue: str, earliest: float, limits: Limits) -> float:
