@@ -1,4 +1,4 @@
-"""What each tenant has had: the virtual times of start-time fair queueing. Pure."""
+"""What each tenant has had: the virtual times of fair queueing. Pure."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Accounts(Generic[M]):
 
     def __init__(self, line: Line[M], estimate: float) -> None:
         self.virtual = 0.0
-        """The virtual time of the task started last."""
+        """The virtual time: the least of those that wait or start, and never less than before."""
         self.estimates = Estimates(estimate)
         """What tasks take."""
         self._line = line
@@ -33,13 +33,18 @@ class Accounts(Generic[M]):
         return self.estimates.of(tenant.seconds, tenant.latest)
 
     def re_enter(self, tenant: Tenant[M]) -> None:
-        """Let go of what a tenant would have had while it was idle or parked."""
+        """Let go of what a tenant would have had while it was idle or parked; or begin with a new one."""
         tenant.virtual = max(tenant.virtual, self.virtual)
+        tenant.cost = self.estimate(tenant)
 
     def start(self, taken: Taken[M]) -> None:
         """Charge a tenant for a task that starts, by estimate."""
         tenant = taken.tenant
-        self.virtual = max(self.virtual, tenant.virtual)
+        # Not simply that of what starts: the later tasks of a turn are ahead of those who wait for theirs.
+        waits = self._line.next()
+        self.virtual = max(
+            self.virtual, tenant.virtual if waits is None else min(tenant.virtual, waits.virtual)
+        )
         taken.estimate = self.estimates.of(tenant.seconds, taken.kind)
         tenant.open = not tenant.seconds and not self.estimates.is_sure(taken.kind)
         taken.charged = taken.estimate / tenant.weight
@@ -71,6 +76,7 @@ class Accounts(Generic[M]):
 
     def _advance(self, tenant: Tenant[M], virtual: float) -> None:
         tenant.virtual += virtual
+        tenant.cost = self.estimate(tenant)
         if tenant.ticket:
             self._line.leave(tenant)
             self._line.join(tenant)

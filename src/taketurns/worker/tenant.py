@@ -17,8 +17,10 @@ class Tenant(Generic[M]):
     """A queue that is served; see ``turns``."""
 
     queue: str
-    virtual: float
+    virtual: float = 0.0
     weight: float = 1.0
+    cost: float = 0.0
+    """The estimated seconds of its next task."""
     backlog: int | None = None
     """Messages left in the queue as last heard; None is unknown."""
     seconds: dict[str, float] = field(default_factory=dict)
@@ -61,12 +63,15 @@ class Taken(Generic[M]):
 
 
 def place(tenant: Tenant[M]) -> tuple[bool, float]:
-    """Return the sort key of whose turn is next: who has had the least.
+    """Return the sort key of whose turn is next: who will have had the least when its next task has ended.
+
+    By where the next task ends, not by where it starts, or a tenant of short tasks would wait for everybody's long
+    ones as soon as it has had one itself.
 
     A tenant whose first task runs comes last as long as it is open what its tasks take: were they long, several
     would have started by then at the price of short ones.
     """
-    return tenant.running > 0 and tenant.open, tenant.virtual
+    return tenant.running > 0 and tenant.open, tenant.virtual + tenant.cost / tenant.weight
 
 
 def order(tenant: Tenant[M]) -> tuple[bool, bool, float]:

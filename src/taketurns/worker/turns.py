@@ -7,10 +7,10 @@ from them. A queue is served in one of two ways:
 - A queue with a backlog is not consumed but *waits for its turn*: then up to one quantum of its messages is fetched,
   and the answers also tell how many are left. So the worker holds no message that it did not ask for.
 
-The order of turns is start-time fair queueing (Goyal, Vin, Cheng: "Start-time Fair Queueing", SIGCOMM 1996): each
-tenant has a virtual time that its tasks' seconds advance, divided by its weight; the least one is next; who was
-idle or parked re-enters at the virtual time of the task started last, so that waiting earns no credit. A task is
-charged an estimate when it starts and corrected by what it took when it ends.
+The order of turns is that of self-clocked fair queueing (Golestani, INFOCOM 1994): each tenant has a virtual time
+that its tasks' seconds advance, divided by its weight; next is the one whose next task ends at the least virtual
+time, by estimate; who was idle or parked re-enters at the virtual time of those who wait, so that waiting earns no
+credit. A task is charged an estimate when it starts and corrected by what it took when it ends.
 """
 
 from __future__ import annotations
@@ -113,8 +113,9 @@ class Turns(Generic[M]):
         """
         tenant = self.tenants.get(queue)
         if tenant is None:
-            tenant = Tenant(queue, self.accounts.virtual, backlog=backlog, owned=owned)
+            tenant = Tenant(queue, backlog=backlog, owned=owned)
             self.tenants[queue] = tenant
+            self.accounts.re_enter(tenant)
         elif tenant.removed:
             tenant.removed = False
             tenant.backlog = backlog

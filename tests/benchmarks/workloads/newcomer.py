@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 NAME = "newcomer"
 SECONDS = 0.02
 _IDLE, _NEW = "idle", "new"
-_IDLE_QUEUES = 50
 _RANCH_TENANTS = 100  # more are too many for it
 _FIRST = 1_000_000  # the key of the first newcomer; below are the backlogged tenants'
 _PAUSE = 0.03  # mean seconds between two newcomers
@@ -46,7 +45,9 @@ def run(bench: Bench) -> None:
 def _measure(bench: Bench, system: System, beside: int) -> Iterator[tuple[str, Outcome]]:
     samples = bench.profile.newcomers
     backlogged = tenants(beside)
-    idle = [f"n{number}" for number in range(_IDLE_QUEUES)]
+    idle = [
+        f"n{number}" for number in range(samples)
+    ]  # each comes once: who came a moment ago is no newcomer
     kinds = [_IDLE, _NEW] if system.key in {"recipe", "turns"} else [_IDLE]  # the others declare nothing
     say(f"  {system.title}: {samples} newcomers of each kind beside {beside} backlogged tenants")
     system.declare([*backlogged, *idle])
@@ -67,7 +68,7 @@ def _measure(bench: Bench, system: System, beside: int) -> Iterator[tuple[str, O
         time.sleep(2)
         for number in range(samples):
             for kind in kinds:
-                tenant = f"new{number}" if kind == _NEW else idle[number % _IDLE_QUEUES]
+                tenant = f"new{number}" if kind == _NEW else idle[number]
                 key = _FIRST + 2 * number + (kind == _NEW)
                 confirmed[kind][key] = system.submit(name, Task(tenant, key), declare=kind == _NEW)
                 time.sleep(random.uniform(0.5, 1.5) * _PAUSE)
