@@ -40,9 +40,14 @@ class Fleet:
         self._reported: Mapping[str, float] = {}
 
     @property
+    def _owners(self) -> int:
+        """How many workers own each queue."""
+        return owners_of_each(self._known, len(self._workers), self._most)
+
+    @property
     def shares_queues(self) -> bool:
         """Whether each worker owns some queues only."""
-        return owners_of_each(self._known, len(self._workers), self._most) < len(self._workers)
+        return self._owners < len(self._workers)
 
     def learn(self, found: Found) -> None:
         """Take over which queues and workers there are."""
@@ -51,8 +56,7 @@ class Fleet:
 
     def owns(self, queue: str) -> bool:
         """Tell whether this worker keeps a consumer on the queue."""
-        owners = owners_of_each(self._known, len(self._workers), self._most)
-        return bool(owned([queue], self._name, self._workers, owners))
+        return bool(owned([queue], self._name, self._workers, self._owners))
 
     def is_made_of(self, workers: Sequence[str]) -> bool:
         """Tell whether these are the workers by which the queues were shared out last."""
