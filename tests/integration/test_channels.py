@@ -221,6 +221,16 @@ def test_a_missing_queue_closes_no_other_channel(lab: Lab) -> None:
     assert lab.connection.connected
 
 
+def test_the_missing_queue_is_blamed_whatever_is_unanswered(lab: Lab) -> None:
+    """Of subscriptions sent together only the missing queue's is refused; the others are to be made again."""
+    a, b = lab.queues
+    for queue in (a, "usersequence_noone", b):
+        lab.pool.listen(queue)
+    lab.see(("refused", ("usersequence_noone", 404)), ("unlistened", a), ("unlistened", b))
+    assert lab.count("refused") == 1
+    assert lab.connection.connected
+
+
 def test_an_acknowledgement_after_the_channels_end_touches_nothing(lab: Lab) -> None:
     """A message whose channel the broker closed is the broker's again; its old acknowledgement is not sent."""
     a, _ = lab.queues

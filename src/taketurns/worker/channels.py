@@ -228,10 +228,19 @@ class TenantChannel(pyamqp.Channel):
         if (class_id, method_id) == spec.Basic.Get:
             blamed = self.fetching
         elif (class_id, method_id) == spec.Basic.Consume and self.subscribing:
-            blamed = self.fetching or self.tags.get(self.subscribing[0])
+            blamed = self.fetching or self._refused(reply_text)
         self._abandon(blamed)
         if blamed is not None:
             self.listener.on_refused(blamed, reply_code, reply_text)
+
+    def _refused(self, reply_text: str) -> str | None:
+        """Return the queue whose consume closed the channel.
+
+        The order tells nothing: the broker's channel passes on a queue's consume-ok only after the methods that
+        already wait for it, so the first unanswered consume may have succeeded. But the text names the queue.
+        """
+        undecided = [self.tags.get(tag) or self.cancelling[tag] for tag in self.subscribing]
+        return next((queue for queue in undecided if f"'{queue}'" in reply_text), undecided[0])
 
     def _abandon(self, blamed: str | None) -> None:
         """Give up the channel and tell what ended with it; a queue that is to blame is told apart."""
