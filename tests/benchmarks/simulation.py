@@ -16,7 +16,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 
 from taketurns.worker.commands import Fetch, GiveBack, Start
-from taketurns.worker.ownership import owned, owners_of_each
+from taketurns.worker.ownership import owners_of_each, ranks
 from taketurns.worker.turns import Turns
 
 BACKLOG = 1_000_000
@@ -48,11 +48,13 @@ class Fleet:
         self._owners: dict[str, list[int]] = defaultdict(list)
         for number, name in enumerate(names):
             turns: Turns[Message] = Turns(max_credit=16)
-            mine = sorted(owned(demands, name, names, owners))
+            of_mine = ranks(demands, name, names, owners)
+            mine = sorted(of_mine)
             random.shuffle(mine)  # as workers do, or all of them would begin with the same tenant
             for queue in mine:
                 turns.add(queue, backlog=BACKLOG)
                 turns.set_weight(queue, demands[queue].weight)
+                turns.set_rank(queue, of_mine[queue])
                 self._owners[queue].append(number)
             self.workers.append(turns)
         for number in range(workers):
@@ -74,6 +76,8 @@ class Fleet:
                 for other in self._owners[queue]:
                     if other != number:
                         self.workers[other].charge(queue, seconds)
+        for turns in self.workers:
+            turns.accounts.told()
 
     def _act(self, number: int) -> None:
         turns = self.workers[number]

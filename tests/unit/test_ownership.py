@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 
-from taketurns.worker.ownership import OWNERS, owned, owners_of_each
+from taketurns.worker.ownership import LOWEST, OWNERS, owners_of_each, ranks
 
 QUEUES = [f"usersequence_{number}" for number in range(5000)]
 WORKERS = [f"celery@host-{number}" for number in range(20)]
 
 
 def shared_out(workers: list[str]) -> dict[str, set[str]]:
-    return {worker: owned(QUEUES, worker, workers, OWNERS) for worker in workers}
+    return {worker: set(ranks(QUEUES, worker, workers, OWNERS)) for worker in workers}
 
 
 def test_few_queues_are_everybodys() -> None:
@@ -19,7 +19,7 @@ def test_few_queues_are_everybodys() -> None:
     assert owners_of_each(1000, 20, most=1000) == 20
     assert owners_of_each(1001, 20, most=1000) == OWNERS
     assert owners_of_each(1001, 1, most=1000) == 1
-    assert owned(QUEUES, WORKERS[0], WORKERS, len(WORKERS)) == set(QUEUES)
+    assert ranks(QUEUES, WORKERS[0], WORKERS, len(WORKERS)).keys() == set(QUEUES)
 
 
 def test_every_queue_has_two_owners_and_every_worker_its_part() -> None:
@@ -37,3 +37,12 @@ def test_one_worker_less_moves_its_own_queues_only() -> None:
     assert all(before[worker] <= after[worker] for worker in WORKERS[1:])
     assert sum(len(queues) for queues in gained.values()) == len(before[WORKERS[0]])
     assert all(gained.values())
+
+
+def test_the_owners_of_a_queue_have_an_order() -> None:
+    """Each of them has another rank, and every worker is the first of its part of the queues."""
+    of_each = [ranks(QUEUES, worker, WORKERS[:3], 3) for worker in WORKERS[:3]]
+    assert all(sorted(found[queue] for found in of_each) == [0, 1, 2] for queue in QUEUES)
+    firsts = [sum(rank == 0 for rank in found.values()) for found in of_each]
+    assert all(0.8 * len(QUEUES) / 3 < count < 1.2 * len(QUEUES) / 3 for count in firsts)
+    assert max(ranks(QUEUES, WORKERS[0], WORKERS, len(WORKERS)).values()) == LOWEST

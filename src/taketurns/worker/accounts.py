@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Generic
+from typing import TYPE_CHECKING, Final, Generic
 
 from taketurns.worker.commands import M
 from taketurns.worker.estimates import Estimates
@@ -10,6 +10,8 @@ from taketurns.worker.estimates import Estimates
 if TYPE_CHECKING:
     from taketurns.worker.line import Line
     from taketurns.worker.tenant import Taken, Tenant
+
+_SMOOTHING: Final = 0.2
 
 
 class Accounts(Generic[M]):
@@ -27,6 +29,8 @@ class Accounts(Generic[M]):
         """What tasks take."""
         self._line = line
         self._used: dict[str, float] = {}
+        self._pace = 0.0
+        self._told_at = 0.0
 
     def estimate(self, tenant: Tenant[M]) -> float:
         """Return the estimated seconds of the tenant's next task."""
@@ -35,7 +39,7 @@ class Accounts(Generic[M]):
     def re_enter(self, tenant: Tenant[M]) -> None:
         """Let go of what a tenant would have had while it was idle or parked; or begin with a new one."""
         tenant.virtual = max(tenant.virtual, self.virtual)
-        tenant.cost = self.estimate(tenant)
+        self._reckon(tenant)
 
     def start(self, taken: Taken[M]) -> None:
         """Charge a tenant for a task that starts, by estimate."""
@@ -65,6 +69,17 @@ class Accounts(Generic[M]):
         """Charge a tenant for what its tasks took on other workers."""
         self._advance(tenant, seconds / tenant.weight)
 
+    def told(self) -> None:
+        """Note that the other workers have just been heard; called at even intervals.
+
+        Of a tenant whose next task is due all workers know it in the same moment, and would start one each. So they
+        have an order, another one for each tenant, and let the time pass, for each that comes before, in which its
+        start would have been heard of: the virtual time of two intervals, one until it tells and one until it is
+        heard; but no more than the task takes, since of short ones one too many does not matter.
+        """
+        self._pace += _SMOOTHING * (self.virtual - self._told_at - self._pace)
+        self._told_at = self.virtual
+
     def take_used(self) -> dict[str, float]:
         """Return the seconds that each queue's tasks took here since the last call: for what runs, the estimate."""
         used, self._used = self._used, {}
@@ -76,7 +91,11 @@ class Accounts(Generic[M]):
 
     def _advance(self, tenant: Tenant[M], virtual: float) -> None:
         tenant.virtual += virtual
-        tenant.cost = self.estimate(tenant)
+        self._reckon(tenant)
         if tenant.ticket:
             self._line.leave(tenant)
             self._line.join(tenant)
+
+    def _reckon(self, tenant: Tenant[M]) -> None:
+        tenant.cost = self.estimate(tenant)
+        tenant.lag = min(tenant.rank * 2 * self._pace, tenant.cost / tenant.weight)

@@ -13,7 +13,7 @@ from celery.utils.log import get_logger
 from taketurns.errors import ManagementUnavailable, RegistryUnavailable
 from taketurns.registry.listing import SharedListing
 from taketurns.tenants import queue_name
-from taketurns.worker.ownership import owned, owners_of_each
+from taketurns.worker.ownership import owners_of_each, ranks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -31,13 +31,13 @@ class Found:
 
     Attributes:
         backlogs: their backlogs; None is unknown.
-        owned: those on which this worker keeps a consumer; None is all of them.
+        ranks: those on which this worker keeps a consumer, each with its rank among those that do.
         workers: the live workers by whose names that was decided.
     """
 
     backlogs: Mapping[str, int | None]
-    owned: frozenset[str] | None = None
-    workers: tuple[str, ...] = ()
+    ranks: Mapping[str, int]
+    workers: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +83,7 @@ class Discovery:
         most = self._turns.settings.worker.max_consumers
         self._many = len(backlogs) > most
         owners = owners_of_each(len(backlogs), len(self._workers), most)
-        if owners >= len(self._workers):
-            return Found(backlogs, workers=tuple(self._workers))
-        mine = frozenset(owned(backlogs, self._name, self._workers, owners))
-        return Found(backlogs, mine, tuple(self._workers))
+        return Found(backlogs, ranks(backlogs, self._name, self._workers, owners), tuple(self._workers))
 
     def rules(self, *, always: bool = False) -> Rules | None:
         """Return the tenants' settings if they changed since the last call, or ``always``.

@@ -1,7 +1,7 @@
 """A worker among others: which queues are its own, what tenants had elsewhere, and where it helps.
 
-With more tenant queues than a worker keeps consumers on, two workers own each. What a tenant had on the other one is
-charged here too, or its share would be that of whoever owns its queue; and a worker that is idle helps with queues
+What a tenant had on other workers is charged here too, or the errors of its share on each of them would add up. With
+more tenant queues than a worker keeps consumers on, two workers own each; and a worker that is idle helps with queues
 that wait elsewhere, so that a lone tenant still gets all workers.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from taketurns.registry.usage import Report
-from taketurns.worker.ownership import owned, owners_of_each
+from taketurns.worker.ownership import owners_of_each, ranks
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -54,35 +54,34 @@ class Fleet:
         self._known = len(found.backlogs)
         self._workers = found.workers
 
-    def owns(self, queue: str) -> bool:
-        """Tell whether this worker keeps a consumer on the queue."""
-        return bool(owned([queue], self._name, self._workers, self._owners))
+    def ranks(self, queues: Iterable[str]) -> dict[str, int]:
+        """Return those on which this worker keeps a consumer, each with its rank among those that do."""
+        return ranks(queues, self._name, self._workers, self._owners)
 
-    def is_made_of(self, workers: Sequence[str]) -> bool:
-        """Tell whether these are the workers by which the queues were shared out last."""
-        return tuple(workers) == self._workers
+    def meet(self, workers: Sequence[str]) -> bool:
+        """Take in who lives; tell whether that has changed."""
+        before, self._workers = self._workers, tuple(workers)
+        return self._workers != before
 
-    def report(self, dispatcher: Dispatcher) -> Report | None:
-        """Return what to tell the others, if queues are shared out at all."""
+    def report(self, dispatcher: Dispatcher) -> Report:
+        """Return what to tell the others."""
         turns = dispatcher.turns
         used = turns.accounts.take_used()
-        if not self.shares_queues:
-            self._seen = None
-            return None
-        if self._seen is None:
+        if self._seen is None or len(self._workers) == 1:
             used = {}  # what there was before nobody has to pay for
         self._reported = used
-        idle = dispatcher.is_idle()
-        waiting = [] if idle else [tenant.queue for tenant in turns.line.first(_TOLD)]
-        watched = {tenant.queue for tenant in (*turns.line, *turns.hand.holding)}
-        return Report(used, watched, waiting, idle)
+        idle = self.shares_queues and dispatcher.is_idle()
+        waiting = [tenant.queue for tenant in turns.line.first(_TOLD)] if self.shares_queues else []
+        watched = {tenant.queue for tenant in turns.contenders()}
+        return Report(used, watched if len(self._workers) > 1 else (), waiting, idle)
 
     def take_in(self, totals: Totals, dispatcher: Dispatcher) -> None:
         """Charge the tenants that wait here for what they had elsewhere since the last time."""
         before, self._seen = self._seen or {}, totals.seconds
         for queue in before.keys() & totals.seconds.keys():
             elsewhere = totals.seconds[queue] - before[queue] - self._reported.get(queue, 0.0)
-            dispatcher.turns.charge(queue, max(0.0, elsewhere))
+            dispatcher.turns.charge(queue, elsewhere)
+        dispatcher.turns.accounts.told()
 
     def to_help(self, totals: Totals, dispatcher: Dispatcher) -> Iterable[str]:
         """Return the queues of others with which this worker should help now: one for each slot that is free."""

@@ -37,6 +37,8 @@ class Lookahead(Generic[M]):
         self._turn_seconds = turn_seconds
         self.fetching = 0
         """Messages that were asked for and have not come."""
+        self.asked: set[Tenant[M]] = set()
+        """The tenants whose they are."""
 
     def fetches(self, slots: int, free: int, now: float) -> Iterator[tuple[Tenant[M], int]]:
         """Take tenants out of the line, and tell how many messages to ask for of each.
@@ -55,12 +57,15 @@ class Lookahead(Generic[M]):
             count = min(self._turn_size(tenant, slots), room)
             tenant.fetching += count
             self.fetching += count
+            self.asked.add(tenant)
             yield tenant, count
 
     def answered(self, tenant: Tenant[M], count: int) -> None:
         """Note that so many messages have come, or will not."""
         tenant.fetching -= count
         self.fetching -= count
+        if not tenant.fetching:
+            self.asked.discard(tenant)
 
     def _turn_size(self, tenant: Tenant[M], slots: int) -> int:
         estimate = self._accounts.estimate(tenant)

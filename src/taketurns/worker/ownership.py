@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 OWNERS: Final = 2
 """So that a queue still has a consumer when one of its owners dies."""
 
+LOWEST: Final = 3
+"""The rank from which on workers are not told apart."""
+
 _GOLDEN: Final = 0x9E3779B97F4A7C15
 _MASK: Final = (1 << 64) - 1
 
@@ -34,8 +37,10 @@ def owners_of_each(queues: int, workers: int, most: int) -> int:
     return workers if queues <= most else min(workers, OWNERS)
 
 
-def owned(queues: Iterable[str], worker: str, workers: Collection[str], owners: int) -> set[str]:
-    """Return those of the queues that a worker owns.
+def ranks(queues: Iterable[str], worker: str, workers: Collection[str], owners: int) -> dict[str, int]:
+    """Return those of the queues that a worker owns, each with how many other owners come before it.
+
+    Ranks above [LOWEST][taketurns.worker.ownership.LOWEST] count as that.
 
     Args:
         queues: names of queues.
@@ -43,22 +48,22 @@ def owned(queues: Iterable[str], worker: str, workers: Collection[str], owners: 
         workers: the names of all live workers.
         owners: how many own each queue; see ``owners_of_each``.
     """
-    if owners >= len(workers):
-        return set(queues)
     own = _hash(worker)
     others = [_hash(each) for each in workers if each != worker]
-    return {queue for queue in queues if _is_among_first(_hash(queue), own, others, owners)}
+    found = ((queue, _rank(_hash(queue), own, others)) for queue in queues)
+    everybody = owners >= len(workers)
+    return {queue: rank for queue, rank in found if everybody or rank < owners}
 
 
-def _is_among_first(queue: int, own: int, others: list[int], owners: int) -> bool:
+def _rank(queue: int, own: int, others: list[int]) -> int:
     score = _score(queue, own)
     higher = 0
     for other in others:
         if _score(queue, other) > score:
             higher += 1
-            if higher == owners:
-                return False
-    return True
+            if higher == LOWEST:
+                break
+    return higher
 
 
 def _score(queue: int, worker: int) -> int:

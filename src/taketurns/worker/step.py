@@ -24,6 +24,7 @@ from taketurns.worker.discovery import Discovery
 from taketurns.worker.dispatcher import Dispatcher
 from taketurns.worker.fleet import Fleet
 from taketurns.worker.gate import Gate
+from taketurns.worker.ownership import LOWEST
 from taketurns.worker.task_consumer import TaskConsumer
 
 if TYPE_CHECKING:
@@ -172,13 +173,20 @@ class TenantQueues(bootsteps.StartStopStep):
 
     # ---- queues
 
-    def add(self, queue: str, *, backlog: int | None = 0, owned: bool = True) -> None:
-        """Serve a queue, with what is known of its tenant."""
+    def add(self, queue: str, *, backlog: int | None = 0, rank: int | None = 0) -> None:
+        """Serve a queue, with what is known of its tenant.
+
+        Args:
+            queue: its name.
+            backlog: its messages; None is unknown.
+            rank: that of this worker among the queue's owners; None: it owns it not, and only helps.
+        """
         dispatcher = self.dispatcher
         known = queue in dispatcher.turns
         settings = self._rules.get(tenant_of(queue) or "")
         # Nothing is subscribed to before the end of this loop pass, so the settings come in time.
-        dispatcher.add(queue, backlog=backlog, owned=owned)
+        dispatcher.add(queue, backlog=backlog, owned=rank is not None)
+        dispatcher.turns.set_rank(queue, LOWEST if rank is None else rank)
         if known:
             return
         if settings is not None:
@@ -191,8 +199,8 @@ class TenantQueues(bootsteps.StartStopStep):
     def add_by_hand(self, queue: str) -> None:
         """Serve a queue because somebody said ``add_consumer``."""
         self._cancelled.discard(queue)
-        if self._fleet.owns(queue):
-            self.add(queue)
+        for owned, rank in self._fleet.ranks([queue]).items():
+            self.add(owned, rank=rank)
 
     def cancel_by_hand(self, queue: str) -> None:
         """Serve a queue no more because somebody said ``cancel_consumer``; it stays so until ``add_consumer``."""
@@ -267,9 +275,9 @@ class TenantQueues(bootsteps.StartStopStep):
             return
         some = list(islice(queues, _AT_A_TIME))
         for queue, backlog in some:
-            owned = found.owned is None or queue in found.owned
-            if queue not in self._cancelled and (owned or queue in dispatcher.turns):
-                self.add(queue, backlog=backlog, owned=owned)
+            rank = found.ranks.get(queue)
+            if queue not in self._cancelled and (rank is not None or queue in dispatcher.turns):
+                self.add(queue, backlog=backlog, rank=rank)
         dispatcher.run()
         if len(some) == _AT_A_TIME:
             self._call_later(_PAUSE, lambda: self._serve_some(dispatcher, found, queues, before))
@@ -282,11 +290,10 @@ class TenantQueues(bootsteps.StartStopStep):
         if self._dispatcher is None or self._background is None or self._exchanging:
             return
         report = self._fleet.report(self._dispatcher)
-        if report is not None:
-            self._exchanging = True
-            self._background.submit(
-                lambda: self._discovery.exchange(report), self._exchanged, self._not_exchanged
-            )
+        self._exchanging = True
+        self._background.submit(
+            lambda: self._discovery.exchange(report), self._exchanged, self._not_exchanged
+        )
 
     def _exchanged(self, outcome: tuple[Totals, Sequence[str]]) -> None:
         self._exchanging = False
@@ -295,10 +302,20 @@ class TenantQueues(bootsteps.StartStopStep):
         totals, workers = outcome
         self._fleet.take_in(totals, self._dispatcher)
         for queue in self._fleet.to_help(totals, self._dispatcher):
-            self.add(queue, backlog=None, owned=False)
+            self.add(queue, backlog=None, rank=None)
         self._dispatcher.run()
-        if not self._fleet.is_made_of(workers):
-            self._jobs["queues"]()
+        self._meet(self._dispatcher, workers)
+
+    def _meet(self, dispatcher: Dispatcher, workers: Sequence[str]) -> None:
+        """Take in who lives."""
+        shared = self._fleet.shares_queues
+        if not self._fleet.meet(workers):
+            return
+        if shared or self._fleet.shares_queues:
+            self._jobs["queues"]()  # every queue has other owners
+        else:
+            for queue, rank in self._fleet.ranks(tuple(dispatcher.turns)).items():
+                dispatcher.turns.set_rank(queue, rank)
 
     def _not_exchanged(self, _: TaketurnsError) -> None:
         self._exchanging = False  # the next report says more; the store has said that Redis is away

@@ -21,6 +21,10 @@ class Tenant(Generic[M]):
     weight: float = 1.0
     cost: float = 0.0
     """The estimated seconds of its next task."""
+    rank: int = 0
+    """How many other workers come before this one with a task of this tenant that is as good as due."""
+    lag: float = 0.0
+    """How much later than due its task is next here, in virtual time, so that those start it: see ``Accounts``."""
     backlog: int | None = None
     """Messages left in the queue as last heard; None is unknown."""
     seconds: dict[str, float] = field(default_factory=dict)
@@ -71,7 +75,7 @@ def place(tenant: Tenant[M]) -> tuple[bool, float]:
     A tenant whose first task runs comes last as long as it is open what its tasks take: were they long, several
     would have started by then at the price of short ones.
     """
-    return tenant.running > 0 and tenant.open, tenant.virtual + tenant.cost / tenant.weight
+    return tenant.running > 0 and tenant.open, tenant.virtual + tenant.cost / tenant.weight + tenant.lag
 
 
 def order(tenant: Tenant[M]) -> tuple[bool, bool, float]:

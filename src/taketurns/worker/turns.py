@@ -99,6 +99,13 @@ class Turns(Generic[M]):
             or any(each is not tenant for each in self.line)
         )
 
+    def contenders(self) -> Iterator[Tenant[M]]:
+        """Give every tenant of which something waits, is under way or runs here; some more than once."""
+        yield from self.line
+        yield from self._lookahead.asked
+        for taken in self.hand.taken:
+            yield taken.tenant
+
     @property
     def idle(self) -> bool:
         """Whether nothing waits here: a slot that is free stays so."""
@@ -151,6 +158,11 @@ class Turns(Generic[M]):
         """Set the tenant's share; it counts for every task that starts from now on."""
         if queue in self.tenants:
             self.tenants[queue].weight = weight
+
+    def set_rank(self, queue: str, rank: int) -> None:
+        """Set how many other workers come before this one with a tenant's next task; see ``Accounts.told``."""
+        if queue in self.tenants:
+            self.tenants[queue].rank = rank
 
     def park(self, queue: str, reason: Park, until: float = FOREVER) -> None:
         """Take the queue off for a reason, until a time or until ``unpark``; the hand of it is given back."""
