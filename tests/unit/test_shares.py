@@ -67,6 +67,32 @@ def test_another_weight_applies_to_the_backlog_at_once() -> None:
     assert used["b"] / sum(used.values()) == pytest.approx(0.75, rel=0.03)
 
 
+def test_a_raised_weight_does_not_pay_for_the_lower_one() -> None:
+    """A tenant that had next to nothing has its new share at once: what it was charged is charged anew."""
+    model = Model(slots=1)
+    backlogged(model, "a", seconds=0.5, weight=0.001)
+    backlogged(model, "b", seconds=0.01)
+    model.run_until(30)
+    assert model.seconds()["a"] < 2
+    model.turns.set_weight("a", 1)
+    model.run_until(60)
+    used = model.seconds(since=30)
+    assert used["a"] / sum(used.values()) == pytest.approx(0.5, rel=0.05)
+
+
+def test_a_weight_that_changes_all_the_time_costs_no_memory() -> None:
+    """The places that a waiting tenant had before are forgotten."""
+    model = Model(slots=1)
+    for queue in ("long", *(f"t{number}" for number in range(20))):
+        backlogged(model, queue, seconds=10 if queue == "long" else 0.01, count=1000)
+    model.settle_down()
+    for step in range(2000):
+        for queue in tuple(model.turns):
+            model.turns.set_weight(queue, 1 + step % 7)
+    assert len(model.turns.line._heap) < 200
+    assert len(list(model.turns.line)) >= 19
+
+
 @pytest.mark.parametrize("reason", [Park.PAUSED, Park.THROTTLED])
 def test_a_parked_tenant_earns_no_credit(reason: Park) -> None:
     """Who was paused or throttled with a backlog has its share again afterwards, and nothing of the past."""

@@ -41,6 +41,18 @@ class Accounts(Generic[M]):
         tenant.virtual = max(tenant.virtual, self.virtual)
         self._reckon(tenant)
 
+    def set_weight(self, tenant: Tenant[M], weight: float) -> None:
+        """Give a tenant another share; what it has had too much or too little stays as many seconds as it is.
+
+        Else who is given more would first pay off what it was charged by the lower weight.
+        """
+        if weight == tenant.weight:
+            return
+        ahead = (tenant.virtual - self.virtual) * tenant.weight / weight
+        tenant.weight = weight
+        tenant.virtual = self.virtual + ahead
+        self._advance(tenant, 0.0)
+
     def start(self, taken: Taken[M]) -> None:
         """Charge a tenant for a task that starts, by estimate."""
         tenant = taken.tenant
@@ -51,19 +63,18 @@ class Accounts(Generic[M]):
         )
         taken.estimate = self.estimates.of(tenant.seconds, taken.kind)
         tenant.open = not tenant.seconds and not self.estimates.is_sure(taken.kind)
-        taken.charged = taken.estimate / tenant.weight
-        self._charge(tenant, taken.estimate, taken.charged)
+        self._charge(tenant, taken.estimate)
 
     def undo(self, taken: Taken[M]) -> None:
         """Give back what was charged for a task that did not run."""
-        self._charge(taken.tenant, -taken.estimate, -taken.charged)
+        self._charge(taken.tenant, -taken.estimate)
 
     def end(self, taken: Taken[M], seconds: float) -> None:
         """Correct what was charged by what the task took."""
         tenant = taken.tenant
         self.estimates.learn(tenant.seconds, taken.kind, seconds)
         tenant.open = False
-        self._charge(tenant, seconds - taken.estimate, seconds / tenant.weight - taken.charged)
+        self._charge(tenant, seconds - taken.estimate)
 
     def charge(self, tenant: Tenant[M], seconds: float) -> None:
         """Charge a tenant for what its tasks took on other workers."""
@@ -85,9 +96,9 @@ class Accounts(Generic[M]):
         used, self._used = self._used, {}
         return used
 
-    def _charge(self, tenant: Tenant[M], seconds: float, virtual: float) -> None:
+    def _charge(self, tenant: Tenant[M], seconds: float) -> None:
         self._used[tenant.queue] = self._used.get(tenant.queue, 0.0) + seconds
-        self._advance(tenant, virtual)
+        self._advance(tenant, seconds / tenant.weight)
 
     def _advance(self, tenant: Tenant[M], virtual: float) -> None:
         tenant.virtual += virtual

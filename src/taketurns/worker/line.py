@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from typing import TYPE_CHECKING, Generic
+from typing import TYPE_CHECKING, Final, Generic
 
 from taketurns.worker.commands import M
 from taketurns.worker.tenant import place
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
     from taketurns.worker.tenant import Tenant
 
+_FEW: Final = 64
+"""Outdated entries that nobody need mind."""
+
 
 class Line(Generic[M]):
     """Who waits for a turn; of two at the same place who came first."""
@@ -21,6 +24,7 @@ class Line(Generic[M]):
     def __init__(self) -> None:
         self._heap: list[tuple[tuple[bool, float], int, Tenant[M]]] = []
         self._tickets = itertools.count(1)
+        self._waiting = 0
 
     def __iter__(self) -> Iterator[Tenant[M]]:
         return (tenant for _, ticket, tenant in self._heap if tenant.ticket == ticket)
@@ -33,11 +37,16 @@ class Line(Generic[M]):
         """Let a tenant wait at its present place, unless it waits already."""
         if not tenant.ticket:
             tenant.ticket = next(self._tickets)
+            self._waiting += 1
+            if len(self._heap) > 2 * self._waiting + _FEW:
+                self._tidy()
             heapq.heappush(self._heap, (place(tenant), tenant.ticket, tenant))
 
     def leave(self, tenant: Tenant[M]) -> None:
         """Let a tenant wait no longer; to have another place it joins again."""
-        tenant.ticket = 0
+        if tenant.ticket:
+            tenant.ticket = 0
+            self._waiting -= 1
 
     def next(self) -> Tenant[M] | None:
         """Return whose turn it is, or None if nobody waits."""
@@ -47,3 +56,8 @@ class Line(Generic[M]):
                 return tenant
             heapq.heappop(self._heap)
         return None
+
+    def _tidy(self) -> None:
+        """Let go of outdated entries: those of the last in the line would come to the top late, or never."""
+        self._heap = [entry for entry in self._heap if entry[1] == entry[2].ticket]
+        heapq.heapify(self._heap)

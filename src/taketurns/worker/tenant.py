@@ -61,8 +61,6 @@ class Taken(Generic[M]):
     kind: str
     estimate: float = 0.0
     """The seconds that it was expected to take when it started."""
-    charged: float = 0.0
-    """What its tenant was charged for that, in virtual time."""
     started_at: float | None = None
 
 

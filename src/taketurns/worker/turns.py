@@ -155,9 +155,9 @@ class Turns(Generic[M]):
             self.accounts.charge(tenant, seconds)
 
     def set_weight(self, queue: str, weight: float) -> None:
-        """Set the tenant's share; it counts for every task that starts from now on."""
+        """Set the tenant's share; it counts for its backlog and for what it runs from now on."""
         if queue in self.tenants:
-            self.tenants[queue].weight = weight
+            self.accounts.set_weight(self.tenants[queue], weight)
 
     def set_rank(self, queue: str, rank: int) -> None:
         """Set how many other workers come before this one with a tenant's next task; see ``Accounts.told``."""
