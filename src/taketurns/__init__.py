@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from taketurns.extension import TakeTurns
     from taketurns.settings import Settings
     from taketurns.task import TenantTask
+    from taketurns.weights import TenantShare
 
 __version__ = "0.1.0"
 
@@ -29,11 +30,12 @@ __all__ = [
     "Settings",
     "TakeTurns",
     "TaketurnsError",
+    "TenantShare",
     "TenantTask",
     "__version__",
 ]
 
-_MODULES = {"TakeTurns": "extension", "TenantTask": "task", "Settings": "settings"}
+_MODULES = {"TakeTurns": "extension", "TenantTask": "task", "Settings": "settings", "TenantShare": "weights"}
 
 
 def __getattr__(name: str) -> Any:

@@ -20,9 +20,12 @@ from taketurns.registry import Registry
 from taketurns.settings import Settings
 from taketurns.status import SystemStatus, look
 from taketurns.store import Store
+from taketurns.weights import checked_function
 
 if TYPE_CHECKING:
     from celery import Celery
+
+    from taketurns.weights import WeightFunction
 
 logger = logging.getLogger(__name__)
 
@@ -40,10 +43,16 @@ class TakeTurns:
     Args:
         app: the app; it gets the attribute ``taketurns``.
         settings: the settings; by default those of the environment and of the file that it names.
+        weight_function: makes a tenant's weight of a [TenantShare][taketurns.weights.TenantShare]; by default the
+            weight is the one that an operator has set. What it returns replaces that one, which it is told. Each
+            worker calls it in a thread of its main process, about once a second for each tenant that waits or runs
+            there, and goes by what it last said; where it raises or returns no weight from 0.000001 to 1000000,
+            that is logged once until it works again, and the weights before hold.
 
     Attributes:
         app: the app.
         settings: the settings.
+        weight_function: the team's own weight function, or None.
         store: the Redis client.
         registry: tenant settings, activity and workers.
         limiter: the rate and concurrency limits.
@@ -53,12 +62,20 @@ class TakeTurns:
     Raises:
         TaketurnsError: the app has the extension already.
         InvalidSettings: a setting can't be used.
+        InvalidInput: ``weight_function`` can't be called.
     """
 
-    def __init__(self, app: Celery, settings: Settings | None = None) -> None:
+    def __init__(
+        self,
+        app: Celery,
+        settings: Settings | None = None,
+        *,
+        weight_function: WeightFunction | None = None,
+    ) -> None:
         if getattr(app, "taketurns", None) is not None:
             raise TaketurnsError(f"TakeTurns is installed in {app!r} already; call TakeTurns(app) once")
         self.app = app
+        self.weight_function = checked_function(weight_function)
         self.settings = settings or Settings.load()
         self.store = Store(self.settings.redis)
         self.registry = Registry(self.store)

@@ -138,14 +138,21 @@ def _rates(value: Mapping[str, object], *, field: str) -> dict[str, str]:
     return {name: str(rate) for name, rate in value.items()}
 
 
-def _weight(value: object) -> float:
+def checked_weight(value: object, *, field: str = "weight") -> float:
+    """Return a tenant's weight.
+
+    Raises:
+        InvalidWeight: it is not a number in its range.
+    """
     if (
         isinstance(value, int | float)
         and not isinstance(value, bool)
         and LEAST_WEIGHT <= value <= LARGEST_WEIGHT
     ):
         return float(value)
-    raise InvalidWeight(value, f"a number above zero, from {LEAST_WEIGHT:f} to {LARGEST_WEIGHT:.0f}")
+    raise InvalidWeight(
+        value, f"a number above zero, from {LEAST_WEIGHT:f} to {LARGEST_WEIGHT:.0f}", field=field
+    )
 
 
 def _max_concurrency(value: object) -> int | None:
@@ -171,7 +178,7 @@ def _boolean(value: object, *, field: str) -> bool:
 _CHECKS: Final[Mapping[str, Callable[[object], object]]] = {
     "rate_limit": _rate_limit,
     "task_rate_limits": _task_rate_limits,
-    "weight": _weight,
+    "weight": checked_weight,
     "max_concurrency": _max_concurrency,
     "burst_when_idle": _burst_when_idle,
     "priority_rate_limits": _priority_rate_limits,

@@ -30,13 +30,14 @@ class Background:
 
     Args:
         hub: the worker's loop, in which the outcomes are handled.
+        name: the thread's name.
     """
 
-    def __init__(self, hub: Hub) -> None:
+    def __init__(self, hub: Hub, name: str = "taketurns") -> None:
         self._hub = hub
         self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._closed = False
-        threading.Thread(target=self._work, name="taketurns", daemon=True).start()
+        threading.Thread(target=self._work, name=name, daemon=True).start()
 
     def submit(
         self,

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from taketurns.worker.commands import Command
     from taketurns.worker.gate import Gate
     from taketurns.worker.messages import TenantMessage
+    from taketurns.worker.shares import RecentShares
 
 logger = get_logger(__name__)
 
@@ -42,16 +43,25 @@ class Dispatcher:
         settings: the worker's settings.
         connection: the py-amqp connection.
         generation: how often the worker has connected; goes into the consumer tags.
+        shares: is told of each task that ends, if anybody wants to know.
     """
 
     def __init__(
-        self, consumer: Any, gate: Gate, settings: WorkerSettings, connection: Any, generation: int
+        self,
+        consumer: Any,
+        gate: Gate,
+        settings: WorkerSettings,
+        connection: Any,
+        generation: int,
+        *,
+        shares: RecentShares | None = None,
     ) -> None:
         self.turns: Turns[TenantMessage] = Turns(
             max_credit=settings.max_credit, turn_seconds=settings.turn_seconds
         )
         self._consumer = consumer
         self._gate = gate
+        self._shares = shares
         self._channels = ChannelPool(
             connection, self, generation=generation, call_later=consumer.timer.call_after
         )
@@ -241,12 +251,16 @@ class Dispatcher:
             self._carry_out(self.turns.settling(message))
 
     def on_settled(self, message: TenantMessage) -> None:
-        if self._started.pop(message, None) is not None:
+        now = monotonic()
+        started = self._started.pop(message, None)
+        if started is not None:
             self._active.add(message.queue)
+            if self._shares is not None:
+                self._shares.ended(message.queue, started, now)
         ran = message in self._gate.requests
         if self._gate.settled(message):
             self.turns.unpark(message.queue, Park.THROTTLED)
-        self.turns.settled(message, monotonic(), ran=ran)
+        self.turns.settled(message, now, ran=ran)
         self._changed = True
 
     # ---- commands, from the scheduler

@@ -26,6 +26,8 @@ from taketurns.worker.fleet import Fleet
 from taketurns.worker.gate import Gate
 from taketurns.worker.ownership import LOWEST
 from taketurns.worker.task_consumer import TaskConsumer
+from taketurns.worker.weigher import INTERVAL as WEIGHING_INTERVAL
+from taketurns.worker.weigher import Weigher
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -63,6 +65,7 @@ class TenantQueues(bootsteps.StartStopStep):
         self._stopped: Dispatcher | None = None
         self._gate: Gate | None = None
         self._background: Background | None = None
+        self._weigher: Weigher | None = None
         self._discovery = Discovery(self._turns, consumer.hostname)
         self._fleet = Fleet(consumer.hostname, self._settings.max_consumers)
         self._exchanging = False
@@ -107,10 +110,19 @@ class TenantQueues(bootsteps.StartStopStep):
             self._background = Background(consumer.hub)
             self._gate = Gate(self._turns, consumer, self._background, consumer.hostname)
             self._jobs = self._make_jobs(self._background)
+            if (function := self._turns.weight_function) is not None:
+                self._weigher = Weigher(
+                    function, Background(consumer.hub, "taketurns weights"), self._use_weights
+                )
         assert self._gate is not None  # made together with the background
         self._answer_for_tenants(consumer)
         self._dispatcher = Dispatcher(
-            consumer, self._gate, self._settings, consumer.connection.connection, consumer.restart_count
+            consumer,
+            self._gate,
+            self._settings,
+            consumer.connection.connection,
+            consumer.restart_count,
+            shares=self._weigher.shares if self._weigher is not None else None,
         )
         consumer.hub.on_tick.add(self._dispatcher.on_tick)
         # The settings first: publishers tell of new queues only whom they know to live, and by then it knows who is
@@ -121,6 +133,8 @@ class TenantQueues(bootsteps.StartStopStep):
         self._repeat(consumer, self._turns.settings.limiter.lease / 3, self._renew_leases)
         self._repeat(consumer, self._settings.heartbeat_interval, self._record_activity)
         self._repeat(consumer, _EXCHANGE_INTERVAL, self._exchange)
+        if self._weigher is not None:
+            self._repeat(consumer, WEIGHING_INTERVAL, self._weigh)
         self._repeat(consumer, _STRAYS_INTERVAL, self._dispatcher.give_back_strays)
         self._due = monotonic() + _LAG_INTERVAL
         self._repeat(consumer, _LAG_INTERVAL, self._measure_lag)
@@ -149,6 +163,9 @@ class TenantQueues(bootsteps.StartStopStep):
         if self._background is not None:
             self._background.close()
             self._background = None
+        if self._weigher is not None:
+            self._weigher.close()
+            self._weigher = None
 
     def _wind_down(self, consumer: Any, dispatcher: Dispatcher) -> None:
         """Give the hand back at once, then keep the loop turning until the running tasks have settled."""
@@ -189,10 +206,9 @@ class TenantQueues(bootsteps.StartStopStep):
         dispatcher.turns.set_rank(queue, LOWEST if rank is None else rank)
         if known:
             return
-        if settings is not None:
-            dispatcher.turns.set_weight(queue, settings.weight)
-            if settings.paused:
-                dispatcher.park([queue], Park.PAUSED)
+        dispatcher.turns.set_weight(queue, self._weight(queue, settings))
+        if settings is not None and settings.paused:
+            dispatcher.park([queue], Park.PAUSED)
         if (left := self._drained.get(queue, 0.0) - monotonic()) > 0:
             dispatcher.park([queue], Park.DRAINING, left)
 
@@ -332,12 +348,28 @@ class TenantQueues(bootsteps.StartStopStep):
         for tenant in {*before, *rules.settings}:
             queue = queue_name(tenant)
             settings = rules.settings.get(tenant)
-            turns.set_weight(queue, settings.weight if settings else 1.0)
+            turns.set_weight(queue, self._weight(queue, settings))
             if settings is not None and settings.paused:
                 turns.park(queue, Park.PAUSED)
             else:
                 turns.unpark(queue, Park.PAUSED)
         self._dispatcher.run()
+
+    # ---- weights
+
+    def _weight(self, queue: str, settings: TenantSettings | None) -> float:
+        configured = settings.weight if settings is not None else 1.0
+        return configured if self._weigher is None else self._weigher.weight(queue, configured)
+
+    def _weigh(self) -> None:
+        if self._dispatcher is not None and self._weigher is not None:
+            self._weigher.ask(self._dispatcher.turns, self._rules, monotonic())
+
+    def _use_weights(self, weights: Mapping[str, float]) -> None:
+        if self._dispatcher is not None:
+            for queue, weight in weights.items():
+                self._dispatcher.turns.set_weight(queue, weight)
+            self._dispatcher.run()
 
     # ---- details
 
