@@ -14,6 +14,7 @@ from typing import Any
 from celery import Celery, chord, current_task, group
 from redis import Redis
 
+from support.weights import by_metadata
 from taketurns import TakeTurns, TenantTask
 
 app = Celery("shop", backend=os.environ.get("TAKETURNS_REDIS_URL"))
@@ -22,7 +23,7 @@ task = partial(app.task, shared=False)
 app.conf.task_default_queue = "ordinary"
 app.conf.broker_connection_retry_on_startup = True
 app.conf.worker_cancel_long_running_tasks_on_connection_loss = False
-turns = TakeTurns(app)
+turns = TakeTurns(app, weight_function=by_metadata if os.environ.get("SHOP_WEIGHS") else None)
 
 _redis = Redis.from_url(turns.settings.redis.redis_url)
 LEDGER = f"{turns.settings.redis.redis_prefix}-ledger"
