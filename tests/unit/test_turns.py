@@ -138,6 +138,19 @@ def test_a_park_ends_by_itself() -> None:
     assert len(model.starts) == 1
 
 
+def test_a_limit_that_was_taken_away_holds_no_queue() -> None:
+    """Whether its tenant was throttled after a message or before the first one that this worker saw."""
+    model = Model(slots=1)
+    model.publish("q", 1)
+    model.turns.add("q", backlog=1)
+    model.turns.park("q", Park.THROTTLED, 3600.0)
+    model.settle_down()
+    assert not model.starts
+    model.turns.unlimited("q")
+    model.settle_down()
+    assert len(model.starts) == 1
+
+
 def test_a_refused_message_goes_back_and_holds_no_slot() -> None:
     """A throttled tenant's message is given back, its queue parked, and others use the slot."""
     turns: Turns[str] = Turns()

@@ -343,11 +343,13 @@ class TenantQueues(bootsteps.StartStopStep):
         turns = self._dispatcher.turns
         before, self._rules = self._rules, rules.settings
         self._gate.throttle.use(rules.settings)
-        for queue in tuple(turns):
-            turns.unlimited(queue)  # who is still limited will be refused again, by the new limits
         for tenant in {*before, *rules.settings}:
-            queue = queue_name(tenant)
             settings = rules.settings.get(tenant)
+            if settings == before.get(tenant):
+                continue  # or with each change of anybody's all that are throttled would ask the limiter again
+            queue = queue_name(tenant)
+            self._gate.throttle.forget(queue)
+            turns.unlimited(queue)  # who is still limited will be refused again, by the new limits
             turns.set_weight(queue, self._weight(queue, settings))
             if settings is not None and settings.paused:
                 turns.park(queue, Park.PAUSED)

@@ -76,13 +76,11 @@ class Throttle:
         self._leases: dict[TenantMessage, tuple[str, str]] = {}
 
     def use(self, settings: Mapping[str, TenantSettings]) -> None:
-        """Take over the tenants' settings; they apply to every message from now on."""
+        """Take over the tenants' settings; those whose settings have changed are to be forgotten."""
         self._book = LimitBook(settings, self._default_rate)
-        for memory in (self._latest, self._aims, self._looks, self._pauses):
-            memory.clear()
 
     def forget(self, queue: str) -> None:
-        """Forget what is known of a queue that is gone, or that nothing limits."""
+        """Forget what is known of a queue that is gone, that nothing limits, or that has other limits now."""
         for memory in (self._latest, self._aims, self._looks, self._pauses):
             memory.pop(queue, None)
 

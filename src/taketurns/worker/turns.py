@@ -271,7 +271,7 @@ class Turns(Generic[M]):
     def unlimited(self, queue: str) -> None:
         """Nothing limits the tenant (any more)."""
         tenant = self.tenants.get(queue)
-        if tenant is not None and tenant.one_by_one:
+        if tenant is not None and (tenant.one_by_one or Park.THROTTLED in tenant.parked):
             tenant.one_by_one = False
             self._place(tenant)
             self.unpark(queue, Park.THROTTLED)
