@@ -117,7 +117,7 @@ class TakeTurns:
         return explain(self, tenant)
 
     def status(self) -> SystemStatus:
-        """Return how the whole system is doing: servers, workers, tenants, backlog, oldest wait.
+        """Return how the whole system is doing: servers, workers, tenants, who is throttled, backlog, oldest wait.
 
         Never fails: what is away is told. Takes about a second if a worker does not answer, longer if a server does
         not even refuse.

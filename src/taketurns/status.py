@@ -13,6 +13,7 @@ from pydantic import ConfigDict, with_config
 from taketurns.connections import broker_version
 from taketurns.conversation import Conversation
 from taketurns.errors import TaketurnsError
+from taketurns.sample import Sample, count
 from taketurns.tenants import tenant_of
 
 if TYPE_CHECKING:
@@ -58,6 +59,9 @@ class WorkerStatus:
     """Tasks that it holds and has not started."""
     queues: int
     """Tenant queues that it serves."""
+    throttled: int
+    """Those of them from which it takes nothing until a limit lets the next task start; it does not know which of
+    them are empty."""
     loop_lag: float
     """Seconds by which its loop was late at worst, since anybody asked before."""
 
@@ -96,6 +100,10 @@ class SystemStatus:
     """Tenants that have a queue or settings of their own."""
     paused: int | None
     """Tenants that an operator has paused."""
+    throttled: int | None
+    """Tenants with a task that waits, of which a worker that answered takes nothing now, until a rate or
+    `max_concurrency` lets the next one start; not those that are paused. Each counts once, on however many workers.
+    Exact while no worker has more than 1,000, else an estimate with a standard error of 3 %."""
     ready: int | None
     """Tasks that wait in the tenant queues."""
     unacknowledged: int | None
@@ -155,6 +163,7 @@ def look(turns: TakeTurns) -> SystemStatus:
         silent=sorted(set(known.workers) - answers.keys()) if known else None,
         tenants=len(known.settings.keys() | told.queues.keys()) if known and told else None,
         paused=sum(each.paused for each in known.settings.values()) if known else None,
+        throttled=_throttled(answers, told.queues) if known and told else None,
         ready=None if counts is None else sum(queue.ready or 0 for queue in counts),
         unacknowledged=None if counts is None else sum(queue.unacknowledged or 0 for queue in counts),
         uncounted=None
@@ -211,6 +220,15 @@ def _ask(turns: TakeTurns, workers: list[str]) -> dict[str, dict[str, Any]]:
         conversation.disconnect()
 
 
+def _throttled(answers: Mapping[str, Mapping[str, Any]], queues: Mapping[str, QueueInfo]) -> int:
+    def waits(tenant: str) -> bool:
+        """Tell whether it may have a task that waits; a queue that did not tell may."""
+        queue = queues.get(tenant)
+        return queue is None or queue.ready != 0
+
+    return count((Sample(**answer["throttled"]) for answer in answers.values()), waits)
+
+
 def _worker(name: str, answer: Mapping[str, Any]) -> WorkerStatus:
     return WorkerStatus(
         name=name,
@@ -218,5 +236,6 @@ def _worker(name: str, answer: Mapping[str, Any]) -> WorkerStatus:
         running=int(answer["running"]),
         hand=int(answer["hand"]),
         queues=int(answer["queues"]),
+        throttled=int(answer["throttled"]["count"]),
         loop_lag=float(answer["loop_lag"]),
     )

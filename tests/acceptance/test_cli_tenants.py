@@ -215,19 +215,24 @@ def test_the_status_is_told(
     log.mkdir()
     turns.registry.worker_alive("gone@host", 60)
     turns.registry.update("acme", paused=True)
+    turns.registry.update("limited", rate_limit="1/1h")
     with worker(settings, log, "-P", "threads", "-c", "1", app="support.api_app") as alive:
-        turns.app.tasks["shop.nap"].apply_async((0,), tenant="acme")
+        for tenant in ("acme", "limited", "limited"):
+            turns.app.tasks["shop.nap"].apply_async((0,), tenant=tenant)
+        eventually(lambda: (turns.status().throttled, turns.status().unacknowledged) == (1, 0))
         status = parsed(command("status", "--json"))
         assert [each["name"] for each in status["workers"]] == [alive.name]
         assert status["silent"] == ["gone@host"]
-        assert (status["ready"], status["tenants"], status["paused"]) == (1, 1, 1)
+        assert (status["ready"], status["tenants"], status["paused"]) == (2, 2, 1)
+        assert (status["throttled"], status["workers"][0]["throttled"]) == (1, 1)
         assert status["redis"]["ok"] is True
         text = command("status").stdout
         for line in (
             r"RabbitMQ +[0-9.]+ is up",
-            r"tenants +1 \(1 paused\)",
-            r"tasks waiting +1",
-            rf"{re.escape(alive.name)} +{alive.process.pid} +0 +0 +1 +\d+ ms",
+            r"tenants +2 \(1 paused\)",
+            r"tenants throttled +1",
+            r"tasks waiting +2",
+            rf"{re.escape(alive.name)} +{alive.process.pid} +0 +0 +2 +1 +\d+ ms",
             r"gone@host +no answer",
         ):
             assert re.search(rf"^ {line} *$", text, re.MULTILINE), text

@@ -50,7 +50,7 @@ def test_an_idle_system(turns: TakeTurns) -> None:
         assert int(server.version.split(".")[0]) >= 3
     assert status.broker.version == status.management.version
     assert (status.workers, status.silent) == ([], [])
-    assert (status.tenants, status.paused, status.running) == (0, 0, 0)
+    assert (status.tenants, status.paused, status.running, status.throttled) == (0, 0, 0, 0)
     assert (status.ready, status.unacknowledged, status.uncounted) == (0, 0, 0)
     assert status.oldest_wait is None
 
@@ -89,6 +89,55 @@ def test_a_busy_system(turns: TakeTurns, settings: Settings, tmp_path: Path, eve
         assert (status.running, status.tenants, status.paused) == (2, 4, 1)
         assert (status.ready, status.uncounted) == (6 - told.hand, 0)
         alive.process.kill()  # its naps are long
+
+
+def test_throttled_tenants_are_counted_once(
+    turns: TakeTurns, settings: Settings, tmp_path: Path, eventually: Eventually
+) -> None:
+    """Those with a task that waits, on however many workers; not who has nothing left, is paused or has no limit."""
+    nap = turns.app.tasks["shop.nap"]
+    for tenant in ("a", "b", "empty", "paused"):
+        turns.registry.update(tenant, rate_limit="1/1h")
+    turns.registry.update("capped", max_concurrency=1)
+    for tenant, seconds, number in (
+        ("a", 0, 5),
+        ("b", 0, 5),
+        ("empty", 0, 1),
+        ("paused", 0, 5),
+        ("free", 0, 5),
+    ):
+        for _ in range(number):
+            nap.apply_async((seconds,), tenant=tenant)
+
+    def throttled() -> tuple[int | None, list[int], int | None]:
+        status = turns.status()
+        return status.throttled, [each.throttled for each in status.workers or []], status.running
+
+    options = ("-P", "threads", "-c", "2")
+    with (
+        worker(settings, tmp_path, *options, app="support.api_app") as one,
+        worker(settings, tmp_path, *options, app="support.api_app", name="w2") as two,
+        serving(turns) as api,
+        api.as_("root", operator=True) as operator,
+    ):
+
+        def told() -> bool:
+            count, of_each, _ = throttled()
+            return count == 3 and len(of_each) == 2 and min(of_each) >= 3
+
+        eventually(told, within=20, what="a, b and paused on both workers")
+        turns.registry.update("paused", paused=True)
+        eventually(lambda: throttled()[0] == 2)
+        answer = operator.get("/status").json()
+        assert answer["throttled"] == 2
+        assert min(each["throttled"] for each in answer["workers"]) >= 2
+        for _ in range(2):
+            nap.apply_async((60,), tenant="capped")
+        eventually(lambda: throttled()[::2] == (3, 1), what="its only slot is taken")
+        turns.registry.update("a", rate_limit=None)
+        eventually(lambda: throttled()[0] == 2, what="nothing limits a any more")
+        for each in (one, two):
+            each.process.kill()  # the nap is long
 
 
 def test_the_oldest_wait_is_that_of_a_waiting_task(turns: TakeTurns, eventually: Eventually) -> None:
@@ -131,7 +180,7 @@ def test_without_redis(settings: Settings, nowhere: str) -> None:
     status = timed(shop(without_redis(settings, nowhere)))
     assert (status.broker.ok, status.management.ok, status.redis.ok) == (True, True, False)
     assert (status.workers, status.silent, status.running) == (None, None, None)
-    assert (status.tenants, status.paused) == (None, None)
+    assert (status.tenants, status.paused, status.throttled) == (None, None, None)
     assert status.ready == 0
 
 
@@ -141,7 +190,7 @@ def test_without_the_management_api(settings: Settings, nowhere: str) -> None:
     assert (status.broker.ok, status.management.ok, status.redis.ok) == (True, False, True)
     assert nowhere in status.management.message
     assert (status.ready, status.unacknowledged, status.uncounted) == (None, None, None)
-    assert (status.tenants, status.oldest_wait) == (None, None)
+    assert (status.tenants, status.throttled, status.oldest_wait) == (None, None, None)
     assert (status.workers, status.paused) == ([], 0)
 
 
@@ -176,6 +225,7 @@ def test_operators_see_the_status(turns: TakeTurns) -> None:
         "silent": ["gone@host"],
         "tenants": 1,
         "paused": 0,
+        "throttled": 0,
         "ready": 1,
         "unacknowledged": 0,
         "uncounted": 0,

@@ -39,6 +39,7 @@ def _print(found: SystemStatus) -> None:
         [
             *((name, _server(server)) for name, server in _servers(found)),
             ("tenants", _counted(found.tenants, ("paused", found.paused))),
+            ("tenants throttled", _UNKNOWN if found.throttled is None else found.throttled),
             ("tasks waiting", _counted(found.ready, ("queues did not tell", found.uncounted or None))),
             (
                 "held or running",
@@ -54,11 +55,19 @@ def _print(found: SystemStatus) -> None:
         typer.echo("There are no workers that serve tenants.")
         return
     rows: list[tuple[object, ...]] = [
-        (each.name, each.pid, each.running, each.hand, each.queues, f"{each.loop_lag * 1000:.0f} ms")
+        (
+            each.name,
+            each.pid,
+            each.running,
+            each.hand,
+            each.queues,
+            each.throttled,
+            f"{each.loop_lag * 1000:.0f} ms",
+        )
         for each in found.workers
     ]
-    rows += [(name, "", "", "", "", "no answer") for name in found.silent]
-    print_table(("worker", "pid", "running", "hand", "queues", "loop late by"), rows)
+    rows += [(name, "", "", "", "", "", "no answer") for name in found.silent]
+    print_table(("worker", "pid", "running", "hand", "queues", "throttled", "loop late by"), rows)
 
 
 def _servers(found: SystemStatus) -> list[tuple[str, ServerStatus]]:

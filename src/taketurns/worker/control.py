@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from celery.worker.control import Panel
 
+from taketurns.sample import sample_of
 from taketurns.tenants import queue_name
 
 if TYPE_CHECKING:
@@ -65,10 +66,18 @@ def refresh(state: Any, **_: Any) -> Reply:
 
 
 def status(state: Any, **_: Any) -> Reply:
-    """Return what the worker holds, and by how many seconds its loop was late at worst since the last call."""
+    """Return what the worker holds, whom it throttles, and by how many seconds its loop was late at worst.
+
+    Late since the last call. Of the throttled ones it is a ``Sample``: 10,000 names would be a long answer.
+    """
     step = _step(state)
     lag, step.lag = step.lag, 0.0
-    return {**step.dispatcher.unacknowledged(), "loop_lag": lag, "pid": os.getpid()}
+    return {
+        **step.dispatcher.unacknowledged(),
+        "throttled": asdict(sample_of(step.dispatcher.throttled())),
+        "loop_lag": lag,
+        "pid": os.getpid(),
+    }
 
 
 def explain(state: Any, tenant: str, **_: Any) -> Reply:

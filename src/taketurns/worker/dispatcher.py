@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 from celery.utils.log import get_logger
 from celery.worker import state
 
-from taketurns.tenants import tenant_of
+from taketurns.tenants import QUEUE_PREFIX, tenant_of
 from taketurns.worker.commands import Fetch, GiveBack, Listen, Park, Start, Unlisten
-from taketurns.worker.outlook import Outlook, outlook
+from taketurns.worker.outlook import Outlook, outlook, throttled
 from taketurns.worker.pool import ChannelPool
 from taketurns.worker.turns import Turns
 
@@ -112,6 +112,12 @@ class Dispatcher:
     def outlook(self, queue: str) -> Outlook:
         """Tell how the tenant of a queue stands here."""
         return outlook(self.turns, queue, slots=self.slots(), now=monotonic())
+
+    def throttled(self) -> list[str]:
+        """Return the tenants whose queues are off until a limit lets the next task start; some may be empty."""
+        return [
+            queue.removeprefix(QUEUE_PREFIX) for queue in throttled(self.turns)
+        ]  # all are tenants' queues
 
     def take_active(self) -> set[str]:
         """Return the tenants that had a task here since the last call, and forget them but for those that run one."""

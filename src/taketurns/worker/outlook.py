@@ -1,4 +1,7 @@
-"""Why a tenant's next message has not started on this worker, and when it will by what is known. Pure."""
+"""Why a tenant's next message has not started on this worker, when it will by what is known, and who is throttled.
+
+Pure.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from taketurns.worker.commands import Park
 from taketurns.worker.tenant import order, place
 
 if TYPE_CHECKING:
@@ -66,6 +70,15 @@ def outlook(turns: Turns[M], queue: str, *, slots: int, now: float) -> Outlook:
         position=position,
         seconds=seconds,
     )
+
+
+def throttled(turns: Turns[M]) -> list[str]:
+    """Return the queues that are off for a limit alone; some may be empty. Costs a look at every queue."""
+    return [
+        tenant.queue
+        for tenant in turns.tenants.values()
+        if len(tenant.parked) == 1 and Park.THROTTLED in tenant.parked and not tenant.removed
+    ]
 
 
 def _before(turns: Turns[M], tenant: Tenant[M]) -> list[Tenant[M]]:
