@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections import Counter
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
@@ -86,6 +87,34 @@ def test_a_queue_whose_owners_die_is_taken(
         shop.work.apply_async((tenant,), tenant=tenant)
     eventually(lambda: set(ledger.labels()) == set(TENANTS), within=15)
     eventually(lambda: listening(shop) == [len(TENANTS)] * 2, within=15)
+
+
+def test_a_newcomer_runs_where_a_slot_frees_first(
+    shop: Any, settings: Settings, tmp_path: Path, ledger: Ledger, eventually: Eventually
+) -> None:
+    """Beside a long task on one worker it waits for the next slot of the other, wherever its message came first."""
+    newcomers = [f"new{number}" for number in range(6)]
+    for tenant in newcomers:
+        shop.turns.publisher.ensure(tenant)
+    with ExitStack() as stack:
+        for name in ("w0", "w1"):
+            stack.enter_context(worker(settings, tmp_path, *("-P", "threads", "-c", "1"), name=name))
+        eventually(lambda: len(shop.turns.registry.workers()) == 2)
+        shop.work.apply_async(("slow", 8), tenant="slow")
+        for _ in range(30):
+            shop.work.apply_async(("quick", 0.3), tenant="quick")
+        eventually(lambda: len(ledger) >= 3)  # by now the workers know of each other
+        published = {}
+        for tenant in newcomers:
+            published[tenant] = time.time()
+            shop.work.apply_async((tenant,), tenant=tenant)
+            eventually(lambda tenant=tenant: tenant in ledger.labels(), within=6)
+        rows = ledger.rows()
+    quick = [row["started"] for row in rows if row["label"] == "quick"]
+    started = {row["label"]: row["started"] for row in rows}
+    overtaken_by = [sum(published[tenant] < at < started[tenant] for at in quick) for tenant in newcomers]
+    assert max(overtaken_by) <= 1, overtaken_by  # one may have had the slot already when the message came
+    assert "slow" not in started
 
 
 def test_reports_add_up(store: Store) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from dataclasses import dataclass, field
+from math import inf
 
 from taketurns.worker.commands import Command, Fetch, GiveBack, Listen, Start, Unlisten
 from taketurns.worker.turns import Turns
@@ -25,6 +26,8 @@ class Model:
 
     slots: int = 2
     max_credit: int = 4
+    patience: float = inf
+    """As if other workers were there if it is finite; see ``Newcomers``."""
     now: float = 0.0
     queues: dict[str, deque[Message]] = field(default_factory=dict)
     subscribed: dict[str, tuple[int, bool]] = field(default_factory=dict)
@@ -43,6 +46,7 @@ class Model:
 
     def __post_init__(self) -> None:
         self.turns: Turns[Message] = Turns(max_credit=self.max_credit)
+        self.turns.newcomers.patience = self.patience
         self._number = 0
 
     # ---- the outside

@@ -8,7 +8,8 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from support.broker_model import Model
-from taketurns.worker.commands import Park
+from taketurns.worker.commands import Fetch, Park, Start
+from taketurns.worker.turns import Turns
 
 PLENTY = 20_000
 
@@ -39,6 +40,23 @@ def test_nobody_starts_with_a_handful_of_long_tasks() -> None:
     backlogged(model, "long", seconds=0.5)
     model.run_until(0.4)
     assert sum(message.queue == "long" for message in model.starts) == 1
+
+
+def test_what_was_fetched_before_it_turned_out_to_be_long_does_not_start_before_its_turn() -> None:
+    """A slot that frees while the next one's message is not there yet is kept for that."""
+    turns: Turns[str] = Turns()
+    turns.add("long", backlog=10)
+    assert turns.decide(slots=2, free=1, now=0.0) == [Fetch("long", 2)]
+    turns.fetched("long", "long 1", 9)
+    turns.fetched("long", "long 2", 8)
+    assert turns.decide(slots=2, free=1, now=0.0) == [Start("long 1")]
+    turns.add("short", backlog=10)
+    turns.settled("long 1", now=1.0)
+    fetch = Fetch("short", 1)
+    assert fetch in turns.decide(slots=2, free=1, now=1.0)
+    assert turns.decide(slots=2, free=1, now=1.0) == []
+    turns.fetched("short", "short 1", 9)
+    assert turns.decide(slots=2, free=1, now=1.0) == [Start("short 1")]
 
 
 def test_a_tenant_of_two_kinds_of_tasks_has_one_share() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from math import inf
 
 import pytest
 from hypothesis import given
@@ -70,6 +71,55 @@ def test_a_newcomer_is_next() -> None:
     model.settle_down()
     model.finish()
     assert model.starts[started].queue == "new"
+
+
+def busy(patience: float) -> Model:
+    """Return a worker whose one slot is busy for another 0.1 s, with others beside it and a backlog to serve."""
+    model = Model(slots=1, patience=patience)
+    model.turns.add("new")
+    model.publish("a", 20, seconds=0.1)
+    model.turns.add("a", backlog=20)
+    model.run_until(0.5)
+    return model
+
+
+def test_a_newcomer_goes_where_a_slot_frees_first() -> None:
+    """A full worker gives its message back, and asks for it when a slot of its own has freed, before all others."""
+    model = busy(patience=0.01)
+    model.publish("new", 2)
+    model.settle_down()
+    assert model.ready("new") == 2
+    started = len(model.starts)
+    model.finish()
+    model.settle_down()
+    assert [message.queue for message in model.starts[started:]] == ["new"]
+    model.run_dry()
+    assert max(model.deliveries.values()) == 2
+    assert len(model.finished) == 22
+
+
+def test_a_newcomer_whose_slot_frees_in_a_moment_stays() -> None:
+    """Nothing is given back for less than the worker's patience."""
+    model = busy(patience=0.2)
+    model.publish("new", 2)
+    model.settle_down()
+    assert model.ready("new") < 2
+    model.run_dry()
+    assert max(model.deliveries.values()) == 1
+
+
+def test_a_newcomer_served_elsewhere_keeps_no_slot_free() -> None:
+    """When another worker has had its message, the slot that frees is the next in line's."""
+    model = busy(patience=0.01)
+    model.publish("new")
+    model.settle_down()
+    model.queues["new"].clear()
+    model.turns.charge("new", 0.3)
+    started = len(model.starts)
+    model.finish()
+    assert [message.queue for message in model.starts[started:]] == ["a"]
+    model.run_dry()
+    assert "new" in model.subscribed
 
 
 def test_in_the_steady_state_nothing_is_delivered_twice() -> None:
@@ -227,18 +277,23 @@ ACTIONS = st.one_of(
     st.tuples(st.just("pause"), QUEUES, st.just(0)),
     st.tuples(st.just("resume"), QUEUES, st.just(0)),
     st.tuples(st.just("weight"), QUEUES, st.integers(1, 5)),
+    st.tuples(st.just("elsewhere"), QUEUES, st.integers(-1, 2)),
     st.tuples(st.just("remove"), QUEUES, st.just(0)),
     st.tuples(st.just("add"), QUEUES, st.integers(-1, 3)),
 )
 
 
 @hypothesis_settings(max_examples=400, deadline=None)
-@given(slots=st.integers(1, 4), actions=st.lists(ACTIONS, max_size=120))
+@given(
+    slots=st.integers(1, 4),
+    patience=st.sampled_from([inf, 0.005, 0.0]),
+    actions=st.lists(ACTIONS, max_size=120),
+)
 def test_whatever_happens(  # one branch for each kind of event
-    slots: int, actions: list[tuple[str, str, int]]
+    slots: int, patience: float, actions: list[tuple[str, str, int]]
 ) -> None:
     """Nothing is lost, doubled, starved or hoarded, and no slot idles, in any order of events."""
-    model = Model(slots=slots)
+    model = Model(slots=slots, patience=patience)
     paused: set[str] = set()
     for queue in "abcdef":
         model.turns.add(queue)
@@ -255,6 +310,8 @@ def test_whatever_happens(  # one branch for each kind of event
         elif action == "resume":
             paused.discard(queue)
             model.turns.unpark(queue, Park.PAUSED)
+        elif action == "elsewhere":
+            model.turns.charge(queue, number / 100)
         elif action == "weight":
             model.turns.set_weight(queue, number)
         elif action == "remove":

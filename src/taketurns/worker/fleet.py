@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from taketurns.registry.usage import Report
+from taketurns.worker.newcomers import patience
 from taketurns.worker.ownership import owners_of_each, ranks
 
 if TYPE_CHECKING:
@@ -82,6 +83,7 @@ class Fleet:
             elsewhere = totals.seconds[queue] - before[queue] - self._reported.get(queue, 0.0)
             dispatcher.turns.charge(queue, elsewhere)
         dispatcher.turns.accounts.told()
+        dispatcher.turns.newcomers.patience = patience(self._owners)
 
     def to_help(self, totals: Totals, dispatcher: Dispatcher) -> Iterable[str]:
         """Return the queues of others with which this worker should help now: one for each slot that is free."""

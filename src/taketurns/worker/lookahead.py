@@ -55,10 +55,14 @@ class Lookahead(Generic[M]):
                 break
             self._line.leave(tenant)
             count = min(self._turn_size(tenant, slots), room)
-            tenant.fetching += count
-            self.fetching += count
-            self.asked.add(tenant)
+            self.ask(tenant, count)
             yield tenant, count
+
+    def ask(self, tenant: Tenant[M], count: int) -> None:
+        """Note that so many messages are asked for."""
+        tenant.fetching += count
+        self.fetching += count
+        self.asked.add(tenant)
 
     def answered(self, tenant: Tenant[M], count: int) -> None:
         """Note that so many messages have come, or will not."""
@@ -66,6 +70,19 @@ class Lookahead(Generic[M]):
         self.fetching -= count
         if not tenant.fetching:
             self.asked.discard(tenant)
+
+    def is_overtaken(self, tenant: Tenant[M], slots: int) -> bool:
+        """Tell whether a message that is asked for, or can be, comes before the tenant's, which is in the hand.
+
+        That happens when its tasks turn out to be long after some of them were fetched. The slot is better kept free
+        for the moment until the answer comes.
+        """
+        if tenant.fresh or self._accounts.estimate(tenant) <= self._turn_seconds:
+            return False
+        is_open, virtual = place(tenant)
+        limit = (is_open, virtual - slots * self._turn_seconds / tenant.weight)
+        waits = self._line.next()
+        return (waits is not None and place(waits) < limit) or any(place(each) < limit for each in self.asked)
 
     def _turn_size(self, tenant: Tenant[M], slots: int) -> int:
         estimate = self._accounts.estimate(tenant)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from taketurns.worker.commands import Park
@@ -58,7 +59,7 @@ def outlook(turns: Turns[M], queue: str, *, slots: int, now: float) -> Outlook:
         for reason, until in tenant.parked.items()
     }
     position = seconds = None
-    if tenant.ticket or tenant.hand:
+    if tenant.ticket or tenant.hand or tenant in turns.newcomers:
         before = _before(turns, tenant)
         position = len(before)
         seconds = (_busy(turns, now) + sum(_ahead(turns, each, tenant) for each in before)) / slots
@@ -83,6 +84,8 @@ def throttled(turns: Turns[M]) -> list[str]:
 
 def _before(turns: Turns[M], tenant: Tenant[M]) -> list[Tenant[M]]:
     """Return the other tenants that have a turn before this one, in no order."""
+    if tenant in turns.newcomers:
+        return list(takewhile(lambda each: each is not tenant, turns.newcomers))
     if tenant.hand:
         return [each for each in turns.hand.holding if order(each) < order(tenant)]
     own = (place(tenant), tenant.ticket)

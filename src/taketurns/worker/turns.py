@@ -24,6 +24,7 @@ from taketurns.worker.deadlines import Deadlines
 from taketurns.worker.hand import Hand
 from taketurns.worker.line import Line
 from taketurns.worker.lookahead import Lookahead
+from taketurns.worker.newcomers import Newcomers
 from taketurns.worker.tenant import Tenant, order
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class Turns(Generic[M]):
         hand: the messages that are not settled.
         line: who waits for a turn.
         accounts: what each tenant has had, and what tasks take.
+        newcomers: who waits for the next slot that frees on any worker.
     """
 
     def __init__(self, *, max_credit: int = 8, turn_seconds: float = 0.02) -> None:
@@ -51,6 +53,7 @@ class Turns(Generic[M]):
         self.hand: Hand[M] = Hand()
         self.line: Line[M] = Line()
         self.accounts = Accounts(self.line, turn_seconds)
+        self.newcomers: Newcomers[M] = Newcomers(self.hand)
         self._lookahead = Lookahead(
             self.hand, self.line, self.accounts, max_credit=max_credit, turn_seconds=turn_seconds
         )
@@ -97,11 +100,13 @@ class Turns(Generic[M]):
             any(each is not tenant for each in self.hand.holding)
             or self._lookahead.fetching > (tenant.fetching if tenant else 0)
             or any(each is not tenant for each in self.line)
+            or any(each is not tenant for each in self.newcomers)
         )
 
     def contenders(self) -> Iterator[Tenant[M]]:
         """Give every tenant of which something waits, is under way or runs here; some more than once."""
         yield from self.line
+        yield from self.newcomers
         yield from self._lookahead.asked
         for taken in self.hand.taken:
             yield taken.tenant
@@ -109,7 +114,9 @@ class Turns(Generic[M]):
     @property
     def idle(self) -> bool:
         """Whether nothing waits here: a slot that is free stays so."""
-        return not (self.hand.held or self._lookahead.fetching or any(True for _ in self.line))
+        return not (
+            self.hand.held or self._lookahead.fetching or self.newcomers.slots or any(True for _ in self.line)
+        )
 
     # ---- queues come and go
 
@@ -153,6 +160,10 @@ class Turns(Generic[M]):
         tenant = self.tenants.get(queue)
         if tenant is not None:
             self.accounts.charge(tenant, seconds)
+            if tenant in self.newcomers and tenant.virtual > self.accounts.virtual:
+                self.newcomers.leave(tenant)  # it was served elsewhere
+                tenant.fresh = False
+                self._place(tenant)
 
     def set_weight(self, queue: str, weight: float) -> None:
         """Set the tenant's share; it counts for its backlog and for what it runs from now on."""
@@ -197,6 +208,7 @@ class Turns(Generic[M]):
         if tenant.backlog == 0 and not tenant.hand and tenant.virtual <= self.accounts.virtual:
             self.accounts.re_enter(tenant)
             tenant.fresh = True
+        self.newcomers.leave(tenant)
         tenant.backlog = None
         if tenant.listening:
             tenant.spent = message
@@ -214,7 +226,9 @@ class Turns(Generic[M]):
             return
         if remaining is None:
             remaining = max((tenant.backlog or 0) - 1, 0)
+        self.newcomers.leave(tenant)
         tenant.backlog = remaining
+        tenant.fresh = tenant.fresh and tenant.virtual <= self.accounts.virtual
         if remaining and tenant.listening:
             self._unlisten(tenant)
         self.hand.take(tenant, message, kind)
@@ -225,6 +239,7 @@ class Turns(Generic[M]):
         tenant = self._answered(queue, count)
         if tenant is not None:
             tenant.backlog = 0
+            tenant.fresh = False
             self._place(tenant)
             self._forget_if_done(tenant)
 
@@ -333,15 +348,23 @@ class Turns(Generic[M]):
         self._unpark_due(now)
         startable = [tenant for tenant in self.hand.holding if tenant.not_before <= now]
         starts = 0
-        while free > starts and startable:
-            starts += 1
+        while free - self.newcomers.slots > starts and startable:
             tenant = min(startable, key=order)
+            if self._lookahead.is_overtaken(tenant, slots):
+                break
+            starts += 1
             self._start(tenant, now)
             if not tenant.hand:
                 startable.remove(tenant)
+        if free <= starts:
+            for tenant in self.newcomers.too_late(now):
+                self._offer(tenant)
         while self.hand.held > slots + self._lookahead.max_credit:
             self._give_back_last()
         if not starts:
+            for newcomer in self.newcomers.due(free):
+                self._lookahead.ask(newcomer, 1)
+                self._commands.append(Fetch(newcomer.queue, 1))
             for tenant, count in self._lookahead.fetches(slots, max(free, 0), now):
                 self._commands.append(Fetch(tenant.queue, count))
         return self._drain_commands()
@@ -352,6 +375,16 @@ class Turns(Generic[M]):
         self._commands.append(Start(message))
         tenant.fresh = False
         self._place(tenant)
+
+    def _offer(self, tenant: Tenant[M]) -> None:
+        """Give a newcomer's message back, for whichever worker has a slot first."""
+        self.line.leave(tenant)
+        if tenant.listening:  # first, or the message would come straight back
+            self._unlisten(tenant)
+        while tenant.hand:
+            self._commands.append(GiveBack(self.hand.drop_last(tenant)))
+        tenant.backlog = None
+        self.newcomers.wait(tenant)
 
     def _take_back(self, message: M) -> Tenant[M]:
         """Hold a message again that was started a moment ago, and return what it was charged."""
@@ -373,7 +406,7 @@ class Turns(Generic[M]):
 
     def _place(self, tenant: Tenant[M]) -> None:
         """Put the queue where its state says: listened to, waiting for a turn, or neither."""
-        if tenant.parked or tenant.removed or tenant.fetching:
+        if tenant.parked or tenant.removed or tenant.fetching or tenant in self.newcomers:
             return
         if tenant.backlog == 0:
             if tenant.spent is not None and not tenant.hand:
@@ -390,6 +423,8 @@ class Turns(Generic[M]):
     def _withdraw(self, tenant: Tenant[M]) -> None:
         """Take the queue off: no subscription, no turn, nothing of it in the hand."""
         self.line.leave(tenant)
+        self.newcomers.leave(tenant)
+        tenant.fresh = False
         if tenant.listening:
             self._unlisten(tenant)
         while tenant.hand:
@@ -404,6 +439,7 @@ class Turns(Generic[M]):
         tenant = self.tenants.get(queue)
         if tenant is not None:
             self._lookahead.answered(tenant, count)
+            self.newcomers.asked.discard(tenant)
         return tenant
 
     def _forget_if_done(self, tenant: Tenant[M]) -> None:
