@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from taketurns.store import Client, Store
+    from taketurns.store import Store
 
 _KEPT: Final = 3600
 """Seconds for which the totals stay after the last report: they matter by their growth only."""
 
-_WAITS: Final = 2.0
+_WAITS: Final = 2
 """Seconds for which a queue that was reported to wait counts as waiting."""
 
 _HELPED: Final = 20
@@ -57,6 +58,7 @@ class Usage:
         self._store = store
         self._seconds = store.key("{.all}", "usage")
         self._waiting = store.key("{.all}", "waiting")
+        self._exchange = store.script(__package__, "usage.lua")
 
     def exchange(self, report: Report) -> Totals:
         """Add a report to the totals and return them.
@@ -65,28 +67,20 @@ class Usage:
             RegistryUnavailable: Redis is away; the report may have been added.
         """
         watched = list(report.watched)
-
-        def call(redis: Client) -> Totals:
-            now = redis.time()[0]
-            with redis.pipeline(transaction=False) as pipe:
-                for queue, seconds in report.used.items():
-                    pipe.hincrby(self._seconds, queue, round(seconds * 1e6))
-                pipe.expire(self._seconds, _KEPT)
-                if report.waiting:
-                    pipe.zadd(self._waiting, dict.fromkeys(report.waiting, now + _WAITS))
-                if report.idle:
-                    pipe.zremrangebyscore(self._waiting, "-inf", f"({now}")
-                    pipe.zrandmember(self._waiting, _HELPED)
-                if watched:
-                    pipe.hmget(self._seconds, watched)
-                answers = pipe.execute()
-            seconds = answers.pop() if watched else []
-            waiting = answers.pop() if report.idle else []
-            return Totals(
-                {queue: int(total or 0) / 1e6 for queue, total in zip(watched, seconds, strict=True)}, waiting
-            )
-
-        return self._store.call(call)
+        used = {queue: round(seconds * 1e6) for queue, seconds in report.used.items()}
+        totals, named = self._exchange(
+            [self._seconds, self._waiting],
+            [
+                json.dumps(used),
+                json.dumps(watched),
+                json.dumps(list(report.waiting)),
+                _WAITS,
+                _HELPED if report.idle else 0,
+                _KEPT,
+            ],
+        )
+        seconds = (int(total) / 1e6 for total in totals.split())
+        return Totals(dict(zip(watched, seconds, strict=True)), named)
 
     def forget(self, queue: str) -> None:
         """Forget what a queue's tasks took; the queue is gone."""

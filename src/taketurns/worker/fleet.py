@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 _TOLD: Final = 50
 """Waiting queues that a worker tells the others of, those whose turn is next."""
 
+_ROUNDING: Final = 2e-6
+"""Seconds that the totals may be off by: they are kept in microseconds."""
+
 
 class Fleet:
     """What one worker knows of itself and the others. For the worker's loop.
@@ -81,7 +84,8 @@ class Fleet:
         before, self._seen = self._seen or {}, totals.seconds
         for queue in before.keys() & totals.seconds.keys():
             elsewhere = totals.seconds[queue] - before[queue] - self._reported.get(queue, 0.0)
-            dispatcher.turns.charge(queue, elsewhere)
+            if abs(elsewhere) > _ROUNDING:
+                dispatcher.turns.charge(queue, elsewhere)
         dispatcher.turns.accounts.told()
         dispatcher.turns.newcomers.patience = patience(self._owners)
 
