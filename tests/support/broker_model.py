@@ -9,7 +9,7 @@ from math import inf
 from taketurns.worker.commands import Command, Fetch, GiveBack, Listen, Start, Unlisten
 from taketurns.worker.turns import Turns
 
-BATCH = 3
+BATCH = 2
 
 
 @dataclass(frozen=True, slots=True)

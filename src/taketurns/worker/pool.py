@@ -17,9 +17,6 @@ if TYPE_CHECKING:
 
 _LINGER = 5.0  # seconds that a closed channel stays registered, since frames for it may still be under way
 
-_BATCH = 5
-"""Messages from which on a consumer is cheaper for the broker than as many ``basic.get``: see docs/worker.md."""
-
 
 class ChannelPool:
     """The tenant channels of one connection; one is opened whenever none is clean.
@@ -59,10 +56,9 @@ class ChannelPool:
         return len(self._subscriptions)
 
     def fetch(self, queue: str, count: int = 1) -> None:
-        """Ask for messages, on channels that have nothing to lose."""
-        if count < _BATCH:
-            for _ in range(count):
-                self._take_spare().fetch(queue)
+        """Ask for messages, on a channel that has nothing to lose; on one, since several have no order."""
+        if count == 1:
+            self._take_spare().fetch(queue)
         else:
             self._take_spare().fetch_batch(queue, count, self._new_tag())
 
