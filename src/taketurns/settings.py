@@ -122,7 +122,7 @@ class WorkerSettings(BaseSettings):
     """``auto``: serve tenant queues unless the worker was started with ``-Q``."""
     reconcile_interval: Seconds = 15.0
     """Seconds between two looks at which tenant queues exist."""
-    max_credit: Annotated[int, Field(ge=1, le=1000)] = 16
+    max_credit: Annotated[int, Field(ge=1, le=1000)] = 32
     """Messages of one turn, at most."""
     turn_seconds: Seconds = 0.02
     """Seconds that one turn may keep the slots busy, by estimate (but always one message)."""

@@ -47,7 +47,7 @@ class Fleet:
         self.workers: list[Turns[Message]] = []
         self._owners: dict[str, list[int]] = defaultdict(list)
         for number, name in enumerate(names):
-            turns: Turns[Message] = Turns(max_credit=16)
+            turns: Turns[Message] = Turns(max_credit=32)
             of_mine = ranks(demands, name, names, owners)
             mine = sorted(of_mine)
             random.shuffle(mine)  # as workers do, or all of them would begin with the same tenant

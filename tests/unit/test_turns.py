@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from math import inf
 
 import pytest
@@ -120,6 +120,27 @@ def test_a_newcomer_served_elsewhere_keeps_no_slot_free() -> None:
     assert [message.queue for message in model.starts[started:]] == ["a"]
     model.run_dry()
     assert "new" in model.subscribed
+
+
+def test_what_others_have_served_is_not_fetched() -> None:
+    """A queue that others have emptied, as they tell, is listened to: little by little while all slots are busy."""
+    model = Model(slots=1)
+    model.turns.add("own", backlog=20)
+    model.publish("own", 20, seconds=0.1)
+    model.run_until(0.5)
+    for queue in ("b", "c", "d"):
+        model.turns.add(queue, backlog=5)
+        model.queues[queue] = deque()
+        model.turns.charge(queue, 0.1)
+        assert model.turns.tenants[queue].backlog == 4
+        model.turns.charge(queue, 0.5)
+    model.act()
+    assert len(model.subscribed) == 1
+    model.run_until(1.0)
+    assert len(model.subscribed) == 3
+    assert not any(kind == "fetch" and queue != "own" for kind, queue, *_ in model.answers)
+    model.run_dry()
+    assert len(model.finished) == 20
 
 
 def test_in_the_steady_state_nothing_is_delivered_twice() -> None:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Final, Generic
 from taketurns.worker.accounts import Accounts
 from taketurns.worker.commands import Command, Fetch, GiveBack, Listen, M, Park, Start, Unlisten
 from taketurns.worker.deadlines import Deadlines
+from taketurns.worker.emptied import Emptied
 from taketurns.worker.hand import Hand
 from taketurns.worker.line import Line
 from taketurns.worker.lookahead import Lookahead
@@ -58,6 +59,7 @@ class Turns(Generic[M]):
             self.hand, self.line, self.accounts, max_credit=max_credit, turn_seconds=turn_seconds
         )
         self._deadlines: Deadlines[M] = Deadlines()
+        self._emptied: Emptied[M] = Emptied()
         self._commands: list[Command[M]] = []
 
     # ---- what is known
@@ -90,8 +92,9 @@ class Turns(Generic[M]):
         )
 
     def next_deadline(self) -> float | None:
-        """Return when the first parked queue or held message is due, or None."""
-        return self._deadlines.first()
+        """Return when there is something to decide although nothing happens, or None."""
+        moments = (self._deadlines.first(), self._emptied.next_deadline())
+        return min((moment for moment in moments if moment is not None), default=None)
 
     def others_wait(self, queue: str) -> bool:
         """Tell whether a message of any other tenant waits for a slot or a turn of this worker."""
@@ -160,6 +163,12 @@ class Turns(Generic[M]):
         tenant = self.tenants.get(queue)
         if tenant is not None:
             self.accounts.charge(tenant, seconds)
+            if tenant.ticket and tenant.backlog:
+                served = max(0, round(seconds / max(self.accounts.estimate(tenant), 1e-6)))
+                tenant.backlog = max(0, tenant.backlog - served)
+                if not tenant.backlog:  # for all that is known; the subscription will tell
+                    self.line.leave(tenant)
+                    self._emptied.add(tenant)
             if tenant in self.newcomers and tenant.virtual > self.accounts.virtual:
                 self.newcomers.leave(tenant)  # it was served elsewhere
                 tenant.fresh = False
@@ -346,6 +355,24 @@ class Turns(Generic[M]):
             now: the time, in seconds of the caller's monotonic clock.
         """
         self._unpark_due(now)
+        starts = self._start_some(slots, free, now)
+        if free <= starts:
+            for tenant in self.newcomers.too_late(now):
+                self._offer(tenant)
+        while self.hand.held > slots + self._lookahead.max_credit:
+            self._give_back_last()
+        for tenant in self._emptied.due(busy=free <= starts, now=now):
+            self._place(tenant)
+        if not starts:
+            for newcomer in self.newcomers.due(free):
+                self._lookahead.ask(newcomer, 1)
+                self._commands.append(Fetch(newcomer.queue, 1))
+            for tenant, count in self._lookahead.fetches(slots, max(free, 0), now):
+                self._commands.append(Fetch(tenant.queue, count))
+        return self._drain_commands()
+
+    def _start_some(self, slots: int, free: int, now: float) -> int:
+        """Start what is next, as far as slots are free; return how many those were."""
         startable = [tenant for tenant in self.hand.holding if tenant.not_before <= now]
         starts = 0
         while free - self.newcomers.slots > starts and startable:
@@ -356,18 +383,7 @@ class Turns(Generic[M]):
             self._start(tenant, now)
             if not tenant.hand:
                 startable.remove(tenant)
-        if free <= starts:
-            for tenant in self.newcomers.too_late(now):
-                self._offer(tenant)
-        while self.hand.held > slots + self._lookahead.max_credit:
-            self._give_back_last()
-        if not starts:
-            for newcomer in self.newcomers.due(free):
-                self._lookahead.ask(newcomer, 1)
-                self._commands.append(Fetch(newcomer.queue, 1))
-            for tenant, count in self._lookahead.fetches(slots, max(free, 0), now):
-                self._commands.append(Fetch(tenant.queue, count))
-        return self._drain_commands()
+        return starts
 
     def _start(self, tenant: Tenant[M], now: float) -> None:
         message, taken = self.hand.start(tenant, now)
@@ -406,6 +422,7 @@ class Turns(Generic[M]):
 
     def _place(self, tenant: Tenant[M]) -> None:
         """Put the queue where its state says: listened to, waiting for a turn, or neither."""
+        self._emptied.discard(tenant)
         if tenant.parked or tenant.removed or tenant.fetching or tenant in self.newcomers:
             return
         if tenant.backlog == 0:
@@ -424,6 +441,7 @@ class Turns(Generic[M]):
         """Take the queue off: no subscription, no turn, nothing of it in the hand."""
         self.line.leave(tenant)
         self.newcomers.leave(tenant)
+        self._emptied.discard(tenant)
         tenant.fresh = False
         if tenant.listening:
             self._unlisten(tenant)
