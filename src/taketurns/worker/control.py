@@ -71,11 +71,10 @@ def status(state: Any, **_: Any) -> Reply:
     Late since the last call. Of the throttled ones it is a ``Sample``: 10,000 names would be a long answer.
     """
     step = _step(state)
-    lag, step.lag = step.lag, 0.0
     return {
         **step.dispatcher.unacknowledged(),
         "throttled": asdict(sample_of(step.dispatcher.throttled())),
-        "loop_lag": lag,
+        "loop_lag": step.lateness.take(),
         "pid": os.getpid(),
     }
 

@@ -24,6 +24,8 @@ from taketurns.worker.discovery import Discovery
 from taketurns.worker.dispatcher import Dispatcher
 from taketurns.worker.fleet import Fleet
 from taketurns.worker.gate import Gate
+from taketurns.worker.lateness import INTERVAL as LATENESS_INTERVAL
+from taketurns.worker.lateness import Lateness
 from taketurns.worker.ownership import LOWEST
 from taketurns.worker.task_consumer import TaskConsumer
 from taketurns.worker.weigher import INTERVAL as WEIGHING_INTERVAL
@@ -43,7 +45,6 @@ logger = get_logger(__name__)
 _RULES_INTERVAL = 1.0  # seconds until a change of settings applies although its broadcast was missed
 _STRAYS_INTERVAL = 10.0
 _ORPHANED = 5.0  # seconds after which a stopping worker waits no longer for a task that no process has taken
-_LAG_INTERVAL = 0.1
 _EXCHANGE_INTERVAL = 0.5  # seconds until a worker knows what tenants had elsewhere, and who waits there
 _PAUSE = 0.002  # seconds for the loop to see to other things in between
 _AT_A_TIME = 200  # queues that are looked at in one pass of the loop: so many take it a few milliseconds
@@ -57,7 +58,7 @@ class TenantQueues(bootsteps.StartStopStep):
 
     def __init__(self, consumer: Any, **options: Any) -> None:
         consumer.tenant_queues = self
-        self.lag = 0.0
+        self.lateness = Lateness()
         """The latest that the loop was behind a timer, in seconds, since it was last asked."""
         self._turns = TakeTurns.of(consumer.app)
         self._settings = self._turns.settings.worker
@@ -76,7 +77,6 @@ class TenantQueues(bootsteps.StartStopStep):
         self._timers: list[Any] = []
         self._told = False
         self._jobs: dict[str, Repeated[Any]] = {}
-        self._due = 0.0
         self._call_later: Callable[[float, Callable[[], None]], object] = consumer.timer.call_after
         super().__init__(consumer, **options)
 
@@ -136,8 +136,8 @@ class TenantQueues(bootsteps.StartStopStep):
         if self._weigher is not None:
             self._repeat(consumer, WEIGHING_INTERVAL, self._weigh)
         self._repeat(consumer, _STRAYS_INTERVAL, self._dispatcher.give_back_strays)
-        self._due = monotonic() + _LAG_INTERVAL
-        self._repeat(consumer, _LAG_INTERVAL, self._measure_lag)
+        self.lateness.begin()
+        self._repeat(consumer, LATENESS_INTERVAL, self.lateness.measure)
 
     def stop(self, consumer: Any) -> None:
         """End serving: after a lost connection at once, else when the running tasks are done."""
@@ -394,11 +394,6 @@ class TenantQueues(bootsteps.StartStopStep):
         if at_once:
             job()
         self._timers.append(consumer.timer.call_repeatedly(interval, job))
-
-    def _measure_lag(self) -> None:
-        now = monotonic()
-        self.lag = max(self.lag, now - self._due)
-        self._due = now + _LAG_INTERVAL
 
 
 def _terminating() -> bool:

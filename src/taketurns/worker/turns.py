@@ -19,13 +19,13 @@ import math
 from typing import TYPE_CHECKING, Final, Generic
 
 from taketurns.worker.accounts import Accounts
-from taketurns.worker.commands import Command, Fetch, GiveBack, Listen, M, Park, Start, Unlisten
+from taketurns.worker.commands import Command, Fetch, GiveBack, M, Park, Start, Unlisten
 from taketurns.worker.deadlines import Deadlines
-from taketurns.worker.emptied import Emptied
 from taketurns.worker.hand import Hand
 from taketurns.worker.line import Line
 from taketurns.worker.lookahead import Lookahead
 from taketurns.worker.newcomers import Newcomers
+from taketurns.worker.places import Places
 from taketurns.worker.tenant import Tenant, order
 
 if TYPE_CHECKING:
@@ -59,8 +59,7 @@ class Turns(Generic[M]):
             self.hand, self.line, self.accounts, max_credit=max_credit, turn_seconds=turn_seconds
         )
         self._deadlines: Deadlines[M] = Deadlines()
-        self._emptied: Emptied[M] = Emptied()
-        self._commands: list[Command[M]] = []
+        self._places: Places[M] = Places(self.hand, self.line, self.accounts, self.newcomers)
 
     # ---- what is known
 
@@ -93,7 +92,7 @@ class Turns(Generic[M]):
 
     def next_deadline(self) -> float | None:
         """Return when there is something to decide although nothing happens, or None."""
-        moments = (self._deadlines.first(), self._emptied.next_deadline())
+        moments = (self._deadlines.first(), self._places.emptied.next_deadline())
         return min((moment for moment in moments if moment is not None), default=None)
 
     def others_wait(self, queue: str) -> bool:
@@ -138,7 +137,7 @@ class Turns(Generic[M]):
             tenant.backlog = backlog
             tenant.owned = owned
             self.accounts.re_enter(tenant)
-        self._place(tenant)
+        self._places.put(tenant)
 
     def own(self, queue: str, *, owned: bool) -> None:
         """Own a queue that is served from now on, or only help with it until it is empty."""
@@ -146,8 +145,8 @@ class Turns(Generic[M]):
         if tenant is not None and tenant.owned != owned:
             tenant.owned = owned
             if tenant.listening and not owned:
-                self._unlisten(tenant)
-            self._place(tenant)
+                self._places.unlisten(tenant)
+            self._places.put(tenant)
             self._forget_if_done(tenant)
 
     def remove(self, queue: str) -> None:
@@ -155,7 +154,7 @@ class Turns(Generic[M]):
         tenant = self.tenants.get(queue)
         if tenant is not None:
             tenant.removed = True
-            self._withdraw(tenant)
+            self._places.withdraw(tenant)
             self._forget_if_done(tenant)
 
     def charge(self, queue: str, seconds: float) -> None:
@@ -163,16 +162,7 @@ class Turns(Generic[M]):
         tenant = self.tenants.get(queue)
         if tenant is not None:
             self.accounts.charge(tenant, seconds)
-            if tenant.ticket and tenant.backlog:
-                served = max(0, round(seconds / max(self.accounts.estimate(tenant), 1e-6)))
-                tenant.backlog = max(0, tenant.backlog - served)
-                if not tenant.backlog:  # for all that is known; the subscription will tell
-                    self.line.leave(tenant)
-                    self._emptied.add(tenant)
-            if tenant in self.newcomers and tenant.virtual > self.accounts.virtual:
-                self.newcomers.leave(tenant)  # it was served elsewhere
-                tenant.fresh = False
-                self._place(tenant)
+            self._places.served_elsewhere(tenant, seconds)
 
     def set_weight(self, queue: str, weight: float) -> None:
         """Set the tenant's share; it counts for its backlog and for what it runs from now on."""
@@ -192,14 +182,14 @@ class Turns(Generic[M]):
         tenant.parked[reason] = until
         if until < FOREVER:
             self._deadlines.add(until, tenant, reason)
-        self._withdraw(tenant)
+        self._places.withdraw(tenant)
 
     def unpark(self, queue: str, reason: Park) -> None:
         """End one reason; the queue waits for its turn once none is left."""
         tenant = self.tenants.get(queue)
         if tenant is not None and tenant.parked.pop(reason, None) is not None:
             self.accounts.re_enter(tenant)
-            self._place(tenant)
+            self._places.put(tenant)
 
     def parked(self, queue: str) -> frozenset[Park]:
         """Return the reasons for which the queue is off."""
@@ -212,7 +202,7 @@ class Turns(Generic[M]):
         """A listened queue delivered a message of a kind of task; what else it holds is unknown."""
         tenant = self.tenants.get(queue)
         if tenant is None or tenant.removed or tenant.parked:
-            self._commands.append(GiveBack(message))
+            self._places.commands.append(GiveBack(message))
             return
         if tenant.backlog == 0 and not tenant.hand and tenant.virtual <= self.accounts.virtual:
             self.accounts.re_enter(tenant)
@@ -222,13 +212,13 @@ class Turns(Generic[M]):
         if tenant.listening:
             tenant.spent = message
         self.hand.take(tenant, message, kind)
-        self._place(tenant)
+        self._places.put(tenant)
 
     def fetched(self, queue: str, message: M, remaining: int | None, kind: str = "") -> None:
         """A fetch brought a message and left ``remaining`` in the queue; None: one less than was believed."""
         tenant = self._answered(queue)
         if tenant is None or tenant.removed or tenant.parked:
-            self._commands.append(GiveBack(message))
+            self._places.commands.append(GiveBack(message))
             if tenant is not None:
                 tenant.backlog = None
                 self._forget_if_done(tenant)
@@ -239,9 +229,9 @@ class Turns(Generic[M]):
         tenant.backlog = remaining
         tenant.fresh = tenant.fresh and tenant.virtual <= self.accounts.virtual
         if remaining and tenant.listening:
-            self._unlisten(tenant)
+            self._places.unlisten(tenant)
         self.hand.take(tenant, message, kind)
-        self._place(tenant)
+        self._places.put(tenant)
 
     def fetch_empty(self, queue: str, *, count: int = 1) -> None:
         """``count`` fetches found the queue empty."""
@@ -249,7 +239,7 @@ class Turns(Generic[M]):
         if tenant is not None:
             tenant.backlog = 0
             tenant.fresh = False
-            self._place(tenant)
+            self._places.put(tenant)
             self._forget_if_done(tenant)
 
     def fetch_failed(self, queue: str, *, count: int = 1) -> None:
@@ -257,7 +247,7 @@ class Turns(Generic[M]):
         tenant = self._answered(queue, count)
         if tenant is not None:
             tenant.backlog = None
-            self._place(tenant)
+            self._places.put(tenant)
             self._forget_if_done(tenant)
 
     def unlistened(self, queue: str) -> None:
@@ -265,7 +255,7 @@ class Turns(Generic[M]):
         tenant = self.tenants.get(queue)
         if tenant is not None:
             tenant.listening, tenant.spent = False, None
-            self._place(tenant)
+            self._places.put(tenant)
 
     # ---- messages go
 
@@ -297,7 +287,7 @@ class Turns(Generic[M]):
         tenant = self.tenants.get(queue)
         if tenant is not None and (tenant.one_by_one or Park.THROTTLED in tenant.parked):
             tenant.one_by_one = False
-            self._place(tenant)
+            self._places.put(tenant)
             self.unpark(queue, Park.THROTTLED)
 
     def settling(self, message: M) -> list[Command[M]]:
@@ -329,7 +319,7 @@ class Turns(Generic[M]):
                 self.accounts.end(taken, now - taken.started_at)
             else:
                 self.accounts.undo(taken)
-        self._place(tenant)
+        self._places.put(tenant)
         self._forget_if_done(tenant)
 
     def vanished(self, message: M) -> None:
@@ -338,7 +328,7 @@ class Turns(Generic[M]):
         if taken is not None and taken.started_at is None:
             self.hand.settle(message)
             taken.tenant.backlog = None
-            self._place(taken.tenant)
+            self._places.put(taken.tenant)
             self._forget_if_done(taken.tenant)
 
     # ---- decisions
@@ -358,18 +348,19 @@ class Turns(Generic[M]):
         starts = self._start_some(slots, free, now)
         if free <= starts:
             for tenant in self.newcomers.too_late(now):
-                self._offer(tenant)
+                self._places.offer(tenant)
         while self.hand.held > slots + self._lookahead.max_credit:
-            self._give_back_last()
-        for tenant in self._emptied.due(busy=free <= starts, now=now):
-            self._place(tenant)
+            self._places.give_back_last()
+        for tenant in self._places.emptied.due(busy=free <= starts, now=now):
+            self._places.put(tenant)
+            self._forget_if_done(tenant)
         if not starts:
             for newcomer in self.newcomers.due(free):
                 self._lookahead.ask(newcomer, 1)
-                self._commands.append(Fetch(newcomer.queue, 1))
+                self._places.commands.append(Fetch(newcomer.queue, 1))
             for tenant, count in self._lookahead.fetches(slots, max(free, 0), now):
-                self._commands.append(Fetch(tenant.queue, count))
-        return self._drain_commands()
+                self._places.commands.append(Fetch(tenant.queue, count))
+        return self._places.take_commands()
 
     def _start_some(self, slots: int, free: int, now: float) -> int:
         """Start what is next, as far as slots are free; return how many those were."""
@@ -388,19 +379,9 @@ class Turns(Generic[M]):
     def _start(self, tenant: Tenant[M], now: float) -> None:
         message, taken = self.hand.start(tenant, now)
         self.accounts.start(taken)
-        self._commands.append(Start(message))
+        self._places.commands.append(Start(message))
         tenant.fresh = False
-        self._place(tenant)
-
-    def _offer(self, tenant: Tenant[M]) -> None:
-        """Give a newcomer's message back, for whichever worker has a slot first."""
-        self.line.leave(tenant)
-        if tenant.listening:  # first, or the message would come straight back
-            self._unlisten(tenant)
-        while tenant.hand:
-            self._commands.append(GiveBack(self.hand.drop_last(tenant)))
-        tenant.backlog = None
-        self.newcomers.wait(tenant)
+        self._places.put(tenant)
 
     def _take_back(self, message: M) -> Tenant[M]:
         """Hold a message again that was started a moment ago, and return what it was charged."""
@@ -408,50 +389,7 @@ class Turns(Generic[M]):
         self.accounts.undo(taken)
         return taken.tenant
 
-    def _give_back_last(self) -> None:
-        """Give back the message that would start last, which is seldom the one that came last."""
-        tenant = max(self.hand.holding, key=order)
-        message = self.hand.drop_last(tenant)
-        tenant.backlog = None
-        if tenant.listening:  # first, or the message would come straight back
-            self._unlisten(tenant)
-        self._commands.append(GiveBack(message))
-        self._place(tenant)
-
     # ---- bookkeeping
-
-    def _place(self, tenant: Tenant[M]) -> None:
-        """Put the queue where its state says: listened to, waiting for a turn, or neither."""
-        self._emptied.discard(tenant)
-        if tenant.parked or tenant.removed or tenant.fetching or tenant in self.newcomers:
-            return
-        if tenant.backlog == 0:
-            if tenant.spent is not None and not tenant.hand:
-                # Its credit comes back only when the running task has ended; a new subscription has one at once.
-                self._unlisten(tenant)
-            if not tenant.hand and not tenant.owned:
-                tenant.removed = True  # there is nothing more to help with
-            elif not tenant.hand and not tenant.listening:
-                tenant.listening = True
-                self._commands.append(Listen(tenant.queue))
-        elif not (tenant.one_by_one and tenant.hand):
-            self.line.join(tenant)
-
-    def _withdraw(self, tenant: Tenant[M]) -> None:
-        """Take the queue off: no subscription, no turn, nothing of it in the hand."""
-        self.line.leave(tenant)
-        self.newcomers.leave(tenant)
-        self._emptied.discard(tenant)
-        tenant.fresh = False
-        if tenant.listening:
-            self._unlisten(tenant)
-        while tenant.hand:
-            self._commands.append(GiveBack(self.hand.drop_last(tenant)))
-        tenant.backlog = None
-
-    def _unlisten(self, tenant: Tenant[M]) -> None:
-        tenant.listening, tenant.spent = False, None
-        self._commands.append(Unlisten(tenant.queue))
 
     def _answered(self, queue: str, count: int = 1) -> Tenant[M] | None:
         tenant = self.tenants.get(queue)
@@ -469,7 +407,3 @@ class Turns(Generic[M]):
             tenant, reason = due
             if reason is not None:
                 self.unpark(tenant.queue, reason)
-
-    def _drain_commands(self) -> list[Command[M]]:
-        commands, self._commands = self._commands, []
-        return commands
