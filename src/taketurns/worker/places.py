@@ -94,7 +94,7 @@ class Places(Generic[M]):
         self.put(tenant)
 
     def served_elsewhere(self, tenant: Tenant[M], seconds: float) -> None:
-        """Note that other workers have run a tenant's tasks for so long: what they took is not in its queue any more."""
+        """Note that other workers have run a tenant's tasks for so long: so many messages have left its queue."""
         if tenant.ticket and tenant.backlog:
             served = max(0, round(seconds / max(self._accounts.estimate(tenant), 1e-6)))
             tenant.backlog = max(0, tenant.backlog - served)
