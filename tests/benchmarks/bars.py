@@ -125,7 +125,7 @@ class Judge:
             self._bar("over-admissions", self._median(limits.NAME, "over-admissions"), "≤", 0),
             self._bar("deliveries a task, limited", self._median(limits.NAME, "deliveries/task"), "≤", 1.05),
             self._bar(
-                "a free tenant's throughput beside throttled ones, of that alone",
+                "ten free tenants' throughput beside throttled ones, of that alone",
                 _ratio(beside, alone),
                 "≥",
                 0.95,

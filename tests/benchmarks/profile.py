@@ -86,7 +86,7 @@ QUICK: Final = Profile(
     unweighted_systems=(),
     share_seconds=20,
     limit_seconds=8,
-    throttled=100,
+    throttled=1000,
 )
 
 FULL: Final = Profile(

@@ -131,6 +131,7 @@ class Dispatcher:
         """Serve the queue; see ``Turns.add``."""
         if queue in self.turns:
             self.turns.own(queue, owned=owned)
+            self.turns.listed(queue, backlog)
         else:
             self.turns.add(queue, backlog=backlog, owned=owned)
         self._changed = True

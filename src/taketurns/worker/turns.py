@@ -139,6 +139,13 @@ class Turns(Generic[M]):
             self.accounts.re_enter(tenant)
         self._places.put(tenant)
 
+    def listed(self, queue: str, backlog: int | None) -> None:
+        """Take in what a listing says of a queue that is served: one believed empty may not be."""
+        tenant = self.tenants.get(queue)
+        if tenant is not None and backlog != 0 and tenant in self._places.emptied:
+            tenant.backlog = backlog
+            self._places.put(tenant)
+
     def own(self, queue: str, *, owned: bool) -> None:
         """Own a queue that is served from now on, or only help with it until it is empty."""
         tenant = self.tenants.get(queue)

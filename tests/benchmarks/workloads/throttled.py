@@ -1,4 +1,4 @@
-"""Throttled and backlogged tenants beside a free one: the free one has all slots, and no worker's loop blocks."""
+"""Throttled and backlogged tenants beside ten free ones: these have all slots, and no worker's loop blocks."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
 NAME = "throttled"
 ALONE = "beside 0 throttled"
-USED, LATE = "slots used by the free one %", "loops late by ms"
+USED, LATE = "slots used by the free ones %", "loops late by ms"
 _SECONDS = 0.01
+_FREE = [f"free{number}" for number in range(10)]
 _PERIOD = 10  # seconds for one task of a throttled tenant
 
 
@@ -33,10 +34,10 @@ def _measure(bench: Bench, system: Turns, count: int) -> Outcome:
     names = tenants(count)
     seconds = bench.profile.limit_seconds
     free = int(seconds * WORKERS * CONCURRENCY / _SECONDS)
-    say(f"  {system.title}: a free tenant's {free} tasks beside {count} throttled tenants")
+    say(f"  {system.title}: {free} tasks of {len(_FREE)} free tenants beside {count} throttled tenants")
     for tenant in names:
         system.turns.registry.update(tenant, rate_limit=f"1/{_PERIOD}s")
-    system.declare([*names, "free"])
+    system.declare([*names, *_FREE])
     name, stamps = system.lab.run(NAME)
     each = int(seconds / _PERIOD) + 10
     system.load(name, (Task(tenant, key) for _ in range(each) for key, tenant in enumerate(names)))
@@ -46,7 +47,7 @@ def _measure(bench: Bench, system: Turns, count: int) -> Outcome:
         time.sleep(2)
         system.status(fleet)  # forgets by how much the loops were late at the start
         name, stamps = system.lab.run(NAME)
-        system.load(name, (Task("free", 0, _SECONDS) for _ in range(free)))
+        system.load(name, (Task(_FREE[number % len(_FREE)], 0, _SECONDS) for number in range(free)))
         watch(
             stamps,
             fleet,
