@@ -100,6 +100,11 @@ class Dispatcher:
             "queues": len(self.turns),
         }
 
+    @property
+    def subscribing(self) -> int:
+        """How many subscriptions the broker has not confirmed yet."""
+        return self._channels.subscribing
+
     def free_slots(self) -> int:
         """Return how many more tasks the worker can start now."""
         # Every reserved request counts: ordinary tasks, and after a reconnect those that run on from before.

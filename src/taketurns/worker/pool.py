@@ -52,8 +52,13 @@ class ChannelPool:
 
     @property
     def listened(self) -> int:
-        """How many queues are subscribed to."""
-        return len(self._subscriptions)
+        """How many queues are subscribed to, as the broker has confirmed."""
+        return len(self._subscriptions) - self.subscribing
+
+    @property
+    def subscribing(self) -> int:
+        """How many subscriptions the broker has not confirmed yet."""
+        return sum(tag in channel.tags for channel in self._listening for tag in channel.subscribing)
 
     def fetch(self, queue: str, count: int = 1) -> None:
         """Ask for messages, on a channel that has nothing to lose; on one, since several have no order."""

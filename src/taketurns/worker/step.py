@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from itertools import islice
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -27,12 +26,13 @@ from taketurns.worker.gate import Gate
 from taketurns.worker.lateness import INTERVAL as LATENESS_INTERVAL
 from taketurns.worker.lateness import Lateness
 from taketurns.worker.ownership import LOWEST
+from taketurns.worker.portions import in_portions
 from taketurns.worker.task_consumer import TaskConsumer
 from taketurns.worker.weigher import INTERVAL as WEIGHING_INTERVAL
 from taketurns.worker.weigher import Weigher
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from kombu import Queue
 
@@ -46,8 +46,6 @@ _RULES_INTERVAL = 1.0  # seconds until a change of settings applies although its
 _STRAYS_INTERVAL = 10.0
 _ORPHANED = 5.0  # seconds after which a stopping worker waits no longer for a task that no process has taken
 _EXCHANGE_INTERVAL = 0.5  # seconds until a worker knows what tenants had elsewhere, and who waits there
-_PAUSE = 0.002  # seconds for the loop to see to other things in between
-_AT_A_TIME = 200  # queues that are looked at in one pass of the loop: so many take it a few milliseconds
 
 
 class TenantQueues(bootsteps.StartStopStep):
@@ -276,30 +274,36 @@ class TenantQueues(bootsteps.StartStopStep):
 
     def _serve(self, found: Found) -> None:
         """Serve what was found, some queues at a time: 10,000 at once would keep running tasks waiting."""
-        if self._dispatcher is not None:
-            self._fleet.learn(found)
-            queues = list(found.backlogs.items())
-            random.shuffle(
-                queues
-            )  # or all workers would begin with the same ones, and find them empty in turn
-            self._serve_some(self._dispatcher, found, iter(queues), len(self._dispatcher.turns))
-
-    def _serve_some(
-        self, dispatcher: Dispatcher, found: Found, queues: Iterator[tuple[str, int | None]], before: int
-    ) -> None:
-        if dispatcher is not self._dispatcher:
+        dispatcher = self._dispatcher
+        if dispatcher is None:
             return
-        some = list(islice(queues, _AT_A_TIME))
-        for queue, backlog in some:
-            rank = found.ranks.get(queue)
-            if queue not in self._cancelled and (rank is not None or queue in dispatcher.turns):
-                self.add(queue, backlog=backlog, rank=rank)
-        dispatcher.run()
-        if len(some) == _AT_A_TIME:
-            self._call_later(_PAUSE, lambda: self._serve_some(dispatcher, found, queues, before))
-        elif (now := len(dispatcher.turns)) > before or not self._told:
-            self._told = True
-            logger.info("serving %d of %d tenant queues", now, len(found.backlogs))
+        self._fleet.learn(found)
+        queues = list(found.backlogs.items())
+        random.shuffle(queues)  # or all workers would begin with the same ones, and find them empty in turn
+        before = len(dispatcher.turns)
+
+        def take(some: Sequence[tuple[str, int | None]]) -> bool:
+            if dispatcher is not self._dispatcher:
+                return False
+            for queue, backlog in some:
+                rank = found.ranks.get(queue)
+                if queue not in self._cancelled and (rank is not None or queue in dispatcher.turns):
+                    self.add(queue, backlog=backlog, rank=rank)
+            dispatcher.run()
+            return True
+
+        def tell() -> None:
+            if (now := len(dispatcher.turns)) > before or not self._told:
+                self._told = True
+                logger.info("serving %d of %d tenant queues", now, len(found.backlogs))
+
+        in_portions(
+            queues,
+            take,
+            unconfirmed=lambda: dispatcher.subscribing,
+            call_later=self._call_later,
+            then=tell,
+        )
 
     def _exchange(self) -> None:
         """Tell the other workers what tenants had here, unless that is under way."""
