@@ -10,7 +10,7 @@ BIN := .venv/bin
 # Ends the command should make itself be killed; its servers end with it.
 RUN := $(if $(shell command -v setpriv),setpriv --pdeathsig TERM --) $(BIN)
 
-.PHONY: help setup environment demo test bench lint format lock clean
+.PHONY: help setup environment demo test bench costs lint format lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,6 +30,10 @@ test: setup ## Run the tests on real servers of their own (ARGS="-k reaper" choo
 bench: setup ## Compare with plain Celery and others (FULL=1 for all, ARGS="--only newcomer" chooses)
 	@.ci/bootstrap bench
 	@PYTHONPATH=tests $(RUN)/python -m benchmarks $(if $(FULL),--profile full) $(ARGS)
+
+costs: setup ## Measure what tenants cost the broker, and a worker's start (FULL=1 for more)
+	@.ci/bootstrap bench
+	@PYTHONPATH=tests $(RUN)/python -m benchmarks --only costs,start $(if $(FULL),--profile full) $(ARGS)
 
 lint: environment ## Check style and types
 	@$(BIN)/ruff check

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from benchmarks.fleet import CONCURRENCY
-from benchmarks.workloads import limits, newcomer, noisy, shares, throttled, throughput
+from benchmarks.workloads import limits, newcomer, noisy, shares, start, throttled, throughput
 from taketurns.settings import WorkerSettings
 
 if TYPE_CHECKING:
@@ -64,6 +64,23 @@ class Judge:
     def bars(self) -> list[Bar]:
         """Return all bars."""
         return [*self._throughput(), *self._waits(), *self._limits(), *self._costs()]
+
+    def start_bars(self) -> list[Bar]:
+        """Return the bars of a worker's start."""
+        return [
+            self._bar(
+                f"a worker that starts beside 10,000 queues, {case}: {text}",
+                self._median(start.NAME, figure, case),
+                "≤",
+                limit,
+            )
+            for case in (start.ALONE, start.JOINING)
+            for figure, text, limit in (
+                (start.FIRST, "first task, s from ready", 5),
+                (start.SERVING, "serves its share, s from ready", 15),
+                (start.LATE, "its loop late, ms", 50),
+            )
+        ]
 
     def _throughput(self) -> list[Bar]:
         one, thousand, many = (self._rate("turns", tenants) for tenants in (1, 1000, 10_000))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -67,6 +67,16 @@ class Bench:
         """Lend taketurns in a lab of its own."""
         with lab(self.broker) as own, Turns(own) as system:
             yield system
+
+    @contextmanager
+    def fresh_turns(self) -> Iterator[Turns]:
+        """Lend taketurns in a lab on a broker that has held nothing before, where the benchmark can start one."""
+        fresh = self.broker.fresh
+        with fresh() if fresh is not None else nullcontext(self.broker) as broker:
+            if fresh is None:
+                say(f"  {broker.name} has been in use: its memory is not that of a fresh one")
+            with lab(broker) as own, Turns(own) as system:
+                yield system
 
     def add(self, workload: str, system: System, case: str, cell: Outcome) -> None:
         """Keep what came out of a cell, and print it."""

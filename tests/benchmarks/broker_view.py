@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import requests
+
+from benchmarks.fleet import cpu_seconds
 
 if TYPE_CHECKING:
     from benchmarks.lab import Broker, Lab
@@ -42,6 +45,43 @@ def files(broker: Broker) -> int | None:
     if broker.version.startswith("3."):
         return None
     return min(int(node["fd_total"]) for node in _ask(broker, "nodes", {"columns": "fd_total"}))
+
+
+class Node:
+    """The broker's process: what it uses of memory and CPU. One node, on this machine."""
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+        node = _described(broker)
+        self._name = node["name"]
+        self._pid = int(node["os_pid"])
+        self.memory_limit = int(node["mem_limit"])
+        """Bytes from which on it accepts no more messages."""
+
+    def used(self) -> int:
+        """Return the bytes of all that the node holds, without what it has reserved: by its own account."""
+        memory = _ask(self._broker, f"nodes/{quote(self._name)}/memory", {})
+        return int(memory["memory"]["total"]["erlang"])
+
+    def resident(self) -> int:
+        """Return the bytes of memory that the node's process occupies."""
+        lines = Path(f"/proc/{self._pid}/status").read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmRSS:"))
+
+    def cpu(self) -> float:
+        """Return the CPU seconds that it has used."""
+        return cpu_seconds(self._pid)
+
+
+def _described(broker: Broker) -> dict[str, Any]:
+    """Return what the node says of itself; one that has just started says little at first."""
+    deadline = time.monotonic() + _TIMEOUT
+    while True:
+        node: dict[str, Any]
+        (node,) = _ask(broker, "nodes", {"columns": "name,os_pid,mem_limit"})
+        if "os_pid" in node or time.monotonic() > deadline:
+            return node
+        time.sleep(0.5)
 
 
 def _get(lab: Lab, path: str, parameters: dict[str, str]) -> Any:

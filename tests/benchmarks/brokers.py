@@ -5,15 +5,21 @@ from __future__ import annotations
 import socket
 import subprocess
 import tempfile
+import time
 from contextlib import ExitStack, closing, contextmanager
+from dataclasses import replace
+from functools import partial
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import requests
 
+from benchmarks.fresh import TreeRabbitMQ, fresh_node
 from benchmarks.lab import Broker
 from benchmarks.progress import say
 from taketurns.services import PrivateNodes
+from taketurns.services.rabbitmq import RabbitMQ
 from taketurns.settings import Settings
 
 if TYPE_CHECKING:
@@ -45,21 +51,34 @@ def brokers(wanted: Sequence[str]) -> Iterator[list[Broker]]:
             directory = Path(stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True)))
             nodes = stack.enter_context(PrivateNodes(directory))
             amqp_url, management_url, redis_url = nodes.amqp_url, nodes.management_url, nodes.redis_url
+        own_kind = RabbitMQ if settings.broker.amqp_url is None else None
         found = []
         for each in wanted:
+            kind: type[RabbitMQ] | None = None
             if each == OWN:
-                urls = (amqp_url, management_url)
+                urls, kind = (amqp_url, management_url), own_kind
             elif each == NEWER:
-                urls = stack.enter_context(_newer())
+                urls, kind = stack.enter_context(_newer()), TreeRabbitMQ
             else:
                 first, _, second = each.partition(",")
                 urls = (first, second)
-            found.append(_broker(*urls, redis_url))
+            broker = _broker(*urls, redis_url)
+            found.append(broker if kind is None else replace(broker, fresh=partial(_fresh, kind)))
         yield found
+
+
+@contextmanager
+def _fresh(kind: type[RabbitMQ]) -> Iterator[Broker]:
+    with fresh_node(kind) as node:
+        yield replace(_broker(node.amqp_url, node.management_url, node.redis_url), passing=True)
 
 
 def _broker(amqp_url: str, management_url: str, redis_url: str) -> Broker:
     response = requests.get(f"{management_url}/api/overview", timeout=_TIMEOUT)
+    deadline = time.monotonic() + _TIMEOUT
+    while response.status_code == HTTPStatus.INTERNAL_SERVER_ERROR and time.monotonic() < deadline:
+        time.sleep(0.2)  # a 4.3 that has just started answers other questions before this one
+        response = requests.get(f"{management_url}/api/overview", timeout=_TIMEOUT)
     response.raise_for_status()
     version = str(response.json()["rabbitmq_version"])
     return Broker(

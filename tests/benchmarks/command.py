@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import traceback
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ from benchmarks.results import Results
 from benchmarks.systems import SYSTEMS
 from benchmarks.tables import show
 from benchmarks.uninterrupted import interrupt_on_signals
-from benchmarks.workloads import WORKLOADS
+from benchmarks.workloads import COMPARED, WORKLOADS, start
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -44,7 +45,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             results.conditions = describe(PROFILES[options.profile], found)
             for number, broker in enumerate(found):
                 failed |= _measure(broker, options, results, first=number == 0)
-            bars = [bar for each in found for bar in Judge(results, each.name, each.version).bars()]
+            for each in found:
+                judge = Judge(results, each.name, each.version)
+                bars += judge.bars() if set(options.only) & set(COMPARED) else []
+                bars += judge.start_bars() if start.NAME in options.only else []
     except KeyboardInterrupt:
         say("interrupted; everything was ended")
         return _INTERRUPTED
@@ -58,7 +62,9 @@ def _measure(broker: Broker, options: argparse.Namespace, results: Results, *, f
     """Run the workloads on one broker; tell whether one failed."""
     # celery-ranch does not use RabbitMQ: once is enough.
     systems = [key for key in options.systems if first or not SYSTEMS[key].on_redis]
-    bench = Bench(broker, PROFILES[options.profile], systems, results)
+    profile = PROFILES[options.profile]
+    profile = replace(profile, cost_tenants=options.tenants or profile.cost_tenants)
+    bench = Bench(broker, profile, systems, results)
     failed = False
     for name in options.only:
         say(f"{name} on {broker.name}")
@@ -101,7 +107,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         "only that everything works (its figures mean nothing)",
     )
     parser.add_argument(
-        "--only", type=_some(WORKLOADS), default=list(WORKLOADS), help=f"of {', '.join(WORKLOADS)}"
+        "--only", type=_some(WORKLOADS), default=list(COMPARED), help=f"of {', '.join(WORKLOADS)}"
     )
     parser.add_argument(
         "--systems", type=_some(SYSTEMS), default=list(SYSTEMS), help=f"of {', '.join(SYSTEMS)}"
@@ -113,8 +119,15 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         help=f"{OWN}: that of TAKETURNS_AMQP_URL and TAKETURNS_MANAGEMENT_URL, or a private one; {NEWER}: the node "
         "of ../shared/brokers/rabbitmq-4.3; or AMQP_URL,MANAGEMENT_URL; may be repeated",
     )
+    parser.add_argument(
+        "--tenants", type=_numbers, help="how many tenants the workload costs measures, such as 1000,10000"
+    )
     parser.add_argument("--results", type=Path, default=_RESULTS, help="folder for JSON and plots")
     return parser.parse_args(arguments)
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in text.split(","))
 
 
 def _some(known: Collection[str]) -> Callable[[str], list[str]]:

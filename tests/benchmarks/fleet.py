@@ -46,9 +46,13 @@ class Fleet:
         """The workers' names."""
         return list(self._processes)
 
+    def pid(self, name: str) -> int:
+        """Return the id of a worker's main process."""
+        return self._processes[name].pid
+
     def cpu(self) -> float:
         """Return the CPU seconds that the workers' main processes have used, without the pool's processes."""
-        return sum(_cpu(process.pid) for process in self._processes.values())
+        return sum(cpu_seconds(process.pid) for process in self._processes.values())
 
     def check(self) -> None:
         """See that all still run.
@@ -133,7 +137,8 @@ def _stop(processes: list[subprocess.Popen[bytes]]) -> None:
         process.wait()
 
 
-def _cpu(pid: int) -> float:
+def cpu_seconds(pid: int) -> float:
+    """Return the CPU seconds that a process of this machine has used."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     user, system = int(fields[11]), int(fields[12])
     return (user + system) / _TICKS

@@ -19,7 +19,8 @@ from benchmarks.uninterrupted import uninterrupted
 from taketurns.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
 _MANAGEMENT_TIMEOUT = 30.0
 _DELETE_TIMEOUT = 300.0  # a vhost of 20,000 queues takes its time
@@ -34,6 +35,10 @@ class Broker:
     amqp_url: str
     management_url: str
     redis_url: str
+    fresh: Callable[[], AbstractContextManager[Broker]] | None = None
+    """Starts such a broker with nothing in it, until the block ends; None where the benchmark can't."""
+    passing: bool = False
+    """Whether it ends with its block: then nothing need be removed."""
 
 
 class Lab:
@@ -91,7 +96,8 @@ def lab(broker: Broker) -> Iterator[Lab]:
             yield Lab(broker, vhost, Path(directory))
     finally:
         with uninterrupted():
-            _remove(broker, vhost, url)
+            if not broker.passing:
+                _remove(broker, vhost, url)
 
 
 def _remove(broker: Broker, vhost: str, url: str) -> None:

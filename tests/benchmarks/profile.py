@@ -36,6 +36,12 @@ class Profile:
         share_seconds: seconds over which shares are measured.
         limit_seconds: seconds over which limits are measured.
         throttled: throttled tenants beside free ones.
+        cost_tenants: tenants whose cost to the broker is measured.
+        cost_idle: seconds over which its CPU is measured while nothing happens.
+        cost_limit: seconds for declaring, subscribing to or filling their queues.
+        start_tenants: tenant queues that a worker finds at its start.
+        start_backlogged: those of them that are backlogged.
+        start_limit: seconds for a worker to serve its share.
     """
 
     name: str
@@ -60,6 +66,12 @@ class Profile:
     share_seconds: float
     limit_seconds: float
     throttled: int
+    cost_tenants: tuple[int, ...]
+    cost_idle: float
+    cost_limit: float
+    start_tenants: int
+    start_backlogged: int
+    start_limit: float
 
 
 _ALL: Final = ("fifo", "recipe", "ranch", "turns")
@@ -87,6 +99,12 @@ QUICK: Final = Profile(
     share_seconds=20,
     limit_seconds=8,
     throttled=1000,
+    cost_tenants=(100, 1000, 10_000),
+    cost_idle=15,
+    cost_limit=180,
+    start_tenants=10_000,
+    start_backlogged=500,
+    start_limit=60,
 )
 
 FULL: Final = Profile(
@@ -112,6 +130,12 @@ FULL: Final = Profile(
     share_seconds=60,
     limit_seconds=30,
     throttled=1000,
+    cost_tenants=(100, 1000, 10_000, 50_000),
+    cost_idle=15,
+    cost_limit=600,
+    start_tenants=10_000,
+    start_backlogged=500,
+    start_limit=60,
 )
 
 SMOKE: Final = replace(
@@ -130,6 +154,11 @@ SMOKE: Final = replace(
     share_seconds=3,
     limit_seconds=3,
     throttled=20,
+    cost_tenants=(100,),
+    cost_idle=2,
+    start_tenants=1000,
+    start_backlogged=50,
+    start_limit=20,
 )
 
 PROFILES: Final = {profile.name: profile for profile in (QUICK, FULL, SMOKE)}

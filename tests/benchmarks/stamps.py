@@ -44,6 +44,13 @@ def work(run: str, key: int, seconds: float = 0.0) -> None:
     os.write(_files[name], _RECORD.pack(key, started, ended))
 
 
+class Slot(NamedTuple):
+    """The tasks that a process of a pool ran, in order."""
+
+    process: int
+    stamps: list[Stamp]
+
+
 class Stamps:
     """What the tasks of one run wrote, as far as they have."""
 
@@ -57,6 +64,10 @@ class Stamps:
     def read(self) -> list[Stamp]:
         """Return all stamps in the order in which their tasks started."""
         return sorted((stamp for slot in self._slots() for stamp in slot), key=lambda stamp: stamp.started)
+
+    def by_process(self) -> list[Slot]:
+        """Return the tasks of each process."""
+        return [Slot(int(path.suffix[1:]), _read(path)) for path in self._paths()]
 
     def occupied(self) -> list[Stamp]:
         """Return all stamps but the last of each slot, each task having its slot until the next one starts there.
@@ -72,13 +83,16 @@ class Stamps:
 
     def _slots(self) -> Iterator[list[Stamp]]:
         """Give the stamps of each process, in the order in which it wrote them."""
-        for path in self._paths():
-            data = path.read_bytes()
-            whole = len(data) // _RECORD.size * _RECORD.size
-            yield [Stamp._make(record) for record in _RECORD.iter_unpack(data[:whole])]
+        return map(_read, self._paths())
 
     def _paths(self) -> list[Path]:
         return list(self._directory.glob(f"{self._run}.*"))
+
+
+def _read(path: Path) -> list[Stamp]:
+    data = path.read_bytes()
+    whole = len(data) // _RECORD.size * _RECORD.size
+    return [Stamp._make(record) for record in _RECORD.iter_unpack(data[:whole])]
 
 
 def starts_by_key(stamps: list[Stamp]) -> Mapping[int, list[float]]:

@@ -29,7 +29,8 @@ def show(results: Results, bars: Sequence[Bar]) -> None:
     console.print(_conditions(results))
     for workload in dict.fromkeys(cell.workload for cell in results.cells):
         console.print(_workload(results, workload))
-    console.print(_bars(bars))
+    if bars:
+        console.print(_bars(bars))
 
 
 def _conditions(results: Results) -> Table:

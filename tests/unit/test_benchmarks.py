@@ -13,8 +13,10 @@ from benchmarks.bars import Judge
 from benchmarks.results import Cell, Results, percentile
 from benchmarks.stamps import Stamp, Stamps
 from benchmarks.waits import waits, waits_for_slot
+from benchmarks.workloads.costs import Made, State, each
 from benchmarks.workloads.limits import over_admissions
 from benchmarks.workloads.shares import judge
+from benchmarks.workloads.start import gap
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -91,3 +93,36 @@ def test_a_bar_is_kept_missed_or_not_measured() -> None:
     assert verdicts["throughput at T=1,000, of that at T=1"] == "missed"
     assert verdicts["throughput at T=10,000, of that at T=1"] == "not measured"
     assert {bar.verdict for bar in Judge(results, "RabbitMQ 4.3", "4.3.6").bars()} == {"not measured"}
+
+
+def test_a_cost_is_the_difference_for_each_that_was_made() -> None:
+    """Memory is what was added; the CPU is that of the whole node, since an empty one takes some too."""
+    figures = each(State(1e6, 5e6, 0.1), State(3e6, 9e6, 0.7), Made(200, 4.0, 1.0))
+    assert figures == {
+        "used kB each": 10,
+        "RSS kB each": 20,
+        "idle CPU %": 0.7,
+        "made/s": 50,
+        "CPU ms to make": 5,
+    }
+
+
+def test_a_gap_is_a_slot_without_a_task_between_two() -> None:
+    """One task, or none, has no gap."""
+    assert gap([Stamp(0, 1.0, 1.5), Stamp(1, 1.6, 2.0), Stamp(0, 4.0, 4.5)]) == 2.0
+    assert gap([Stamp(0, 1.0, 1.5)]) == 0
+
+
+def test_a_start_has_bars_of_its_own() -> None:
+    """They are judged where a start was measured, and `make bench` does not print them as not measured."""
+    results = Results(
+        cells=[
+            Cell(
+                "start", "RabbitMQ 3.10", "turns", "alone", {"first task s": 0.9, "loop late by ms": 60}, 1, 1
+            )
+        ]
+    )
+    judging = Judge(results, "RabbitMQ 3.10", "3.10.8")
+    verdicts = [bar.verdict for bar in judging.start_bars()]
+    assert verdicts == ["kept", "not measured", "missed", *["not measured"] * 3]
+    assert not {bar.text for bar in judging.start_bars()} & {bar.text for bar in judging.bars()}

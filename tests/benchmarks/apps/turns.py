@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Final
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from celery.signals import worker_ready
 
 from benchmarks import stamps
 from benchmarks.apps.common import BROKER, create, given
@@ -23,5 +27,11 @@ def build(broker_url: str, settings: Settings) -> Celery:
     return app
 
 
+def _stamp_ready(sender: Any, **_: object) -> None:
+    """Leave the moment when Celery calls the worker ready."""
+    (Path(given(stamps.DIRECTORY)) / f"ready.{sender.hostname}").write_text(repr(time.time()))
+
+
 if BROKER in os.environ:
     app = build(given(BROKER), Settings.load())
+    worker_ready.connect(_stamp_ready)

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from benchmarks.workloads import limits, newcomer, noisy, shares, throttled, throughput, zipf
+from benchmarks.workloads import (
+    costs,
+    limits,
+    newcomer,
+    noisy,
+    shares,
+    start,
+    throttled,
+    throughput,
+    zipf,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -19,4 +29,9 @@ WORKLOADS: Final[Mapping[str, Callable[[Bench], None]]] = {
     "throttled": throttled.run,
     "zipf": zipf.run,
     "throughput": throughput.run,
+    costs.NAME: costs.run,
+    start.NAME: start.run,
 }
+
+COMPARED: Final = tuple(name for name in WORKLOADS if name not in {costs.NAME, start.NAME})
+"""Those that ``make bench`` runs by default; the others, which compare nothing, are ``make costs``."""
