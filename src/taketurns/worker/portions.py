@@ -17,8 +17,7 @@ UNCONFIRMED: Final = 50
 """Subscriptions under way up to which the next portion follows.
 
 All that the broker has still to do for them it does before what is sent now. With 10,000 sent at once the fetches of
-running turns waited behind them: slots stood free for two thirds of the time, 0.2 s at a stretch, and not for a fifth
-of it with these.
+running turns waited behind them: slots stood free for two thirds of the time, 0.2 s at a stretch.
 """
 
 _PAUSE = 0.002  # seconds for the loop to see to other things in between
