@@ -19,6 +19,7 @@ ANSWER_WITHIN: Final = 0.7
 """Seconds that workers have for an answer, so that the whole is there within a second."""
 
 Reason = Literal[
+    "unknown",
     "queue_empty",
     "paused",
     "no_worker",
@@ -33,6 +34,7 @@ Reason = Literal[
 Answers = Sequence[Mapping[str, Any]]
 
 _SENTENCES: Final[Mapping[Reason, str]] = {
+    "unknown": "there is no such tenant, with neither a queue nor settings",
     "queue_empty": "nothing waits in its queue",
     "paused": "it is paused, until somebody resumes it",
     "no_worker": "no worker that answered serves its queue",
@@ -96,12 +98,13 @@ def explain(turns: TakeTurns, tenant: str) -> Explanation:
     serving = {name: answer for name, answer in answers.items() if answer["serves"]}
     ready = 0 if found is None else found.ready
     said = list(serving.values())
-    reason = _judge(ready, said, paused=settings.paused, at_most=at_most)
+    unknown = found is None and not turns.registry.exists(tenant)
+    reason = _judge(ready, said, unknown=unknown, paused=settings.paused, at_most=at_most)
     seconds, position = _until(reason, said)
     return Explanation(
         tenant=tenant,
         reason=reason,
-        message=_SENTENCES[reason].format(seconds=seconds, position=position, most=most),
+        message=_sentence(reason, seconds=seconds, position=position, most=most),
         seconds=seconds,
         position=position,
         ready=ready,
@@ -109,6 +112,12 @@ def explain(turns: TakeTurns, tenant: str) -> Explanation:
         workers=sorted(serving),
         silent=sorted(set(workers) - answers.keys()),
     )
+
+
+def _sentence(reason: Reason, *, seconds: float | None, position: int | None, most: int | None) -> str:
+    if reason == "waiting_for_turn" and not position:
+        return "it is next, when a slot frees"
+    return _SENTENCES[reason].format(seconds=seconds, position=position, most=most)
 
 
 def _ask(turns: TakeTurns, workers: Sequence[str], tenant: str) -> Mapping[str, Mapping[str, Any]]:
@@ -119,11 +128,12 @@ def _ask(turns: TakeTurns, workers: Sequence[str], tenant: str) -> Mapping[str, 
         conversation.disconnect()
 
 
-def _judge(ready: int | None, serving: Answers, *, paused: bool, at_most: bool) -> Reason:
+def _judge(ready: int | None, serving: Answers, *, unknown: bool, paused: bool, at_most: bool) -> Reason:
     """Return the reason; what holds whatever a worker says comes first."""
     parked = [answer["parked"].keys() for answer in serving]
     throttled = any("throttled" in each for each in parked)
     holds: dict[Reason, bool] = {
+        "unknown": unknown,
         "queue_empty": ready == 0 and not any(answer["hand"] for answer in serving),
         "paused": paused,
         "no_worker": not serving,

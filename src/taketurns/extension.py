@@ -16,6 +16,7 @@ from taketurns.limits.limiter import Limiter
 from taketurns.limits.rate import parse_rate
 from taketurns.management import Management
 from taketurns.publisher import Publisher
+from taketurns.refresh import refresh_workers
 from taketurns.registry import Registry
 from taketurns.settings import Settings
 from taketurns.status import SystemStatus, look
@@ -78,7 +79,7 @@ class TakeTurns:
         self.weight_function = checked_function(weight_function)
         self.settings = settings or Settings.load()
         self.store = Store(self.settings.redis)
-        self.registry = Registry(self.store)
+        self.registry = Registry(self.store, changed=lambda: refresh_workers(self.registry, self.publisher))
         self.limiter = Limiter(self.store, self.settings.limiter)
         default_rate = self.settings.limiter.default_rate_limit
         self.limits = CurrentLimits(self.registry, parse_rate(default_rate) if default_rate else None)

@@ -166,7 +166,7 @@ def test_pausing_reaches_the_workers_at_once(
 
 def test_it_is_explained_why_a_task_has_not_started(command: Run, turns: TakeTurns) -> None:
     """In one sentence, or as the same JSON as over HTTP."""
-    assert command("tenants", "explain", "nobody").stdout == "nobody: nothing waits in its queue.\n"
+    assert_one_line(command("tenants", "explain", "nobody"), r"there is no tenant 'nobody': .*")
     turns.registry.update("acme", paused=True)
     turns.publisher.ensure("acme")
     found = json.loads(command("tenants", "explain", "acme", "--json").stdout)

@@ -46,8 +46,8 @@ def test_without_a_worker(shop: Any, settings: Settings, ledger: Ledger, tmp_pat
 
 
 def test_an_empty_queue(running: Worker, shop: Any) -> None:
-    """Nothing waits: of a tenant that was never heard of, and of one whose tasks have run."""
-    assert shop.turns.explain("nobody").reason == "queue_empty"
+    """Nothing waits of a tenant whose tasks have run; of one never heard of it is told that there is none."""
+    assert shop.turns.explain("nobody").reason == "unknown"
     shop.work.apply_async(("x",), tenant="acme").get(timeout=20)
     found = shop.turns.explain("acme")
     assert (found.reason, found.ready, found.running) == ("queue_empty", 0, 0)

@@ -321,3 +321,16 @@ def test_a_task_is_remembered_for_a_while(registry: Registry, eventually: Callab
     assert registry.task("id") is None
     eventually(lambda: registry.task("id-2") is None, within=2)
     assert registry.task("id-1") == record
+
+
+def test_every_change_of_settings_is_told(store: Store) -> None:
+    """Whoever wants to tell the workers is called after each change, and not for one that was refused."""
+    told: list[float] = []
+    look = Registry(store)
+    registry = Registry(store, changed=lambda: told.append(look.get("acme").weight))
+    registry.update("acme", weight=2)
+    registry.tag("acme", {"plan": "pro"})
+    registry.forget("acme")
+    with pytest.raises(InvalidWeight):
+        registry.update("acme", weight=0)
+    assert told == [2.0, 2.0, 1.0]

@@ -68,6 +68,8 @@ def explain(context: typer.Context, tenant: Name, *, as_json: Json = False) -> N
     from taketurns.cli.application import load_turns_once  # Celery takes its time to import
 
     found = load_turns_once(context.obj).explain(tenant)
+    if found.reason == "unknown":
+        raise TaketurnsError(f"there is no tenant {tenant!r}: it has neither a queue nor settings")
     if as_json:
         typer.echo(json.dumps(asdict(found)))
         return
@@ -92,11 +94,8 @@ def resume(context: typer.Context, tenant: Name) -> None:
 
 def _pause(context: typer.Context, tenant: str, *, paused: bool) -> None:
     from taketurns.cli.application import load_turns_once  # Celery takes its time to import
-    from taketurns.refresh import refresh_workers
 
-    turns = load_turns_once(context.obj)
-    turns.registry.update(tenant, paused=paused)
-    refresh_workers(turns)
+    load_turns_once(context.obj).registry.update(tenant, paused=paused)
 
 
 def _row(view: TenantView) -> tuple[object, ...]:

@@ -82,11 +82,9 @@ def set_tenant(
 
     from taketurns.api.views import look_at
     from taketurns.cli.application import load_turns_once  # Celery takes its time to import
-    from taketurns.refresh import refresh_workers
 
     turns = load_turns_once(context.obj)
     settings = turns.registry.edit(tenant, change)
-    refresh_workers(turns)
     print_tenant(look_at(turns, tenant, settings), as_json=as_json)
 
 

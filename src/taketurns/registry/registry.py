@@ -24,10 +24,15 @@ class Registry:
 
     Every method raises RegistryUnavailable while Redis is away; a change that was interrupted by it may have
     been made. Times are seconds by Redis' clock. No task is lost with Redis: RabbitMQ has them all.
+
+    Args:
+        store: keeps it.
+        changed: called after each change of settings, to tell the workers.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, *, changed: Callable[[], None] = lambda: None) -> None:
         self._store = store
+        self._changed = changed
         # A tenant id begins with a letter or digit, so no tenant has keys in `{.all}`.
         self._settings = store.key("{.all}", "settings")
         self._version = store.key("{.all}", "version")
@@ -60,6 +65,9 @@ class Registry:
 
     def update(self, tenant: str, **changes: object) -> TenantSettings:
         """Change some of a tenant's settings and return them all. Applies to its backlog at once.
+
+        "At once" is when the workers have read it: they are told, which takes milliseconds. A task that is submitted
+        in that time, or one that a worker does not hear of, may still start by the settings before, within a second.
 
         Args:
             tenant: the tenant; it need not be known before.
@@ -114,9 +122,11 @@ class Registry:
             self._bump(pipe)
             return after
 
-        return self._store.call(
+        settings: TenantSettings = self._store.call(
             lambda redis: redis.transaction(attempt, self._settings, value_from_callable=True)
         )
+        self._changed()
+        return settings
 
     def all(self, *, tags: Mapping[str, str] | None = None) -> dict[str, TenantSettings]:
         """Return the settings of every tenant that has its own.
@@ -138,6 +148,7 @@ class Registry:
                 pipe.execute()
 
         self._store.call(remove)
+        self._changed()
 
     def version(self) -> int:
         """Return a number that grows with every change of settings or draining marks; 0 if there was none.

@@ -13,7 +13,6 @@ from taketurns.api.schemas import TenantPage, TenantPatch, TenantView
 from taketurns.api.views import KnownTenants, known_tenant, look_at
 from taketurns.explain import Explanation
 from taketurns.reaper.reaper import Reaper
-from taketurns.refresh import refresh_workers
 from taketurns.registry import TenantSettings
 from taketurns.registry.tags import read_tags
 
@@ -71,10 +70,17 @@ def list_tenants(
     )
 
 
-@router.get(f"{ONE}/explain", summary="See why a tenant's next task has not started")
+@router.get(
+    f"{ONE}/explain",
+    summary="See why a tenant's next task has not started",
+    responses=describe(HTTPStatus.NOT_FOUND),
+)
 def explain_tenant(tenant: TenantPath, turns: Turns) -> Explanation:
     """Ask RabbitMQ and every worker, and return what keeps the tenant's next task. It takes less than a second."""
-    return turns.explain(tenant)
+    found = turns.explain(tenant)
+    if found.reason == "unknown":
+        raise ApiError(HTTPStatus.NOT_FOUND, "not_found", f"there is no tenant {tenant!r}")
+    return found
 
 
 @router.get(ONE, summary="See a tenant", responses=describe(HTTPStatus.NOT_FOUND))
@@ -95,11 +101,7 @@ def change_tenant(tenant: TenantPath, patch: TenantPatch, turns: Turns) -> Tenan
     given = patch.model_dump(exclude_unset=True)
     defaults = TenantSettings()
     changes = {name: getattr(defaults, name) if value is None else value for name, value in given.items()}
-    if changes:
-        settings = turns.registry.update(tenant, **changes)
-        refresh_workers(turns)
-    else:
-        settings = turns.registry.get(tenant)
+    settings = turns.registry.update(tenant, **changes) if changes else turns.registry.get(tenant)
     return look_at(turns, tenant, settings)
 
 
@@ -123,4 +125,3 @@ def delete_tenant(tenant: TenantPath, turns: Turns) -> None:
             f"the queue {outcome.queue} is not empty or in use, so nothing was removed: {outcome.reason}"
         )
         raise ApiError(HTTPStatus.CONFLICT, "in_use", message)
-    refresh_workers(turns)
