@@ -71,13 +71,14 @@ class Fleet:
         """Return what to tell the others."""
         turns = dispatcher.turns
         used = turns.accounts.take_used()
-        if self._seen is None or len(self._workers) == 1:
+        alone = len(self._workers) == 1
+        if self._seen is None or alone:
             used = {}  # what there was before nobody has to pay for
         self._reported = used
         idle = self.shares_queues and dispatcher.is_idle()
         waiting = [tenant.queue for tenant in turns.line.first(_TOLD)] if self.shares_queues else []
-        watched = {tenant.queue for tenant in turns.contenders()}
-        return Report(used, watched if len(self._workers) > 1 else (), waiting, idle)
+        watched = set() if alone else {tenant.queue for tenant in turns.contenders()}
+        return Report(used, watched, waiting, idle)
 
     def take_in(self, totals: Totals, dispatcher: Dispatcher) -> None:
         """Charge the tenants that wait here for what they had elsewhere since the last time."""
