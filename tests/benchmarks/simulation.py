@@ -72,10 +72,10 @@ class Fleet:
     def tell_each_other(self) -> None:
         """Have each worker charge its tenants for what they had elsewhere."""
         for number, turns in enumerate(self.workers):
-            for queue, seconds in turns.accounts.take_used().items():
+            for queue, used in turns.accounts.take_used().items():
                 for other in self._owners[queue]:
                     if other != number:
-                        self.workers[other].charge(queue, seconds)
+                        self.workers[other].charge(queue, *used)
         for turns in self.workers:
             turns.accounts.told()
 

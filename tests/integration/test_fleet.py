@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from support.workers import worker
-from taketurns.registry.usage import Report, Totals, Usage
+from taketurns.registry.usage import Report, Spent, Totals, Usage
 from taketurns.tenants import queue_name
 
 if TYPE_CHECKING:
@@ -121,12 +121,16 @@ def test_reports_add_up(store: Store) -> None:
     """Each worker sees what all have reported of the queues that it asks for, and who waits if it is idle."""
     usage = Usage(store)
     one, two = queue_name("one"), queue_name("two")
-    usage.exchange(Report(used={one: 1.5, two: 0.25}, watched=[], waiting=[one], idle=False))
-    usage.exchange(Report(used={one: -0.5}, watched=[], waiting=[], idle=False))
+    used = {one: Spent(1_500_000, 3), two: Spent(250_000, 1)}
+    usage.exchange(Report(used, watched=[], waiting=[one], idle=False))
+    usage.exchange(Report(used={one: Spent(-500_000, -1)}, watched=[], waiting=[], idle=False))
     asked = usage.exchange(Report(used={}, watched=[one, "unknown"], waiting=[], idle=True))
-    assert asked == Totals(seconds={one: 1.0, "unknown": 0.0}, waiting=[one])
+    assert asked == Totals(used={one: Spent(1_000_000, 2), "unknown": Spent(0, 0)}, waiting=[one])
     usage.forget(one)
-    assert usage.exchange(Report({}, [one, two], [], idle=False)).seconds == {one: 0.0, two: 0.25}
+    assert usage.exchange(Report({}, [one, two], [], idle=False)).used == {
+        one: Spent(0, 0),
+        two: Spent(250_000, 1),
+    }
 
 
 def test_a_queue_waits_no_longer_than_it_is_said_to(store: Store, eventually: Eventually) -> None:

@@ -209,6 +209,17 @@ def test_activity_is_the_latest_time(registry: Registry, store: Store) -> None:
     assert registry.activity() == {"acme": due}
 
 
+def test_many_tenants_are_touched_in_one_call(registry: Registry, store: Store) -> None:
+    """All of them are active now, and one with a task that is due later stays active until then."""
+    due = redis_time(store) + 1000
+    registry.touch("delayed", until=due)
+    registry.touch_all(["acme", "delayed", "new"])
+    activity = registry.activity()
+    assert activity.pop("delayed") == due
+    assert activity.keys() == {"acme", "new"}
+    assert max(activity.values()) <= redis_time(store)
+
+
 def test_a_past_time_counts_as_now(registry: Registry, store: Store) -> None:
     """A task that was due long ago makes its tenant active now."""
     before = redis_time(store)

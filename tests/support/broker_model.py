@@ -41,6 +41,8 @@ class Model:
     runs: list[tuple[float, float, Message]] = field(default_factory=list)
     """When each task began and ends."""
     deliveries: Counter[Message] = field(default_factory=Counter)
+    turns_taken: list[int] = field(default_factory=list)
+    """The messages that were asked for in each turn."""
     worst_hand: int = 0
     put_away: int = 0
 
@@ -157,6 +159,7 @@ class Model:
                     del self.subscribed[queue]
                 case Fetch(queue, count):
                     assert count > 0
+                    self.turns_taken.append(count)
                     for _ in range(count):
                         waiting = self.queues.get(queue)
                         message = waiting.popleft() if waiting else None

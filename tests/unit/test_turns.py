@@ -114,12 +114,29 @@ def test_a_newcomer_served_elsewhere_keeps_no_slot_free() -> None:
     model.publish("new")
     model.settle_down()
     model.queues["new"].clear()
-    model.turns.charge("new", 0.3)
+    model.turns.charge("new", 0.3, 1)
     started = len(model.starts)
     model.finish()
     assert [message.queue for message in model.starts[started:]] == ["a"]
     model.run_dry()
     assert "new" in model.subscribed
+
+
+def test_turns_that_cost_too_much_do_not_shorten_those_of_others() -> None:
+    """What is left of them goes back; kept, it would fill the hand until their next turns, which are far away."""
+    model = Model(slots=2, max_credit=8)
+    for number in range(40):
+        queue = str(number)
+        for _ in range(10):
+            model.publish(queue, 7, seconds=0.001)
+            model.publish(queue, seconds=0.2)  # a hiccup in each turn
+        model.turns.add(queue, backlog=80)
+    model.run_until(5)
+    turns = model.turns_taken[40:]  # after the first ones, in which nobody knows what tasks take
+    assert sum(turns) / len(turns) > 4
+    assert max(model.deliveries.values()) <= 8
+    model.run_dry()
+    assert len(model.finished) == 40 * 80
 
 
 def test_what_others_have_served_is_not_fetched() -> None:
@@ -131,9 +148,9 @@ def test_what_others_have_served_is_not_fetched() -> None:
     for queue in ("b", "c", "d"):
         model.turns.add(queue, backlog=5)
         model.queues[queue] = deque()
-        model.turns.charge(queue, 0.1)
+        model.turns.charge(queue, 0.1, 1)
         assert model.turns.tenants[queue].backlog == 4
-        model.turns.charge(queue, 0.5)
+        model.turns.charge(queue, 0.5, 4)
     model.act()
     assert len(model.subscribed) == 1
     model.turns.listed("d", 5)  # the others took less than was believed
@@ -334,7 +351,7 @@ def test_whatever_happens(  # one branch for each kind of event
             paused.discard(queue)
             model.turns.unpark(queue, Park.PAUSED)
         elif action == "elsewhere":
-            model.turns.charge(queue, number / 100)
+            model.turns.charge(queue, number / 100, number)
         elif action == "weight":
             model.turns.set_weight(queue, number)
         elif action == "remove":

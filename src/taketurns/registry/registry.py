@@ -171,7 +171,11 @@ class Registry:
         Returns:
             True if no activity of the tenant was recorded; its queue may have been removed since.
         """
-        return bool(self._touch([self._activity], [tenant, "" if until is None else until]))
+        return bool(self._touch([self._activity], ["" if until is None else until, tenant]))
+
+    def touch_all(self, tenants: Collection[str]) -> None:
+        """Record that many tenants are active now, in one call."""
+        self._touch([self._activity], ["", *tenants])
 
     def activity(self) -> dict[str, float]:
         """Return when each tenant was last active; a time to come if a task is due then."""

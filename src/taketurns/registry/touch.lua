@@ -1,11 +1,15 @@
--- Records activity of a tenant: the later of what is recorded, of now, and of a time given.
+-- Records activity of tenants: the later of what is recorded, of now, and of a time given.
 --
 -- KEYS[1]  activity          sorted set: tenant -> seconds
--- ARGV[1]  the tenant
--- ARGV[2]  seconds since the epoch until which it counts as active; '' for now
+-- ARGV[1]  seconds since the epoch until which they count as active; '' for now
+-- ARGV[2…] the tenants
 --
--- Returns 1 if nothing was recorded of the tenant before, else 0.
+-- Returns of how many tenants nothing was recorded before.
 
 local time = redis.call('TIME')
-local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
-return redis.call('ZADD', KEYS[1], 'GT', math.max(now, tonumber(ARGV[2]) or 0), ARGV[1])
+local seconds = math.max(tonumber(time[1]) + tonumber(time[2]) / 1000000, tonumber(ARGV[1]) or 0)
+local unknown = 0
+for number = 2, #ARGV do
+  unknown = unknown + redis.call('ZADD', KEYS[1], 'GT', seconds, ARGV[number])
+end
+return unknown

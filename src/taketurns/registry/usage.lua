@@ -3,43 +3,47 @@
 -- One call with few arguments, since the client's packing of a thousand commands kept the worker's loop waiting.
 --
 -- KEYS[1]  usage    hash: queue -> microseconds that its tasks have run
--- KEYS[2]  waiting  sorted set: queue that waits for a turn somewhere -> second until which that holds
--- ARGV[1]  JSON object: queue -> microseconds since the worker's last report; less than nothing corrects that one
+-- KEYS[2]  tasks    hash: queue -> how many of its tasks have started
+-- KEYS[3]  waiting  sorted set: queue that waits for a turn somewhere -> second until which that holds
+-- ARGV[1]  JSON object: queue -> microseconds and tasks since the worker's last report; less than nothing corrects it
 -- ARGV[2]  JSON array of the queues whose totals the worker wants to know
 -- ARGV[3]  JSON array of the queues that wait there
 -- ARGV[4]  seconds for which those count as waiting
 -- ARGV[5]  how many waiting queues to name; 0 for a worker that is busy
 -- ARGV[6]  seconds for which the totals are kept
 --
--- Returns the totals in the order asked for, as one string of numbers with a space between, and the queues named.
+-- Returns the microseconds and the tasks, both in the order asked for, as one string each of numbers with a space
+-- between, and the queues named.
 
 local CHUNK = 1000 -- what fits on Lua's stack at once
 
-local function chunks(list, call)
-  for first = 1, #list, CHUNK do
-    call(unpack(list, first, math.min(first + CHUNK - 1, #list)))
+local function totals(key, queues)
+  local found = {}
+  for first = 1, #queues, CHUNK do
+    local some = redis.call('HMGET', key, unpack(queues, first, math.min(first + CHUNK - 1, #queues)))
+    for _, total in ipairs(some) do
+      found[#found + 1] = total or '0'
+    end
   end
+  return table.concat(found, ' ')
 end
 
 local now = tonumber(redis.call('TIME')[1])
-for queue, microseconds in pairs(cjson.decode(ARGV[1])) do
-  redis.call('HINCRBY', KEYS[1], queue, microseconds)
+for queue, used in pairs(cjson.decode(ARGV[1])) do
+  redis.call('HINCRBY', KEYS[1], queue, used[1])
+  redis.call('HINCRBY', KEYS[2], queue, used[2])
 end
 redis.call('EXPIRE', KEYS[1], ARGV[6])
+redis.call('EXPIRE', KEYS[2], ARGV[6])
 
 for _, queue in ipairs(cjson.decode(ARGV[3])) do
-  redis.call('ZADD', KEYS[2], now + tonumber(ARGV[4]), queue)
+  redis.call('ZADD', KEYS[3], now + tonumber(ARGV[4]), queue)
 end
 local named = {}
 if tonumber(ARGV[5]) > 0 then
-  redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', '(' .. now)
-  named = redis.call('ZRANDMEMBER', KEYS[2], ARGV[5])
+  redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', '(' .. now)
+  named = redis.call('ZRANDMEMBER', KEYS[3], ARGV[5])
 end
 
-local totals = {}
-chunks(cjson.decode(ARGV[2]), function(...)
-  for _, total in ipairs(redis.call('HMGET', KEYS[1], ...)) do
-    totals[#totals + 1] = total or '0'
-  end
-end)
-return { table.concat(totals, ' '), named }
+local watched = cjson.decode(ARGV[2])
+return { totals(KEYS[1], watched), totals(KEYS[2], watched), named }

@@ -1,10 +1,10 @@
-"""What tenants had on all workers together, and whose queues wait there, for workers that serve some queues only."""
+"""What tenants had on all workers together, and whose queues wait there."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -21,18 +21,26 @@ _HELPED: Final = 20
 """Waiting queues that are named to one who asks, chosen by chance so that all who ask don't go to the same."""
 
 
+class Spent(NamedTuple):
+    """What a queue's tasks took."""
+
+    microseconds: int
+    tasks: int
+    """How many have started."""
+
+
 @dataclass(frozen=True, slots=True)
 class Report:
     """What one worker tells the others.
 
     Attributes:
-        used: the seconds that each queue's tasks took since its last report; less than nothing corrects that one.
-        watched: the queues of which it wants to know what they had elsewhere.
+        used: what each queue's tasks took since its last report; less than nothing corrects that one.
+        watched: the queues of which it wants to know what they had on all workers.
         waiting: queues that wait for a turn there.
         idle: whether it could help others, and wants to know which queues wait.
     """
 
-    used: Mapping[str, float]
+    used: Mapping[str, Spent]
     watched: Collection[str]
     waiting: Collection[str]
     idle: bool
@@ -43,11 +51,11 @@ class Totals:
     """What is known of all workers together.
 
     Attributes:
-        seconds: what each watched queue's tasks took so far; counted from a moment that is not known.
+        used: what each watched queue's tasks took so far; counted from a moment that is not known.
         waiting: some queues that wait elsewhere; empty for one that did not ask.
     """
 
-    seconds: Mapping[str, float]
+    used: Mapping[str, Spent]
     waiting: Collection[str]
 
 
@@ -56,7 +64,8 @@ class Usage:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._seconds = store.key("{.all}", "usage")
+        self._microseconds = store.key("{.all}", "usage")
+        self._tasks = store.key("{.all}", "tasks")
         self._waiting = store.key("{.all}", "waiting")
         self._exchange = store.script(__package__, "usage.lua")
 
@@ -67,11 +76,10 @@ class Usage:
             RegistryUnavailable: Redis is away; the report may have been added.
         """
         watched = list(report.watched)
-        used = {queue: round(seconds * 1e6) for queue, seconds in report.used.items()}
-        totals, named = self._exchange(
-            [self._seconds, self._waiting],
+        microseconds, tasks, named = self._exchange(
+            [self._microseconds, self._tasks, self._waiting],
             [
-                json.dumps(used),
+                json.dumps(report.used),
                 json.dumps(watched),
                 json.dumps(list(report.waiting)),
                 _WAITS,
@@ -79,9 +87,10 @@ class Usage:
                 _KEPT,
             ],
         )
-        seconds = (int(total) / 1e6 for total in totals.split())
-        return Totals(dict(zip(watched, seconds, strict=True)), named)
+        used = map(Spent, map(int, microseconds.split()), map(int, tasks.split()))
+        return Totals(dict(zip(watched, used, strict=True)), named)
 
     def forget(self, queue: str) -> None:
         """Forget what a queue's tasks took; the queue is gone."""
-        self._store.call(lambda redis: redis.hdel(self._seconds, queue))
+        keys = self._microseconds, self._tasks
+        self._store.call(lambda redis: [redis.hdel(key, queue) for key in keys])

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Generic
+from typing import TYPE_CHECKING, Final, Generic, NamedTuple
 
 from taketurns.worker.commands import M
 from taketurns.worker.estimates import Estimates
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from taketurns.worker.line import Line
     from taketurns.worker.tenant import Taken, Tenant
 
 _SMOOTHING: Final = 0.2
+
+
+class Used(NamedTuple):
+    """What tasks took: their seconds, for those that run the estimate, and how many started."""
+
+    seconds: float
+    tasks: int
+
+
+_NOTHING: Final = Used(0.0, 0)
 
 
 class Accounts(Generic[M]):
@@ -28,7 +40,8 @@ class Accounts(Generic[M]):
         self.estimates = Estimates(estimate)
         """What tasks take."""
         self._line = line
-        self._used: dict[str, float] = {}
+        self._used: dict[str, Used] = {}
+        self._entered: dict[str, None] = {}
         self._pace = 0.0
         self._told_at = 0.0
 
@@ -39,6 +52,7 @@ class Accounts(Generic[M]):
     def re_enter(self, tenant: Tenant[M]) -> None:
         """Let go of what a tenant would have had while it was idle or parked; or begin with a new one."""
         tenant.virtual = max(tenant.virtual, self.virtual)
+        self._entered[tenant.queue] = None
         self._reckon(tenant)
 
     def set_weight(self, tenant: Tenant[M], weight: float) -> None:
@@ -63,18 +77,18 @@ class Accounts(Generic[M]):
         )
         taken.estimate = self.estimates.of(tenant.seconds, taken.kind)
         tenant.open = not tenant.seconds and not self.estimates.is_sure(taken.kind)
-        self._charge(tenant, taken.estimate)
+        self._charge(tenant, taken.estimate, 1)
 
     def undo(self, taken: Taken[M]) -> None:
         """Give back what was charged for a task that did not run."""
-        self._charge(taken.tenant, -taken.estimate)
+        self._charge(taken.tenant, -taken.estimate, -1)
 
     def end(self, taken: Taken[M], seconds: float) -> None:
         """Correct what was charged by what the task took."""
         tenant = taken.tenant
         self.estimates.learn(tenant.seconds, taken.kind, seconds)
         tenant.open = False
-        self._charge(tenant, seconds - taken.estimate)
+        self._charge(tenant, seconds - taken.estimate, 0)
 
     def charge(self, tenant: Tenant[M], seconds: float) -> None:
         """Charge a tenant for what its tasks took on other workers."""
@@ -91,13 +105,19 @@ class Accounts(Generic[M]):
         self._pace += _SMOOTHING * (self.virtual - self._told_at - self._pace)
         self._told_at = self.virtual
 
-    def take_used(self) -> dict[str, float]:
-        """Return the seconds that each queue's tasks took here since the last call: for what runs, the estimate."""
+    def take_used(self) -> dict[str, Used]:
+        """Return what each queue's tasks took here since the last call; less than nothing corrects what was told."""
         used, self._used = self._used, {}
         return used
 
-    def _charge(self, tenant: Tenant[M], seconds: float) -> None:
-        self._used[tenant.queue] = self._used.get(tenant.queue, 0.0) + seconds
+    def take_entered(self) -> Collection[str]:
+        """Return the queues whose tenants re-entered since the last call, and owe nothing for what was before."""
+        entered, self._entered = self._entered, {}
+        return entered
+
+    def _charge(self, tenant: Tenant[M], seconds: float, tasks: int) -> None:
+        before = self._used.get(tenant.queue, _NOTHING)
+        self._used[tenant.queue] = Used(before.seconds + seconds, before.tasks + tasks)
         self._advance(tenant, seconds / tenant.weight)
 
     def _advance(self, tenant: Tenant[M], virtual: float) -> None:

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from taketurns.registry.usage import Report
+from taketurns.registry.usage import Report, Spent
+from taketurns.worker.elsewhere import Elsewhere
 from taketurns.worker.newcomers import patience
 from taketurns.worker.ownership import owners_of_each, ranks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
     from taketurns.registry.usage import Totals
     from taketurns.worker.discovery import Found
@@ -23,8 +24,11 @@ if TYPE_CHECKING:
 _TOLD: Final = 50
 """Waiting queues that a worker tells the others of, those whose turn is next."""
 
-_ROUNDING: Final = 2e-6
-"""Seconds that the totals may be off by: they are kept in microseconds."""
+_WATCHED: Final = 1000
+"""Waiting tenants of which a worker asks what they had elsewhere: more than have a turn until it asks again."""
+
+_MARKED: Final = 5000
+"""Tenants that began to wait of which it asks, so that what they have elsewhere from then on is known."""
 
 
 class Fleet:
@@ -40,8 +44,7 @@ class Fleet:
         self._most = most
         self._known = 0
         self._workers: tuple[str, ...] = (name,)
-        self._seen: Mapping[str, float] | None = None
-        self._reported: Mapping[str, float] = {}
+        self._elsewhere = Elsewhere()
 
     @property
     def _owners(self) -> int:
@@ -57,6 +60,7 @@ class Fleet:
         """Take over which queues and workers there are."""
         self._known = len(found.backlogs)
         self._workers = found.workers
+        self._elsewhere.keep(found.backlogs)
 
     def ranks(self, queues: Iterable[str]) -> dict[str, int]:
         """Return those on which this worker keeps a consumer, each with its rank among those that do."""
@@ -70,25 +74,32 @@ class Fleet:
     def report(self, dispatcher: Dispatcher) -> Report:
         """Return what to tell the others."""
         turns = dispatcher.turns
-        used = turns.accounts.take_used()
-        alone = len(self._workers) == 1
-        if self._seen is None or alone:
-            used = {}  # what there was before nobody has to pay for
-        self._reported = used
-        idle = self.shares_queues and dispatcher.is_idle()
-        waiting = [tenant.queue for tenant in turns.line.first(_TOLD)] if self.shares_queues else []
-        watched = set() if alone else {tenant.queue for tenant in turns.contenders()}
-        return Report(used, watched, waiting, idle)
+        used = {
+            queue: Spent(round(seconds * 1e6), tasks)
+            for queue, (seconds, tasks) in turns.accounts.take_used().items()
+        }
+        self._elsewhere.enter(turns.accounts.take_entered())
+        if len(self._workers) == 1:  # what there was before another one came nobody has to pay for
+            self._elsewhere.lose()
+            return Report({}, (), (), idle=False)
+        self._elsewhere.tell(used)
+        watched = {tenant.queue for tenant in turns.contenders(_WATCHED)}
+        watched.update(self._elsewhere.unmarked(_MARKED))
+        if not self.shares_queues:
+            return Report(used, watched, (), idle=False)
+        waiting = [tenant.queue for tenant in turns.line.about_first(_TOLD)]
+        return Report(used, watched, waiting, dispatcher.is_idle())
 
     def take_in(self, totals: Totals, dispatcher: Dispatcher) -> None:
         """Charge the tenants that wait here for what they had elsewhere since the last time."""
-        before, self._seen = self._seen or {}, totals.seconds
-        for queue in before.keys() & totals.seconds.keys():
-            elsewhere = totals.seconds[queue] - before[queue] - self._reported.get(queue, 0.0)
-            if abs(elsewhere) > _ROUNDING:
-                dispatcher.turns.charge(queue, elsewhere)
+        for queue, (microseconds, tasks) in self._elsewhere.take_in(totals.used).items():
+            dispatcher.turns.charge(queue, microseconds / 1e6, tasks)
         dispatcher.turns.accounts.told()
         dispatcher.turns.newcomers.patience = patience(self._owners)
+
+    def not_told(self) -> None:
+        """Note that a report may not have reached the others."""
+        self._elsewhere.lose()
 
     def to_help(self, totals: Totals, dispatcher: Dispatcher) -> Iterable[str]:
         """Return the queues of others with which this worker should help now: one for each slot that is free."""

@@ -29,9 +29,12 @@ class Line(Generic[M]):
     def __iter__(self) -> Iterator[Tenant[M]]:
         return (tenant for _, ticket, tenant in self._heap if tenant.ticket == ticket)
 
-    def first(self, count: int) -> list[Tenant[M]]:
-        """Return those whose turn comes first."""
-        return heapq.nsmallest(count, self, key=place)
+    def about_first(self, count: int) -> list[Tenant[M]]:
+        """Return about so many of those whose turn comes first, in no order; all if no more wait. Quick.
+
+        It is the head of the heap: whose turn is next is among them, the one at the n-th place probably.
+        """
+        return [tenant for _, ticket, tenant in self._heap[: 2 * count + _FEW] if tenant.ticket == ticket]
 
     def join(self, tenant: Tenant[M]) -> None:
         """Let a tenant wait at its present place, unless it waits already."""

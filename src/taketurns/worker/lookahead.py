@@ -50,13 +50,30 @@ class Lookahead(Generic[M]):
         """
         wanted = slots + free
         while (tenant := self._line.next()) is not None:
-            room = wanted + self.max_credit - self._hand.held - self.fetching
+            room = self._room(wanted)
             if room <= 0 or self._ready_before(tenant, slots, now) + self.fetching >= wanted:
                 break
             self._line.leave(tenant)
             count = min(self._turn_size(tenant, slots), room)
             self.ask(tenant, count)
             yield tenant, count
+
+    def in_the_way(self, slots: int, free: int, now: float) -> list[Tenant[M]]:
+        """Return the tenants whose messages are not due any more and leave the next turn too little room in the hand.
+
+        That are those whose turn has cost more than expected: what is left of it would wait here for its next one,
+        and with a few of them the turns of all others would get short. Not those of which a task runs, since what it
+        was charged is not final. See ``fetches`` for the arguments.
+        """
+        tenant = self._line.next()
+        if tenant is None or self._room(slots + free) >= self._turn_size(tenant, slots):
+            return []
+        limit = place(tenant)
+        return [
+            each
+            for each in self._hand.holding
+            if not (each.running or each.fresh or each.not_before > now or self._goes_on(each, limit, slots))
+        ]
 
     def ask(self, tenant: Tenant[M], count: int) -> None:
         """Note that so many messages are asked for."""
@@ -84,6 +101,9 @@ class Lookahead(Generic[M]):
         waits = self._line.next()
         return (waits is not None and place(waits) < limit) or any(place(each) < limit for each in self.asked)
 
+    def _room(self, wanted: int) -> int:
+        return wanted + self.max_credit - self._hand.held - self.fetching
+
     def _turn_size(self, tenant: Tenant[M], slots: int) -> int:
         estimate = self._accounts.estimate(tenant)
         if tenant.one_by_one or estimate <= 0:
@@ -94,20 +114,20 @@ class Lookahead(Generic[M]):
     def _ready_before(self, tenant: Tenant[M], slots: int, now: float) -> int:
         """Count the messages in the hand that may start now and come before the tenant's.
 
-        What is held for its token fills no slot. And a turn goes on to its end though each of its tasks is charged,
-        but not beyond what a turn may cost: what turned out to take longer is not next any more.
+        What is held for its token fills no slot.
         """
         limit = place(tenant)
-        ready = 0
-        for each in self._hand.holding:
-            is_open, virtual = place(each)
-            if (
-                each.not_before <= now
-                and (
-                    is_open,
-                    virtual - slots * self._turn_seconds / each.weight,
-                )
-                <= limit
-            ):
-                ready += len(each.hand)
-        return ready
+        return sum(
+            len(each.hand)
+            for each in self._hand.holding
+            if each.not_before <= now and self._goes_on(each, limit, slots)
+        )
+
+    def _goes_on(self, tenant: Tenant[M], limit: tuple[bool, float], slots: int) -> bool:
+        """Tell whether the tenant, of which something is in the hand, comes before a place in the line.
+
+        A turn goes on to its end though each of its tasks is charged, but not beyond what a turn may cost: what
+        turned out to take longer is not next any more.
+        """
+        is_open, virtual = place(tenant)
+        return (is_open, virtual - slots * self._turn_seconds / tenant.weight) <= limit

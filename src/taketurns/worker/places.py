@@ -83,6 +83,15 @@ class Places(Generic[M]):
         self._empty_hand(tenant)
         self._newcomers.wait(tenant)
 
+    def end_turn(self, tenant: Tenant[M]) -> None:
+        """Give back what is in the hand of a tenant, which waits for its next turn."""
+        if tenant.listening:  # first, or the messages would come straight back
+            self.unlisten(tenant)
+        backlog = None if tenant.backlog is None else tenant.backlog + len(tenant.hand)
+        self._empty_hand(tenant)
+        tenant.backlog = backlog
+        self.put(tenant)
+
     def give_back_last(self) -> None:
         """Give back the message that would start last, which is seldom the one that came last."""
         tenant = max(self._hand.holding, key=order)
@@ -93,11 +102,10 @@ class Places(Generic[M]):
         self.commands.append(GiveBack(message))
         self.put(tenant)
 
-    def served_elsewhere(self, tenant: Tenant[M], seconds: float) -> None:
-        """Note that other workers have run a tenant's tasks for so long: so many messages have left its queue."""
+    def served_elsewhere(self, tenant: Tenant[M], tasks: int) -> None:
+        """Note that other workers have started so many of a tenant's tasks: their messages have left its queue."""
         if tenant.ticket and tenant.backlog:
-            served = max(0, round(seconds / max(self._accounts.estimate(tenant), 1e-6)))
-            tenant.backlog = max(0, tenant.backlog - served)
+            tenant.backlog = max(0, tenant.backlog - tasks)
             if not tenant.backlog:  # for all that is known; the subscription will tell
                 self._line.leave(tenant)
                 self.emptied.add(tenant)

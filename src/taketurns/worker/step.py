@@ -264,9 +264,11 @@ class TenantQueues(bootsteps.StartStopStep):
         """Record that tenants had tasks running: their idle time begins when the last one has ended."""
         if self._dispatcher is None or self._background is None:
             return
-        tenants = self._dispatcher.take_active()
-        if tenants:
-            self._background.submit(lambda: [self._turns.publisher.touch(tenant) for tenant in tenants])
+        if tenants := self._dispatcher.take_active():
+            self._background.submit(
+                lambda: self._turns.registry.touch_all(tenants),
+                failed=lambda _: None,  # the store has said that Redis is away
+            )
 
     def _renew_leases(self) -> None:
         if self._gate is not None and self._background is not None and (held := self._gate.throttle.leases()):
@@ -338,7 +340,8 @@ class TenantQueues(bootsteps.StartStopStep):
                 dispatcher.turns.set_rank(queue, rank)
 
     def _not_exchanged(self, _: TaketurnsError) -> None:
-        self._exchanging = False  # the next report says more; the store has said that Redis is away
+        self._exchanging = False
+        self._fleet.not_told()  # the store has said that Redis is away
 
     def _apply(self, rules: Rules | None) -> None:
         """Apply changed settings to the whole backlog."""

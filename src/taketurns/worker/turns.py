@@ -105,9 +105,12 @@ class Turns(Generic[M]):
             or any(each is not tenant for each in self.newcomers)
         )
 
-    def contenders(self) -> Iterator[Tenant[M]]:
-        """Give every tenant of which something waits, is under way or runs here; some more than once."""
-        yield from self.line
+    def contenders(self, waiting: int) -> Iterator[Tenant[M]]:
+        """Give every tenant of which something is under way or runs here, and about so many of those that wait.
+
+        Some come more than once; those that wait are about those whose turn is next.
+        """
+        yield from self.line.about_first(waiting)
         yield from self.newcomers
         yield from self._lookahead.asked
         for taken in self.hand.taken:
@@ -164,12 +167,12 @@ class Turns(Generic[M]):
             self._places.withdraw(tenant)
             self._forget_if_done(tenant)
 
-    def charge(self, queue: str, seconds: float) -> None:
-        """Charge a tenant for what its tasks took on other workers, by its weight."""
+    def charge(self, queue: str, seconds: float, tasks: int) -> None:
+        """Charge a tenant for the seconds of so many tasks that other workers have started, by its weight."""
         tenant = self.tenants.get(queue)
         if tenant is not None:
             self.accounts.charge(tenant, seconds)
-            self._places.served_elsewhere(tenant, seconds)
+            self._places.served_elsewhere(tenant, tasks)
 
     def set_weight(self, queue: str, weight: float) -> None:
         """Set the tenant's share; it counts for its backlog and for what it runs from now on."""
@@ -211,9 +214,9 @@ class Turns(Generic[M]):
         if tenant is None or tenant.removed or tenant.parked:
             self._places.commands.append(GiveBack(message))
             return
-        if tenant.backlog == 0 and not tenant.hand and tenant.virtual <= self.accounts.virtual:
+        if tenant.backlog == 0 and not tenant.hand:
+            tenant.fresh = tenant.virtual <= self.accounts.virtual
             self.accounts.re_enter(tenant)
-            tenant.fresh = True
         self.newcomers.leave(tenant)
         tenant.backlog = None
         if tenant.listening:
@@ -365,6 +368,8 @@ class Turns(Generic[M]):
             for newcomer in self.newcomers.due(free):
                 self._lookahead.ask(newcomer, 1)
                 self._places.commands.append(Fetch(newcomer.queue, 1))
+            for tenant in self._lookahead.in_the_way(slots, max(free, 0), now):
+                self._places.end_turn(tenant)
             for tenant, count in self._lookahead.fetches(slots, max(free, 0), now):
                 self._places.commands.append(Fetch(tenant.queue, count))
         return self._places.take_commands()
