@@ -64,6 +64,7 @@ class TenantQueues(bootsteps.StartStopStep):
         self._stopped: Dispatcher | None = None
         self._gate: Gate | None = None
         self._background: Background | None = None
+        self._listing: Background | None = None
         self._weigher: Weigher | None = None
         self._discovery = Discovery(self._turns, consumer.hostname)
         self._fleet = Fleet(consumer.hostname, self._settings.max_consumers)
@@ -106,8 +107,10 @@ class TenantQueues(bootsteps.StartStopStep):
             set_event_loop(consumer.hub)
         if self._background is None:
             self._background = Background(consumer.hub)
+            # By itself: a listing of 10,000 queues takes a second, and a pause is to take effect within one.
+            self._listing = Background(consumer.hub, "taketurns queues")
             self._gate = Gate(self._turns, consumer, self._background, consumer.hostname)
-            self._jobs = self._make_jobs(self._background)
+            self._jobs = self._make_jobs(self._background, self._listing)
             if (function := self._turns.weight_function) is not None:
                 self._weigher = Weigher(
                     function, Background(consumer.hub, "taketurns weights"), self._use_weights
@@ -158,9 +161,10 @@ class TenantQueues(bootsteps.StartStopStep):
         if self._stopped is not None:
             self._stopped.close()
             self._stopped = None
-        if self._background is not None:
-            self._background.close()
-            self._background = None
+        for background in (self._background, self._listing):
+            if background is not None:
+                background.close()
+        self._background = self._listing = None
         if self._weigher is not None:
             self._weigher.close()
             self._weigher = None
@@ -252,12 +256,12 @@ class TenantQueues(bootsteps.StartStopStep):
 
     # ---- what comes back from the background
 
-    def _make_jobs(self, background: Background) -> dict[str, Repeated[Any]]:
+    def _make_jobs(self, background: Background, listing: Background) -> dict[str, Repeated[Any]]:
         discovery = self._discovery
         return {
             "heartbeat": Repeated(background, "the sign of life", discovery.sign_of_life, lambda _: None),
             "settings": Repeated(background, "reading tenant settings", discovery.rules, self._apply),
-            "queues": Repeated(background, "discovery of tenant queues", discovery.queues, self._serve),
+            "queues": Repeated(listing, "discovery of tenant queues", discovery.queues, self._serve),
         }
 
     def _record_activity(self) -> None:
