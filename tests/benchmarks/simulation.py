@@ -14,6 +14,7 @@ import random
 import time
 from collections import defaultdict
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from taketurns.worker.commands import Fetch, GiveBack, Start
 from taketurns.worker.ownership import owners_of_each, ranks
@@ -30,6 +31,30 @@ class Demand:
 
     weight: float
     seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What is simulated: see ``--help``."""
+
+    tenants: int
+    workers: int
+    slots: int
+    consumers: int
+    seconds: float
+    interval: float
+
+    @property
+    def owners(self) -> int:
+        """How many workers own each queue."""
+        return owners_of_each(self.tenants, self.workers, self.consumers)
+
+
+class Outcome(NamedTuple):
+    """By how much of its share each tenant was off, sorted, and the part of the slots that was used."""
+
+    errors: list[float]
+    used: float
 
 
 class Fleet:
@@ -114,16 +139,14 @@ def errors(fleet: Fleet, before: dict[str, float]) -> list[float]:
     return sorted(found)
 
 
-def simulate(options: argparse.Namespace, *, share: bool) -> None:
-    """Run one fleet, and print the errors of its second half."""
+def simulate(options: Options, *, share: bool) -> Outcome:
+    """Run one fleet, and judge what comes after the first quarter."""
     random.seed(1)
     demands = {
         f"t{number}": Demand(random.choice([1.0, 2.0, 4.0]), random.choice([0.1, 0.2, 0.5]))
         for number in range(options.tenants)
     }
-    owners = owners_of_each(options.tenants, options.workers, options.consumers)
-    began = time.monotonic()
-    fleet = Fleet(demands, workers=options.workers, slots=options.slots, owners=owners)
+    fleet = Fleet(demands, workers=options.workers, slots=options.slots, owners=options.owners)
     before: dict[str, float] = {}
     steps = round(options.seconds / options.interval)
     for step in range(steps):
@@ -132,16 +155,9 @@ def simulate(options: argparse.Namespace, *, share: bool) -> None:
         fleet.run((step + 1) * options.interval)
         if share:
             fleet.tell_each_other()
-    found = errors(fleet, before)
-    tenth = len(found) // 100
-    print(
-        f"{options.tenants} tenants, {options.workers} workers of {options.slots}, {owners} owners a queue, "
-        f"{'telling each other' if share else 'each for itself'}: error of the shares beyond one task from "
-        f"{found[0]:+.1%} to {found[-1]:+.1%}, 1st and 99th percentile "
-        f"{found[tenth]:+.1%} and {found[-tenth - 1]:+.1%} "
-        f"({time.monotonic() - began:.0f} s)",
-        flush=True,
-    )
+    seconds = (steps - steps // 4) * options.interval
+    used = sum(fleet.used.values()) - sum(before.values())
+    return Outcome(errors(fleet, before), used / (seconds * options.workers * options.slots))
 
 
 def main() -> None:
@@ -155,11 +171,20 @@ def main() -> None:
     parser.add_argument(
         "--consumers", type=int, default=1000, help="a worker keeps this many (default: 1000)"
     )
-    parser.add_argument("--seconds", type=float, default=1000.0, help="simulated (default: 1000)")
+    parser.add_argument("--seconds", type=float, default=1600.0, help="simulated (default: 1600)")
     parser.add_argument("--interval", type=float, default=0.5, help="between two exchanges (default: 0.5 s)")
-    options = parser.parse_args()
+    options = Options(**vars(parser.parse_args()))
     for share in (False, True):
-        simulate(options, share=share)
+        began = time.monotonic()
+        found, used = simulate(options, share=share)
+        few = len(found) // 100
+        print(
+            f"{options.tenants} tenants, {options.workers} workers of {options.slots}, {options.owners} owners a "
+            f"queue, {'telling each other' if share else 'each for itself'}: error of the shares beyond one task "
+            f"from {found[0]:+.1%} to {found[-1]:+.1%}, 1st and 99th percentile {found[few]:+.1%} and "
+            f"{found[-few - 1]:+.1%}; slots used {used:.1%} ({time.monotonic() - began:.0f} s)",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from benchmarks.simulation import Options, simulate
 from support.broker_model import Model
 from taketurns.worker.commands import Fetch, Park, Start
 from taketurns.worker.turns import Turns
@@ -141,6 +142,18 @@ def test_a_task_that_does_not_run_costs_its_tenant_nothing() -> None:
     model.run_until(model.now + 20)
     used = model.seconds()
     assert used["poison"] / sum(used.values()) == pytest.approx(0.5, rel=0.03)
+
+
+@pytest.mark.parametrize("consumers", [1000, 100])
+def test_workers_that_tell_each_other_share_exactly(consumers: int) -> None:
+    """With two owners a queue as with all: no slot stays free, and the errors on each worker don't add up.
+
+    Not of the few whose long tasks all workers began with, and who pay for that.
+    """
+    options = Options(tenants=400, workers=8, slots=2, consumers=consumers, seconds=300, interval=0.5)
+    found = simulate(options, share=True)
+    assert found.used > 0.995
+    assert -0.1 < found.errors[4] < found.errors[-5] < 0.05  # the 1st and the 99th percentile
 
 
 @hypothesis_settings(max_examples=60, deadline=None)

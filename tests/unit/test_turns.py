@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from math import inf
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -13,6 +14,9 @@ from hypothesis import strategies as st
 from support.broker_model import Message, Model
 from taketurns.worker.commands import Fetch, GiveBack, Listen, Park, Start
 from taketurns.worker.turns import Turns
+
+if TYPE_CHECKING:
+    from random import Random
 
 
 def test_an_empty_queue_is_listened_to() -> None:
@@ -307,6 +311,34 @@ def test_a_removed_queue_is_forgotten_when_its_tasks_end() -> None:
     model.turns.add("a", backlog=2)
     model.run_dry()
     assert len(model.finished) == 3
+
+
+@hypothesis_settings(max_examples=40, deadline=None)
+@given(
+    slots=st.integers(1, 4),
+    max_credit=st.sampled_from([2, 8, 32]),
+    patience=st.sampled_from([inf, 0.005]),
+    tenants=st.integers(1, 50),
+    random=st.randoms(use_true_random=True),
+)
+def test_no_slot_stays_free_while_a_message_waits(
+    slots: int, max_credit: int, patience: float, tenants: int, random: Random
+) -> None:
+    """Whatever tasks take and turn out to take: when all answers have come, every slot runs one, or none is left."""
+    model = Model(slots=slots, max_credit=max_credit, patience=patience)
+    for number in range(tenants):
+        queue, seconds = str(number), random.choice([0.001, 0.1, 0.2, 0.5])
+        for _ in range(1000 // tenants):
+            model.publish(queue, seconds=seconds * random.uniform(0.5, 1.5))
+        model.turns.add(queue, backlog=1000 // tenants)
+        model.turns.set_weight(queue, random.choice([1.0, 2.0, 4.0]))
+    model.settle_down()
+    while model.running:
+        waiting = model.turns.in_hand + sum(map(len, model.queues.values()))
+        assert len(model.running) == slots or not waiting
+        model.finish(model.running.index(min(model.running, key=lambda each: each[0])))
+        model.settle_down()
+    assert len(model.finished) == tenants * (1000 // tenants)
 
 
 QUEUES = st.sampled_from("abcdef")

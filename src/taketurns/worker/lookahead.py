@@ -88,18 +88,20 @@ class Lookahead(Generic[M]):
         if not tenant.fetching:
             self.asked.discard(tenant)
 
-    def is_overtaken(self, tenant: Tenant[M], slots: int) -> bool:
+    def is_overtaken(self, tenant: Tenant[M], slots: int, free: int) -> bool:
         """Tell whether a message that is asked for, or can be, comes before the tenant's, which is in the hand.
 
         That happens when its tasks turn out to be long after some of them were fetched. The slot is better kept free
-        for the moment until the answer comes.
+        for the moment until the answer comes. See ``fetches`` for the arguments.
         """
         if tenant.fresh or self._accounts.estimate(tenant) <= self._turn_seconds:
             return False
         is_open, virtual = place(tenant)
         limit = (is_open, virtual - slots * self._turn_seconds / tenant.weight)
+        if any(place(each) < limit for each in self.asked):
+            return True
         waits = self._line.next()
-        return (waits is not None and place(waits) < limit) or any(place(each) < limit for each in self.asked)
+        return waits is not None and place(waits) < limit and self._room(slots + free) > 0
 
     def _room(self, wanted: int) -> int:
         return wanted + self.max_credit - self._hand.held - self.fetching

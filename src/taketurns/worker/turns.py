@@ -380,8 +380,9 @@ class Turns(Generic[M]):
         starts = 0
         while free - self.newcomers.slots > starts and startable:
             tenant = min(startable, key=order)
-            if self._lookahead.is_overtaken(tenant, slots):
-                break
+            if self._lookahead.is_overtaken(tenant, slots, free):
+                startable.remove(tenant)
+                continue
             starts += 1
             self._start(tenant, now)
             if not tenant.hand:
