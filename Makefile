@@ -25,7 +25,7 @@ demo: setup ## Run the main job: a noisy neighbour, taking turns (KEEP=1 leaves 
 	@$(RUN)/python -m taketurns.demo
 
 test: setup ## Run the tests on real servers of their own (ARGS="-k reaper" chooses)
-	@$(RUN)/pytest $(ARGS)
+	@$(RUN)/pytest -n 2 --dist loadfile $(ARGS)
 
 bench: setup ## Compare with plain Celery and others (FULL=1 for all, ARGS="--only newcomer" chooses)
 	@.ci/bootstrap bench

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from pydantic import ConfigDict, with_config
@@ -31,6 +32,9 @@ Reason = Literal[
     "starting",
 ]
 
+_LONG: Final = 120.0
+"""Seconds that are told as hours and minutes."""
+
 Answers = Sequence[Mapping[str, Any]]
 
 _SENTENCES: Final[Mapping[Reason, str]] = {
@@ -40,9 +44,9 @@ _SENTENCES: Final[Mapping[Reason, str]] = {
     "no_worker": "no worker that answered serves its queue",
     "draining": "its queue is being removed; if that fails it is served again",
     "concurrency": "{most} of its tasks run, and no more may; the next one starts when one of them has ended",
-    "throttled": "it is throttled for another {seconds:.2f} s",
-    "failed": "RabbitMQ refuses its queue to the workers, which try again in {seconds:.1f} s",
-    "waiting_for_turn": "other tenants that have a turn first: {position}, which takes about {seconds:.2f} s",
+    "throttled": "it is throttled for another {wait}",
+    "failed": "RabbitMQ refuses its queue to the workers, which try again in {wait}",
+    "waiting_for_turn": "other tenants that have a turn first: {position}, which takes about {wait}",
     "starting": "nothing keeps it: it is about to start",
 }
 
@@ -72,7 +76,8 @@ class Explanation:
     workers: list[str]
     """The workers that answered and serve it, by name."""
     silent: list[str]
-    """The live workers that did not answer in time, by name: what they know is missing here."""
+    """The workers that did not answer in time, by name: what they know is missing here. One that was killed or hangs
+    is named for ten minutes, or until one of its name is there again."""
 
 
 def explain(turns: TakeTurns, tenant: str) -> Explanation:
@@ -110,14 +115,21 @@ def explain(turns: TakeTurns, tenant: str) -> Explanation:
         ready=ready,
         running=sum(answer["running"] for answer in serving.values()),
         workers=sorted(serving),
-        silent=sorted(set(workers) - answers.keys()),
+        silent=sorted({*workers, *turns.registry.lost_workers()} - answers.keys()),
     )
 
 
 def _sentence(reason: Reason, *, seconds: float | None, position: int | None, most: int | None) -> str:
     if reason == "waiting_for_turn" and not position:
         return "it is next, when a slot frees"
-    return _SENTENCES[reason].format(seconds=seconds, position=position, most=most)
+    wait = "" if seconds is None else _spelled(seconds)
+    return _SENTENCES[reason].format(wait=wait, position=position, most=most)
+
+
+def _spelled(seconds: float) -> str:
+    if seconds < _LONG:
+        return f"{seconds:.2f} s"
+    return f"{timedelta(seconds=round(seconds))} (h:mm:ss)"
 
 
 def _ask(turns: TakeTurns, workers: Sequence[str], tenant: str) -> Mapping[str, Mapping[str, Any]]:

@@ -94,8 +94,8 @@ class SystemStatus:
     workers: list[WorkerStatus] | None
     """The live workers that answered, by name."""
     silent: list[str] | None
-    """The live workers that did not answer within a second, by name. One with the solo pool is silent while it runs
-    a task, and one that was killed until its signs of life are too old."""
+    """The workers that did not answer within a second, by name. One with the solo pool is silent while it runs a
+    task. One that was killed or hangs is named for ten minutes, or until one of its name is there again."""
     tenants: int | None
     """Tenants that have a queue or settings of their own."""
     paused: int | None
@@ -128,6 +128,7 @@ class _Known:
 
     version: str
     workers: list[str]
+    lost: list[str]
     settings: Mapping[str, TenantSettings]
 
 
@@ -160,7 +161,7 @@ def look(turns: TakeTurns) -> SystemStatus:
         management=_server(told.version if told else None, management),
         redis=_server(known.version if known else None, redis),
         workers=workers if known else None,
-        silent=sorted(set(known.workers) - answers.keys()) if known else None,
+        silent=sorted({*known.workers, *known.lost} - answers.keys()) if known else None,
         tenants=len(known.settings.keys() | told.queues.keys()) if known and told else None,
         paused=sum(each.paused for each in known.settings.values()) if known else None,
         throttled=_throttled(answers, told.queues) if known and told else None,
@@ -188,7 +189,8 @@ def _server(version: str | None, problem: str) -> ServerStatus:
 
 def _known(turns: TakeTurns) -> _Known:
     version = turns.store.call(lambda redis: redis.info("server")["redis_version"])
-    return _Known(str(version), turns.registry.workers(), turns.registry.all())
+    registry = turns.registry
+    return _Known(str(version), registry.workers(), registry.lost_workers(), registry.all())
 
 
 def _queues(management: Management) -> _Queues:

@@ -65,6 +65,7 @@ def test_settings_are_set_and_shown(command: Run, turns: TakeTurns) -> None:
         "--burst-when-idle",
     )
     options += ("--priority-rate", "high=10/1s", "--priority-rate", "low=1/1h", "--metadata", '{"a": [1]}')
+    options += ("--task-rate", "shop.mail=5/1s", "--task-rate", "shop.nap=1/1h")
     first = parsed(
         command("tenants", "set", "acme", *options, "--tag", "plan=pro", "--tag", "note=a=b", "--json")
     )
@@ -74,7 +75,7 @@ def test_settings_are_set_and_shown(command: Run, turns: TakeTurns) -> None:
         "has_queue": False,
         "backlog": {"ready": 0, "unacknowledged": 0},
         "rate_limit": "10/60s:5",
-        "task_rate_limits": {},
+        "task_rate_limits": {"shop.mail": "5/1s", "shop.nap": "1/1h"},
         "weight": 2.0,
         "max_concurrency": 4,
         "burst_when_idle": True,
@@ -86,6 +87,7 @@ def test_settings_are_set_and_shown(command: Run, turns: TakeTurns) -> None:
     assert first == expected
     options = ("--rate", "none", "--max-concurrency", "none", "--no-burst-when-idle")
     options += ("--priority-rate", "high=none", "--tag", "plan=free", "--tag", "note=", "--tag", "region=eu")
+    options += ("--task-rate", "shop.mail=none", "--task-rate", "shop.nap=2/1h")
     second = parsed(command("tenants", "set", "acme", *options, "--json"))
     assert second == {
         **expected,
@@ -93,6 +95,7 @@ def test_settings_are_set_and_shown(command: Run, turns: TakeTurns) -> None:
         "max_concurrency": None,
         "burst_when_idle": False,
         "priority_rate_limits": {"low": "1/1h"},
+        "task_rate_limits": {"shop.nap": "2/1h"},
         "tags": {"plan": "free", "region": "eu"},
     }
     last = parsed(command("tenants", "set", "acme", "--untag", "plan", "--untag", "absent", "--json"))

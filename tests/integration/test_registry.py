@@ -291,6 +291,23 @@ def test_workers_live_while_they_say_so(registry: Registry, eventually: Callable
     eventually(lambda: registry.workers() == ["busy@host"], within=2)
 
 
+def test_who_went_without_a_farewell_is_remembered(
+    registry: Registry, eventually: Callable[..., None]
+) -> None:
+    """A worker that was killed or hangs is known as lost, until it gives another sign of life or says goodbye."""
+    registry.worker_alive("killed@host", 0.2)
+    registry.worker_alive("leaving@host", 60)
+    registry.worker_gone("leaving@host")
+    assert registry.lost_workers() == []
+    eventually(lambda: registry.lost_workers() == ["killed@host"], within=2)
+    registry.worker_alive("other@host", 60)
+    assert registry.lost_workers() == ["killed@host"]
+    registry.worker_alive("killed@host", 60)
+    assert registry.lost_workers() == []
+    registry.worker_gone("killed@host")
+    assert registry.lost_workers() == []
+
+
 # A role
 
 

@@ -138,7 +138,7 @@ def test_a_token_needs_a_tenant_id(fails: Callable[..., None], monkeypatch: pyte
     [
         (["--rate", "often"], r"rate_limit: 'often' is not valid; accepted is count/period.*"),
         (["--weight", "0"], r"weight: 0\.0 is not valid; .*"),
-        (["--max-concurrency", "0"], r"max_concurrency: 0 is not valid; .*"),
+        (["--max-concurrency", "0"], r"--max-concurrency: '0' is not valid; .* or none"),
         (["--max-concurrency", "few"], r"--max-concurrency: 'few' is not valid; .* or none"),
         (["--tag", "plan"], r"--tag: 'plan' is not valid; accepted is key=value, such as plan=pro"),
         (["--tag", "a b=c"], r"--tag: 'a b' is not valid; accepted is a key of 1 to 63 characters .*"),
@@ -150,6 +150,8 @@ def test_a_token_needs_a_tenant_id(fails: Callable[..., None], monkeypatch: pyte
             r"--priority-rate: 'urgent=1/1s' is not valid; .* low, normal, high.*",
         ),
         (["--priority-rate", "high=often"], r"--priority-rate: 'often' is not valid; .*"),
+        (["--task-rate", "shop.mail"], r"--task-rate: 'shop.mail' is not valid; .* shop.mail=10/1s"),
+        (["--task-rate", "shop.mail=often"], r"--task-rate: 'often' is not valid; .*"),
         (["--metadata", "{"], r"metadata: '\{' is not valid; accepted is a JSON object of at most 16 KiB.*"),
     ],
 )

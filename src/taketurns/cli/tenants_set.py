@@ -9,7 +9,7 @@ from taketurns.cli.tenant_output import Name, print_tenant
 from taketurns.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Container, Iterable, Mapping
 
     from taketurns.registry import TenantSettings
 
@@ -48,6 +48,12 @@ def set_tenant(
             help="The rate of its low, normal or high tasks; or =none. May be repeated.",
         ),
     ] = None,
+    task_rate: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="TASK=RATE", help="The rate of its tasks of one name; or =none. May be repeated."
+        ),
+    ] = None,
     metadata: Annotated[
         str | None, typer.Option(metavar="JSON", help="Replace its metadata by this JSON object.")
     ] = None,
@@ -71,14 +77,19 @@ def set_tenant(
     if metadata is not None:
         changes["metadata"] = read_metadata(metadata)
     tags = _tags(tag or (), untag or ())
-    rates = _priority_rates(priority_rate or ())
-    if not (changes or tags or rates):
+    priorities = _priority_rates(priority_rate or ())
+    tasks = _rates(
+        task_rate or (), field="--task-rate", accepted="TASK=RATE, each task once, such as shop.mail=10/1s"
+    )
+    if not (changes or tags or priorities or tasks):
         raise typer.BadParameter("give at least one option that says what to change", ctx=context)
 
     def change(before: "TenantSettings") -> "TenantSettings":
-        merged = {**before.priority_rate_limits, **rates}
-        kept = {priority: limit for priority, limit in merged.items() if limit is not None}
-        return before.tagged(tags).changed(**changes, priority_rate_limits=kept)
+        return before.tagged(tags).changed(
+            **changes,
+            priority_rate_limits=_merged(before.priority_rate_limits, priorities),
+            task_rate_limits=_merged(before.task_rate_limits, tasks),
+        )
 
     from taketurns.api.views import look_at
     from taketurns.cli.application import load_turns_once  # Celery takes its time to import
@@ -91,10 +102,9 @@ def set_tenant(
 def _number(text: str) -> int | None:
     if text == _NONE:
         return None
-    try:
-        return int(text)
-    except ValueError:
-        raise InvalidInput(text, "a whole number from 1, or none", field="--max-concurrency") from None
+    if not text.isdecimal() or int(text) < 1:
+        raise InvalidInput(text, "a whole number from 1, or none", field="--max-concurrency")
+    return int(text)
 
 
 def _tags(given: "Iterable[str]", removed: "Iterable[str]") -> "Mapping[str, str | None]":
@@ -119,19 +129,29 @@ def _tags(given: "Iterable[str]", removed: "Iterable[str]") -> "Mapping[str, str
 
 def _priority_rates(given: "Iterable[str]") -> dict[str, str | None]:
     """Return the rates by priority; None: it is taken away."""
-    from taketurns.limits.rate import parse_rate
     from taketurns.topology import PRIORITIES
 
-    field = "--priority-rate"
+    accepted = f"PRIORITY=RATE with {', '.join(PRIORITIES)}, each once, such as high=10/1s or high=none"
+    return _rates(given, field="--priority-rate", accepted=accepted, names=PRIORITIES)
+
+
+def _rates(
+    given: "Iterable[str]", *, field: str, accepted: str, names: "Container[str] | None" = None
+) -> dict[str, str | None]:
+    """Return the rates by what is limited, any of the names; None: it is taken away."""
+    from taketurns.limits.rate import parse_rate
+
     rates: dict[str, str | None] = {}
     for text in given:
-        priority, separator, rate = text.partition("=")
-        if not separator or priority not in PRIORITIES or priority in rates:
-            accepted = (
-                f"PRIORITY=RATE with {', '.join(PRIORITIES)}, each once, such as high=10/1s or high=none"
-            )
+        limited, separator, rate = text.partition("=")
+        if not (separator and limited) or limited in rates or (names is not None and limited not in names):
             raise InvalidInput(text, accepted, field=field)
         if rate != _NONE:
             parse_rate(rate, field=field)
-        rates[priority] = None if rate == _NONE else rate
+        rates[limited] = None if rate == _NONE else rate
     return rates
+
+
+def _merged(before: "Mapping[str, str]", changes: "Mapping[str, str | None]") -> dict[str, str]:
+    merged = {**before, **changes}
+    return {limited: rate for limited, rate in merged.items() if rate is not None}

@@ -6,7 +6,7 @@ import json
 import math
 import time
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from taketurns.registry.tags import has_tags
 from taketurns.registry.tenant_settings import TaskRecord, TenantSettings
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
     from taketurns.store import Client, Store
+
+LOST_FOR: Final = 600.0
+"""Seconds for which a worker is known that went without a farewell."""
 
 
 class Registry:
@@ -212,7 +215,7 @@ class Registry:
 
     def worker_alive(self, name: str, ttl: float) -> None:
         """Record that a worker that serves tenants lives; it counts as gone after ``ttl`` seconds."""
-        self._set_expiring(self._workers, [name], ttl, bump=False)
+        self._set_expiring(self._workers, [name], ttl, bump=False, kept=LOST_FOR)
 
     def worker_gone(self, name: str) -> None:
         """Record that a worker no longer serves tenants."""
@@ -221,6 +224,11 @@ class Registry:
     def workers(self) -> list[str]:
         """Return the live workers that serve tenants, by their Celery names, sorted."""
         return sorted(self._unexpired(self._workers))
+
+    def lost_workers(self) -> list[str]:
+        """Return the workers that went without a farewell in the last ten minutes and did not come back, sorted."""
+        live, known = (set(self._unexpired(self._workers, kept=kept)) for kept in (0.0, LOST_FOR))
+        return sorted(known - live)
 
     # A role that one process has
 
@@ -255,11 +263,13 @@ class Registry:
 
     # Sorted sets of names, each with the second at which it expires
 
-    def _set_expiring(self, key: str, names: Collection[str], seconds: float, *, bump: bool) -> None:
+    def _set_expiring(
+        self, key: str, names: Collection[str], seconds: float, *, bump: bool, kept: float = 0.0
+    ) -> None:
         def change(redis: Client) -> None:
             now = _now(redis)
             with redis.pipeline() as pipe:
-                pipe.zremrangebyscore(key, "-inf", now)
+                pipe.zremrangebyscore(key, "-inf", now - kept)
                 pipe.zadd(key, dict.fromkeys(names, now + seconds))
                 if bump:
                     self._bump(pipe)
@@ -268,9 +278,9 @@ class Registry:
         if names:
             self._store.call(change)
 
-    def _unexpired(self, key: str) -> list[str]:
+    def _unexpired(self, key: str, *, kept: float = 0.0) -> list[str]:
         def look(redis: Client) -> list[str]:
-            return redis.zrangebyscore(key, f"({_now(redis)!r}", "+inf")
+            return redis.zrangebyscore(key, f"({_now(redis) - kept!r}", "+inf")
 
         return self._store.call(look)
 

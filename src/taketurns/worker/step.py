@@ -12,7 +12,7 @@ from celery.worker import state
 from celery.worker.consumer.tasks import Tasks
 from kombu.asynchronous import get_event_loop, set_event_loop
 
-from taketurns.errors import RegistryUnavailable, TaketurnsError
+from taketurns.errors import RegistryUnavailable
 from taketurns.extension import TakeTurns
 from taketurns.tenants import queue_name, tenant_of
 from taketurns.topology import tenant_queue
@@ -21,6 +21,8 @@ from taketurns.worker.background import Background, Repeated
 from taketurns.worker.commands import Park
 from taketurns.worker.discovery import Discovery
 from taketurns.worker.dispatcher import Dispatcher
+from taketurns.worker.exchange import INTERVAL as EXCHANGE_INTERVAL
+from taketurns.worker.exchange import Exchange
 from taketurns.worker.fleet import Fleet
 from taketurns.worker.gate import Gate
 from taketurns.worker.lateness import INTERVAL as LATENESS_INTERVAL
@@ -37,7 +39,6 @@ if TYPE_CHECKING:
     from kombu import Queue
 
     from taketurns.registry import TenantSettings
-    from taketurns.registry.usage import Totals
     from taketurns.worker.discovery import Found, Rules
 
 logger = get_logger(__name__)
@@ -45,7 +46,6 @@ logger = get_logger(__name__)
 _RULES_INTERVAL = 1.0  # seconds until a change of settings applies although its broadcast was missed
 _STRAYS_INTERVAL = 10.0
 _ORPHANED = 5.0  # seconds after which a stopping worker waits no longer for a task that no process has taken
-_EXCHANGE_INTERVAL = 0.5  # seconds until a worker knows what tenants had elsewhere, and who waits there
 
 
 class TenantQueues(bootsteps.StartStopStep):
@@ -68,7 +68,7 @@ class TenantQueues(bootsteps.StartStopStep):
         self._weigher: Weigher | None = None
         self._discovery = Discovery(self._turns, consumer.hostname)
         self._fleet = Fleet(consumer.hostname, self._settings.max_consumers)
-        self._exchanging = False
+        self._exchange: Exchange | None = None
         self._rules: Mapping[str, TenantSettings] = {}
         self._cancelled: set[str] = set()
         self._drained: dict[str, float] = {}
@@ -111,11 +111,19 @@ class TenantQueues(bootsteps.StartStopStep):
             self._listing = Background(consumer.hub, "taketurns queues")
             self._gate = Gate(self._turns, consumer, self._background, consumer.hostname)
             self._jobs = self._make_jobs(self._background, self._listing)
+            self._exchange = Exchange(
+                self._fleet,
+                self._discovery,
+                self._background,
+                help_with=lambda queue: self.add(queue, backlog=None, rank=None),
+                others_own=self._jobs["queues"],
+            )
             if (function := self._turns.weight_function) is not None:
                 self._weigher = Weigher(
                     function, Background(consumer.hub, "taketurns weights"), self._use_weights
                 )
-        assert self._gate is not None  # made together with the background
+        assert self._gate is not None  # these are made together with the background
+        assert self._exchange is not None
         self._answer_for_tenants(consumer)
         self._dispatcher = Dispatcher(
             consumer,
@@ -133,7 +141,8 @@ class TenantQueues(bootsteps.StartStopStep):
         self._repeat(consumer, self._settings.reconcile_interval, self._jobs["queues"], at_once=True)
         self._repeat(consumer, self._turns.settings.limiter.lease / 3, self._renew_leases)
         self._repeat(consumer, self._settings.heartbeat_interval, self._record_activity)
-        self._repeat(consumer, _EXCHANGE_INTERVAL, self._exchange)
+        self._exchange.dispatcher = self._dispatcher
+        self._repeat(consumer, EXCHANGE_INTERVAL, self._exchange)
         if self._weigher is not None:
             self._repeat(consumer, WEIGHING_INTERVAL, self._weigh)
         self._repeat(consumer, _STRAYS_INTERVAL, self._dispatcher.give_back_strays)
@@ -143,6 +152,8 @@ class TenantQueues(bootsteps.StartStopStep):
     def stop(self, consumer: Any) -> None:
         """End serving: after a lost connection at once, else when the running tasks are done."""
         dispatcher, self._dispatcher = self._dispatcher, None
+        if self._exchange is not None:
+            self._exchange.dispatcher = None
         for timer in self._timers:
             timer.cancel()
         self._timers.clear()
@@ -310,42 +321,6 @@ class TenantQueues(bootsteps.StartStopStep):
             call_later=self._call_later,
             then=tell,
         )
-
-    def _exchange(self) -> None:
-        """Tell the other workers what tenants had here, unless that is under way."""
-        if self._dispatcher is None or self._background is None or self._exchanging:
-            return
-        report = self._fleet.report(self._dispatcher)
-        self._exchanging = True
-        self._background.submit(
-            lambda: self._discovery.exchange(report), self._exchanged, self._not_exchanged
-        )
-
-    def _exchanged(self, outcome: tuple[Totals, Sequence[str]]) -> None:
-        self._exchanging = False
-        if self._dispatcher is None:
-            return
-        totals, workers = outcome
-        self._fleet.take_in(totals, self._dispatcher)
-        for queue in self._fleet.to_help(totals, self._dispatcher):
-            self.add(queue, backlog=None, rank=None)
-        self._dispatcher.run()
-        self._meet(self._dispatcher, workers)
-
-    def _meet(self, dispatcher: Dispatcher, workers: Sequence[str]) -> None:
-        """Take in who lives."""
-        shared = self._fleet.shares_queues
-        if not self._fleet.meet(workers):
-            return
-        if shared or self._fleet.shares_queues:
-            self._jobs["queues"]()  # every queue has other owners
-        else:
-            for queue, rank in self._fleet.ranks(tuple(dispatcher.turns)).items():
-                dispatcher.turns.set_rank(queue, rank)
-
-    def _not_exchanged(self, _: TaketurnsError) -> None:
-        self._exchanging = False
-        self._fleet.not_told()  # the store has said that Redis is away
 
     def _apply(self, rules: Rules | None) -> None:
         """Apply changed settings to the whole backlog."""
