@@ -1,4 +1,4 @@
-"""The exchange with other workers: what tenants had here goes out, what they had elsewhere comes in, at an interval."""
+"""The exchange with other workers, at an interval: what tenants had here goes out, theirs comes in."""
 
 from __future__ import annotations
 
