@@ -35,9 +35,19 @@ def test_who_comes_back_owes_nothing_for_the_time_between() -> None:
     """What a tenant had elsewhere while nothing of it waited here is not charged here."""
     elsewhere = Elsewhere()
     elsewhere.take_in({"a": Spent(0, 0)})
+    elsewhere.take_in({"b": Spent(0, 0)})
     elsewhere.enter(["a"])
     assert elsewhere.take_in({"a": Spent(9_000, 9)}) == {}
     assert elsewhere.take_in({"a": Spent(9_100, 10)}) == {"a": Spent(100, 1)}
+
+
+def test_who_begins_anew_all_the_time_is_charged() -> None:
+    """A tenant that a limit parks again and again, or that submits one task after the other, pays like all others."""
+    elsewhere = Elsewhere()
+    elsewhere.take_in({"a": Spent(0, 0)})
+    for total in range(1, 5):
+        elsewhere.enter(["a"])
+        assert elsewhere.take_in({"a": Spent(total * 100, total)}) == {"a": Spent(100, 1)}
 
 
 def test_lost_totals_are_no_credit() -> None:
@@ -54,6 +64,7 @@ def test_a_report_that_may_be_lost_is_charged_to_nobody() -> None:
     elsewhere.take_in({"a": Spent(0, 0)})
     elsewhere.tell({"a": Spent(100, 1)})
     elsewhere.lose()
+    assert list(elsewhere.unmarked(10)) == ["a"]
     assert elsewhere.take_in({"a": Spent(0, 0)}) == {}
     assert elsewhere.take_in({"a": Spent(100, 1)}) == {"a": Spent(100, 1)}
 

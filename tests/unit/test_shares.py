@@ -127,6 +127,18 @@ def test_a_parked_tenant_earns_no_credit(reason: Park) -> None:
     assert used["parked"] / sum(used.values()) == pytest.approx(0.5, rel=0.03)
 
 
+def test_a_message_that_is_put_away_counts_as_taken() -> None:
+    """Of one that was started and not run the seconds are told back, and that it has left the queue stays told."""
+    turns: Turns[str] = Turns()
+    turns.add("a", backlog=1)
+    turns.decide(slots=1, free=1, now=0.0)
+    turns.fetched("a", "poison", 0)
+    turns.decide(slots=1, free=1, now=0.0)
+    assert turns.accounts.take_used()["a"].tasks == 1
+    turns.settled("poison", now=0.1, ran=False)
+    assert turns.accounts.take_used()["a"].tasks == 0
+
+
 def test_a_task_that_does_not_run_costs_its_tenant_nothing() -> None:
     """A message that was put away gives back its charge, and tells nothing about how long the tenant's tasks take."""
     model = Model(slots=1)

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 
 from support.broker_model import Message, Model
 from taketurns.worker.commands import Fetch, GiveBack, Listen, Park, Start
+from taketurns.worker.line import Line
+from taketurns.worker.tenant import Tenant
 from taketurns.worker.turns import Turns
 
 if TYPE_CHECKING:
@@ -141,6 +143,20 @@ def test_turns_that_cost_too_much_do_not_shorten_those_of_others() -> None:
     assert max(model.deliveries.values()) <= 8
     model.run_dry()
     assert len(model.finished) == 40 * 80
+
+
+def test_those_near_their_turn_are_found_behind_outdated_entries() -> None:
+    """Many that were charged at once have left their old places at the head of the line."""
+    line: Line[str] = Line()
+    tenants = [Tenant[str](str(number), virtual=number) for number in range(500)]
+    for tenant in tenants:
+        line.join(tenant)
+    for tenant in tenants[:400]:
+        line.leave(tenant)
+        tenant.virtual += 1000
+        line.join(tenant)
+    found = {tenant.queue for tenant in line.about_first(100)}
+    assert {tenant.queue for tenant in tenants[400:]} <= found
 
 
 def test_what_others_have_served_is_not_fetched() -> None:

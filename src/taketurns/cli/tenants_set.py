@@ -102,9 +102,13 @@ def set_tenant(
 def _number(text: str) -> int | None:
     if text == _NONE:
         return None
-    if not text.isdecimal() or int(text) < 1:
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
+    if number < 1:
         raise InvalidInput(text, "a whole number from 1, or none", field="--max-concurrency")
-    return int(text)
+    return number
 
 
 def _tags(given: "Iterable[str]", removed: "Iterable[str]") -> "Mapping[str, str | None]":

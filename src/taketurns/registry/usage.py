@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from taketurns.store import Store
+    from taketurns.store import Client, Store
 
 _KEPT: Final = 3600
 """Seconds for which the totals stay after the last report: they matter by their growth only."""
@@ -92,5 +92,9 @@ class Usage:
 
     def forget(self, queue: str) -> None:
         """Forget what a queue's tasks took; the queue is gone."""
-        keys = self._microseconds, self._tasks
-        self._store.call(lambda redis: [redis.hdel(key, queue) for key in keys])
+
+        def remove(redis: Client) -> None:
+            with redis.pipeline() as pipe:
+                pipe.hdel(self._microseconds, queue).hdel(self._tasks, queue).execute()
+
+        self._store.call(remove)

@@ -79,9 +79,14 @@ class Accounts(Generic[M]):
         tenant.open = not tenant.seconds and not self.estimates.is_sure(taken.kind)
         self._charge(tenant, taken.estimate, 1)
 
-    def undo(self, taken: Taken[M]) -> None:
-        """Give back what was charged for a task that did not run."""
-        self._charge(taken.tenant, -taken.estimate, -1)
+    def undo(self, taken: Taken[M], *, gone: bool) -> None:
+        """Give back what was charged for a task that did not run.
+
+        Args:
+            taken: its message.
+            gone: the message has left the queue for good all the same.
+        """
+        self._charge(taken.tenant, -taken.estimate, 0 if gone else -1)
 
     def end(self, taken: Taken[M], seconds: float) -> None:
         """Correct what was charged by what the task took."""

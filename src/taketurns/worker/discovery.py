@@ -62,6 +62,7 @@ class Discovery:
         self._version: int | None = None
         self._shared = SharedListing(turns.store, turns.registry, name)
         self._many = False
+        self._gone = False
         self._workers: Sequence[str] = (name,)
 
     def queues(self) -> Found:
@@ -108,12 +109,18 @@ class Discovery:
             {*self._turns.registry.workers(), self._name}
         )
 
+    def begin(self) -> None:
+        """Serve, at the start or after a lost connection: signs of life are given from now on."""
+        self._gone = False
+
     def sign_of_life(self) -> None:
-        """Tell the others that this worker serves tenants.
+        """Tell the others that this worker serves tenants, unless it has said farewell.
 
         Raises:
             RegistryUnavailable: Redis does not answer.
         """
+        if self._gone:  # one that was under way would have it named as lost
+            return
         self._turns.registry.worker_alive(self._name, 3 * self._turns.settings.worker.heartbeat_interval)
 
     def farewell(self) -> None:
@@ -122,6 +129,7 @@ class Discovery:
         Raises:
             RegistryUnavailable: Redis does not answer; the others will notice by the missing signs of life.
         """
+        self._gone = True
         self._turns.registry.worker_gone(self._name)
 
     def _listing(self) -> Mapping[str, int | None]:

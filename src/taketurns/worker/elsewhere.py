@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from taketurns.registry.usage import Spent
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable, Mapping
+    from collections.abc import Collection, Container, Iterable, Mapping
 
 
 class Elsewhere:
@@ -21,12 +21,18 @@ class Elsewhere:
     def __init__(self) -> None:
         self._marks: dict[str, Spent] = {}
         self._unmarked: dict[str, None] = {}
+        self._heard: Collection[str] = ()
 
     def enter(self, queues: Iterable[str]) -> None:
-        """Let queues begin anew: what they had before is not charged here."""
+        """Let queues begin anew: what they had before is not charged here.
+
+        But a mark of the last exchange stays, or a tenant that begins anew all the time, since a limit binds it or it
+        submits a task when the last one has ended, would never be charged.
+        """
         for queue in queues:
-            self._marks.pop(queue, None)
-            self._unmarked[queue] = None
+            if queue not in self._heard:
+                self._marks.pop(queue, None)
+                self._unmarked[queue] = None
 
     def unmarked(self, count: int) -> Iterable[str]:
         """Return so many of the queues that need a mark."""
@@ -48,11 +54,14 @@ class Elsewhere:
             elif total.tasks >= mark.tasks and total != mark:  # or the totals have been lost
                 found[queue] = Spent(total.microseconds - mark.microseconds, total.tasks - mark.tasks)
             self._marks[queue] = total
+        self._heard = totals.keys()
         return found
 
     def lose(self) -> None:
         """Forget the marks: the totals may or may not contain what this worker has told."""
+        self._unmarked.update(dict.fromkeys(self._marks))
         self._marks.clear()
+        self._heard = ()
 
     def keep(self, queues: Container[str]) -> None:
         """Forget all other queues, which are gone."""

@@ -32,8 +32,15 @@ class Line(Generic[M]):
     def about_first(self, count: int) -> list[Tenant[M]]:
         """Return about so many of those whose turn comes first, in no order; all if no more wait. Quick.
 
-        It is the head of the heap: whose turn is next is among them, the one at the n-th place probably.
+        It is the head of the heap: who is at the n-th place is among them probably.
         """
+        found = self._head(count)
+        if len(found) < min(count, self._waiting):  # outdated entries gather at the head
+            self._tidy()
+            found = self._head(count)
+        return found
+
+    def _head(self, count: int) -> list[Tenant[M]]:
         return [tenant for _, ticket, tenant in self._heap[: 2 * count + _FEW] if tenant.ticket == ticket]
 
     def join(self, tenant: Tenant[M]) -> None:

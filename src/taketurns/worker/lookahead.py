@@ -72,7 +72,13 @@ class Lookahead(Generic[M]):
         return [
             each
             for each in self._hand.holding
-            if not (each.running or each.fresh or each.not_before > now or self._goes_on(each, limit, slots))
+            if not (
+                each.running
+                or each.fetching  # what comes would be ahead of what goes back
+                or each.fresh
+                or each.not_before > now
+                or self._goes_on(each, limit, slots)
+            )
         ]
 
     def ask(self, tenant: Tenant[M], count: int) -> None:

@@ -134,11 +134,13 @@ class TenantQueues(bootsteps.StartStopStep):
             shares=self._weigher.shares if self._weigher is not None else None,
         )
         consumer.hub.on_tick.add(self._dispatcher.on_tick)
+        self._discovery.begin()
         # The settings first: publishers tell of new queues only whom they know to live, and by then it knows who is
         # paused and what is limited.
         self._repeat(consumer, _RULES_INTERVAL, self._jobs["settings"], at_once=True)
         self._repeat(consumer, self._settings.heartbeat_interval, self._jobs["heartbeat"], at_once=True)
-        self._repeat(consumer, self._settings.reconcile_interval, self._jobs["queues"], at_once=True)
+        self._repeat(consumer, self._settings.reconcile_interval, self._jobs["queues"])
+        self._background.submit(lambda: None, lambda _: self._jobs["queues"]())  # after these two
         self._repeat(consumer, self._turns.settings.limiter.lease / 3, self._renew_leases)
         self._repeat(consumer, self._settings.heartbeat_interval, self._record_activity)
         self._exchange.dispatcher = self._dispatcher
@@ -169,6 +171,7 @@ class TenantQueues(bootsteps.StartStopStep):
     def shutdown(self, consumer: Any) -> None:
         """Let go of channels and threads; the worker ends."""
         self.stop(consumer)
+        self._say_farewell()  # also if the connection was lost before
         if self._stopped is not None:
             self._stopped.close()
             self._stopped = None
@@ -182,10 +185,7 @@ class TenantQueues(bootsteps.StartStopStep):
 
     def _wind_down(self, consumer: Any, dispatcher: Dispatcher) -> None:
         """Give the hand back at once, then keep the loop turning until the running tasks have settled."""
-        try:
-            self._discovery.farewell()
-        except RegistryUnavailable as error:
-            logger.debug("no farewell: %s", error)
+        self._say_farewell()
         try:
             dispatcher.give_back_all()
             loop = consumer.hub.create_loop()
@@ -200,6 +200,12 @@ class TenantQueues(bootsteps.StartStopStep):
                     break
         except consumer.connection_errors as error:
             logger.warning("connection lost while stopping, running tasks will be run again: %r", error)
+
+    def _say_farewell(self) -> None:
+        try:
+            self._discovery.farewell()
+        except RegistryUnavailable as error:
+            logger.debug("no farewell: %s", error)
 
     # ---- queues
 

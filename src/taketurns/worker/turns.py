@@ -328,7 +328,7 @@ class Turns(Generic[M]):
             if ran:
                 self.accounts.end(taken, now - taken.started_at)
             else:
-                self.accounts.undo(taken)
+                self.accounts.undo(taken, gone=True)
         self._places.put(tenant)
         self._forget_if_done(tenant)
 
@@ -399,7 +399,7 @@ class Turns(Generic[M]):
     def _take_back(self, message: M) -> Tenant[M]:
         """Hold a message again that was started a moment ago, and return what it was charged."""
         taken = self.hand.take_back(message)
-        self.accounts.undo(taken)
+        self.accounts.undo(taken, gone=False)
         return taken.tenant
 
     # ---- bookkeeping
