@@ -227,8 +227,12 @@ class Registry:
 
     def lost_workers(self) -> list[str]:
         """Return the workers that went without a farewell in the last ten minutes and did not come back, sorted."""
-        live, known = (set(self._unexpired(self._workers, kept=kept)) for kept in (0.0, LOST_FOR))
-        return sorted(known - live)
+
+        def look(redis: Client) -> list[str]:
+            now = _now(redis)
+            return redis.zrangebyscore(self._workers, f"({now - LOST_FOR!r}", now)
+
+        return sorted(self._store.call(look))
 
     # A role that one process has
 
@@ -278,9 +282,9 @@ class Registry:
         if names:
             self._store.call(change)
 
-    def _unexpired(self, key: str, *, kept: float = 0.0) -> list[str]:
+    def _unexpired(self, key: str) -> list[str]:
         def look(redis: Client) -> list[str]:
-            return redis.zrangebyscore(key, f"({_now(redis) - kept!r}", "+inf")
+            return redis.zrangebyscore(key, f"({_now(redis)!r}", "+inf")
 
         return self._store.call(look)
 
