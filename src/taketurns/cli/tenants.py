@@ -58,7 +58,7 @@ def show(context: typer.Context, tenant: Name, *, as_json: Json = False) -> None
 
     view = known_tenant(load_turns_once(context.obj), tenant)
     if view is None:
-        raise TaketurnsError(f"there is no tenant {tenant!r}: it has neither a queue nor settings")
+        raise _unknown(tenant)
     print_tenant(view, as_json=as_json)
 
 
@@ -69,7 +69,7 @@ def explain(context: typer.Context, tenant: Name, *, as_json: Json = False) -> N
 
     found = load_turns_once(context.obj).explain(tenant)
     if found.reason == "unknown":
-        raise TaketurnsError(f"there is no tenant {tenant!r}: it has neither a queue nor settings")
+        raise _unknown(tenant)
     if as_json:
         typer.echo(json.dumps(asdict(found)))
         return
@@ -96,6 +96,10 @@ def _pause(context: typer.Context, tenant: str, *, paused: bool) -> None:
     from taketurns.cli.application import load_turns_once  # Celery takes its time to import
 
     load_turns_once(context.obj).registry.update(tenant, paused=paused)
+
+
+def _unknown(tenant: str) -> TaketurnsError:
+    return TaketurnsError(f"there is no tenant {tenant!r}: it has neither a queue nor settings")
 
 
 def _row(view: TenantView) -> tuple[object, ...]:

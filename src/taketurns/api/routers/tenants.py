@@ -79,7 +79,7 @@ def explain_tenant(tenant: TenantPath, turns: Turns) -> Explanation:
     """Ask RabbitMQ and every worker, and return what keeps the tenant's next task. It takes less than a second."""
     found = turns.explain(tenant)
     if found.reason == "unknown":
-        raise ApiError(HTTPStatus.NOT_FOUND, "not_found", f"there is no tenant {tenant!r}")
+        raise _unknown(tenant)
     return found
 
 
@@ -88,7 +88,7 @@ def see_tenant(tenant: TenantPath, turns: Turns) -> TenantView:
     """Return a tenant's settings and backlog."""
     view = known_tenant(turns, tenant)
     if view is None:
-        raise ApiError(HTTPStatus.NOT_FOUND, "not_found", f"there is no tenant {tenant!r}")
+        raise _unknown(tenant)
     return view
 
 
@@ -119,9 +119,13 @@ def delete_tenant(tenant: TenantPath, turns: Turns) -> None:
     """
     outcome = Reaper(turns).remove(tenant)
     if outcome is None:
-        raise ApiError(HTTPStatus.NOT_FOUND, "not_found", f"there is no tenant {tenant!r}")
+        raise _unknown(tenant)
     if not outcome.remove:
         message = (
             f"the queue {outcome.queue} is not empty or in use, so nothing was removed: {outcome.reason}"
         )
         raise ApiError(HTTPStatus.CONFLICT, "in_use", message)
+
+
+def _unknown(tenant: str) -> ApiError:
+    return ApiError(HTTPStatus.NOT_FOUND, "not_found", f"there is no tenant {tenant!r}")
