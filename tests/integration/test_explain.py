@@ -81,7 +81,7 @@ def test_a_tenant_at_its_maximum(
 ) -> None:
     """As many of its tasks run as may, though another worker has a slot; when one ends the next one starts."""
     with worker(settings, tmp_path, "-P", "threads", "-c", "1", name="w2"):
-        shop.work.apply_async(("long", 2), tenant="capped")
+        shop.work.apply_async(("long", 4), tenant="capped")
         shop.work.apply_async(("next",), tenant="capped")
         eventually(lambda: shop.turns.explain("capped").reason == "concurrency")
         assert not ledger.labels()
