@@ -108,6 +108,18 @@ class UnknownTask(TaketurnsError, LookupError):
         return f"name: no task {self.task!r} can be submitted here"
 
 
+class WrongArguments(TaketurnsError, TypeError):
+    """A task's function does not take the arguments that were submitted; to run it again would not help."""
+
+
+class CrashLoop(TaketurnsError):
+    """Whatever started the task died each time: its worker, or the process of it that ran the task."""
+
+
+class DeadLettersBusy(TaketurnsError):
+    """Somebody else is looking through the dead letters; only one can at a time."""
+
+
 class BrokerUnavailable(TaketurnsError, OperationalError, ConnectionError):
     """RabbitMQ could not be reached, or did not answer in time; nothing was accepted.
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from celery import signals
 
+from taketurns.deadletters.box import DeadLetters
 from taketurns.errors import TaketurnsError
 from taketurns.explain import Explanation, explain
 from taketurns.inheritance import pass_tenant_on
@@ -112,6 +113,11 @@ class TakeTurns:
         """The client of RabbitMQ's management API."""
         broker = self.settings.broker
         return Management(broker.management_url, vhost=self.vhost, timeout=broker.management_timeout)
+
+    @cached_property
+    def dead_letters(self) -> DeadLetters:
+        """The tasks that failed for good, or can never run; all that is done with them."""
+        return DeadLetters(self)
 
     def explain(self, tenant: str) -> Explanation:
         """Tell why a tenant's next task has not started; see [explain][taketurns.explain.explain] for the errors."""

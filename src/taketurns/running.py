@@ -9,7 +9,7 @@ from billiard.common import terminate_handler_fired
 from celery.exceptions import Ignore, Reject, WorkerShutdown, WorkerTerminate
 
 from taketurns.delays import STEP
-from taketurns.errors import BrokerUnavailable, TaskAborted
+from taketurns.errors import BrokerUnavailable, TaskAborted, WrongArguments
 from taketurns.extension import TakeTurns
 from taketurns.inheritance import tenant_of_request
 from taketurns.tenants import tenant_of
@@ -28,6 +28,7 @@ def run_body(task: TenantTask, request: Any, args: Any, kwargs: Any) -> Any:
         Ignore: it was refused and sent on for later, so that the message can be acknowledged.
         Reject: it was refused and could not be sent on, so that the message goes back.
         TaskAborted: the body raised what would have ended the worker.
+        WrongArguments: the body does not take these arguments.
     """
     delivery = request.delivery_info or {}
     tenant = tenant_of_request(request) or tenant_of(delivery.get("routing_key") or "")
@@ -58,12 +59,23 @@ def _put_off(task: TenantTask, tenant: str, seconds: float) -> Ignore | Reject:
 
 
 def _survive(task: TenantTask, request: Any, args: Any, kwargs: Any) -> Any:
+    _check_arguments(task, args, kwargs)
     try:
         return task.run(*args, **kwargs)
     except BaseException as error:
         if _would_end_the_worker(error, request):
             raise TaskAborted(f"the body of {task.name!r} raised {error!r}") from error
         raise
+
+
+def _check_arguments(task: TenantTask, args: Any, kwargs: Any) -> None:
+    """Check a call as Celery does when it is submitted, outside of what retries errors of the body."""
+    header = getattr(task, "__header__", None) if task.typing else None
+    if header is not None:
+        try:
+            header(*args, **kwargs)
+        except TypeError as error:
+            raise WrongArguments(str(error)) from None
 
 
 def _would_end_the_worker(error: BaseException, request: Any) -> bool:

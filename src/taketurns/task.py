@@ -61,6 +61,7 @@ class TenantTask(Task):
     """
 
     abstract = True
+    Request = "taketurns.worker.request:TenantRequest"
 
     rate_limit_per_tenant: ClassVar[str | None] = None
     expose: ClassVar[bool] = False

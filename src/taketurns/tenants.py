@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import TypeGuard
 
 from taketurns.errors import InvalidTenant
 
@@ -18,9 +19,14 @@ def validate_tenant(tenant: object) -> str:
     Raises:
         InvalidTenant: it is not a string of the accepted form.
     """
-    if not isinstance(tenant, str) or not _TENANT.fullmatch(tenant):
+    if not is_tenant(tenant):
         raise InvalidTenant(tenant, _ACCEPTED)
     return tenant
+
+
+def is_tenant(value: object) -> TypeGuard[str]:
+    """Tell whether this is a valid tenant id."""
+    return isinstance(value, str) and _TENANT.fullmatch(value) is not None
 
 
 def queue_name(tenant: str) -> str:
@@ -41,4 +47,4 @@ def tenant_of(queue: str) -> str | None:
     if not queue.startswith(QUEUE_PREFIX):
         return None
     tenant = queue[len(QUEUE_PREFIX) :]
-    return tenant if _TENANT.fullmatch(tenant) else None
+    return tenant if is_tenant(tenant) else None

@@ -289,7 +289,7 @@ def test_poison_goes_to_the_dead_letters_and_the_worker_goes_on(
     for _ in POISON:
         _, properties, body = channel.basic_get(DEAD_QUEUE, auto_ack=True)
         assert properties.headers["taketurns_tenant"] == "acme"
-        reasons.append((body, properties.headers["taketurns_reason"]))
+        reasons.append((body, properties.headers["taketurns_dead_reason"]))
     for body, _, reason in POISON.values():
         assert any(body == dead and reason in why for dead, why in reasons), (body, reasons)
 

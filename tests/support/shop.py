@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import time
 from functools import partial
 from typing import Any
 
 from celery import Celery, chord, current_task, group
+from celery.exceptions import Reject
 from redis import Redis
 
 from support.weights import by_metadata
@@ -68,6 +70,34 @@ def flaky(self: Any, label: str) -> str:
     if self.request.retries == 0:
         raise self.retry(countdown=0.1)
     return label
+
+
+@task(base=TenantTask, expose=True)
+def fail(label: str) -> None:
+    """Fail, for good."""
+    _note(label, time.time())
+    raise ValueError(f"no {label}")
+
+
+@task(base=TenantTask, autoretry_for=(Exception,), retry_backoff=1, max_retries=1)
+def stubborn(label: str) -> None:
+    """Fail twice."""
+    _note(label, time.time())
+    raise ValueError(f"no {label}")
+
+
+@task(base=TenantTask)
+def refuse(label: str) -> None:
+    """Reject the message."""
+    _note(label, time.time())
+    raise Reject(f"no {label}", requeue=False)
+
+
+@task(base=TenantTask)
+def die(label: str) -> None:
+    """Take the process along."""
+    _note(label, time.time())
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 @task(base=TenantTask)

@@ -11,10 +11,12 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from amqp.exceptions import AMQPError, FrameSyntaxError, PreconditionFailed
+from celery import uuid
 
 from taketurns.connections import PublishConnection
+from taketurns.deadletters.letter import Death, buried
 from taketurns.errors import BrokerUnavailable, PublishNotConfirmed, RegistryUnavailable
-from taketurns.tenants import QUEUE_PREFIX, queue_name, tenant_of
+from taketurns.tenants import is_tenant, queue_name, tenant_of
 from taketurns.topology import DEAD_QUEUE, LOST_QUEUE, declare_shared, tenant_queue
 
 if TYPE_CHECKING:
@@ -170,12 +172,14 @@ class Recoverer:
 
     def _bury(self, message: Message) -> None:
         routing_key = message.delivery_info["routing_key"]
-        headers = {
-            **message.properties.get("application_headers", {}),
-            "taketurns_queue": routing_key,
-            "taketurns_reason": "lost: its routing key is no tenant queue",
-            "taketurns_dead_at": datetime.now(UTC).isoformat(),
-        }
+        headers = buried(
+            message.properties.get("application_headers", {}),
+            Death("unroutable", "lost: its routing key is no tenant queue"),
+            letter_id=uuid(),
+            at=datetime.now(UTC).isoformat(),
+            queue=routing_key,
+            tenant=None,
+        )
         properties = {**message.properties, "application_headers": headers}
         self._publisher.publish(message.body, routing_key=DEAD_QUEUE, exchange="", properties=properties)
         logger.error("a message for %r, which is no tenant queue, went to %s", routing_key, DEAD_QUEUE)
@@ -184,4 +188,4 @@ class Recoverer:
 def _tenant(message: Message) -> str | None:
     """Return whose task it is: by its routing key, or if that was lost on some detour, by its header."""
     named = message.properties.get("application_headers", {}).get("taketurns_tenant")
-    return tenant_of(message.delivery_info["routing_key"]) or tenant_of(f"{QUEUE_PREFIX}{named}")
+    return tenant_of(message.delivery_info["routing_key"]) or (named if is_tenant(named) else None)

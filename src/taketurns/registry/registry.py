@@ -8,6 +8,7 @@ import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Final
 
+from taketurns.registry.starts import Starts
 from taketurns.registry.tags import has_tags
 from taketurns.registry.tenant_settings import TaskRecord, TenantSettings
 from taketurns.registry.usage import Usage
@@ -44,6 +45,8 @@ class Registry:
         self._workers = store.key("{.all}", "workers")
         self.usage = Usage(store)
         """What tenants had on all workers together."""
+        self.starts = Starts(store)
+        """How often tasks were started whose worker died."""
         self._touch = store.script(__package__, "touch.lua")
         self._lead = store.script(__package__, "lead.lua")
 

@@ -108,7 +108,7 @@ class Dispatcher:
     def free_slots(self) -> int:
         """Return how many more tasks the worker can start now."""
         # Every reserved request counts: ordinary tasks, and after a reconnect those that run on from before.
-        return self.slots() - len(state.reserved_requests)
+        return self.slots() - len(state.reserved_requests) - len(self._gate.leaving)
 
     def is_idle(self) -> bool:
         """Tell whether a slot is free and nothing waits for it."""
@@ -213,7 +213,9 @@ class Dispatcher:
         now = monotonic()
         for message, since in tuple(self._started.items()):
             request = self._gate.requests.get(message)
-            if request is not None and request.id not in state.requests and now - since > _STRAY_AFTER:
+            if message in self._gate.leaving or request is None or request.id in state.requests:
+                continue
+            if now - since > _STRAY_AFTER:
                 logger.error("%r of %s was neither run nor settled; it goes back", request.id, message.queue)
                 message.requeue()
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import partial
 from time import time
 from typing import TYPE_CHECKING, Any
 
-from celery import signals
+from celery import signals, uuid
+from celery.app.task import Context
 from celery.exceptions import NotRegistered
 from celery.utils.log import get_logger
 from celery.worker import state
 from vine import promise
 
 from taketurns import delays
-from taketurns.errors import TaketurnsError
+from taketurns.deadletters.letter import Death, buried
+from taketurns.errors import CrashLoop, RegistryUnavailable, TaketurnsError
 from taketurns.running import ADMITTED_HEADER
 from taketurns.task import ETA_HEADER
 from taketurns.topology import DEAD_QUEUE
@@ -45,6 +48,8 @@ class Gate:
     Attributes:
         throttle: the limits.
         requests: Celery's request of each message that it has accepted.
+        leaving: messages that are being published elsewhere, and are let go once that is confirmed. Each takes a
+            slot: were they not bounded, a worker whose tasks all fail would take more than it can send on.
     """
 
     def __init__(self, turns: TakeTurns, consumer: Any, background: Background, owner: str) -> None:
@@ -53,6 +58,7 @@ class Gate:
         self._background = background
         self.throttle = Throttle(turns, owner)
         self.requests: dict[TenantMessage, Any] = {}
+        self.leaving: set[TenantMessage] = set()
 
     def start(self, message: TenantMessage, others_wait: Callable[[str], bool]) -> Verdict:
         """Admit the message and hand it to Celery, or put it away; nothing of it is lost in either case.
@@ -64,14 +70,14 @@ class Gate:
         name = message.headers.get("task")
         problem = problem_of(message)
         if problem is not None:
-            self._put_away(message, problem, lambda: self._discard(message))
+            self._put_away(message, Death("malformed", problem), lambda: self._discard(message))
             return PASSED
         task = self._consumer.app.tasks.get(name)
         if task is None:
             error = NotRegistered(name)
             self._put_away(
                 message,
-                f"unknown task {name!r}",
+                Death("unknown_task", f"unknown task {name!r}"),
                 lambda: self._consumer.on_unknown_task(None, message, error),
             )
             return PASSED
@@ -81,13 +87,14 @@ class Gate:
         # What is over is not run, so it takes no token: Celery reports and acknowledges it.
         over = has_expired(message, self._consumer.app.timezone) or message.headers["id"] in state.revoked
         verdict = PASSED if over else self.throttle.admit(message, task, others_wait)
-        if verdict.admitted:
+        if verdict.admitted and (over or not self._ends_in_a_crash_loop(message, task)):
             self._hand_over(message, name)
         return verdict
 
     def settled(self, message: TenantMessage) -> bool:
         """Release what the message's admission took; True if the tenant may run another task for it."""
         self.requests.pop(message, None)
+        self.leaving.discard(message)
         return self.throttle.settled(message)
 
     def _hand_over(self, message: TenantMessage, name: str) -> None:
@@ -98,14 +105,65 @@ class Gate:
             consumer.strategies[name](
                 message,
                 None,
-                promise(consumer.call_soon_ack, (message.ack_log_error,)),
-                promise(consumer.call_soon_ack, (message.reject_log_error,)),
+                promise(consumer.call_soon_ack, (partial(self._acknowledge, message),)),
+                promise(consumer.call_soon_ack, (partial(self._reject, message),)),
                 [*consumer.on_task_message, lambda request: self.requests.__setitem__(message, request)],
             )
         except Exception as error:  # noqa: BLE001  # whatever a message makes Celery raise must not end the worker
             self._take_slot_back(message)
-            reason = f"not a task message: {error!r}"
-            self._put_away(message, reason, lambda e=error: self._discard(message, e))  # type: ignore[misc]
+            death = Death("malformed", f"not a task message: {error!r}")
+            self._put_away(message, death, lambda e=error: self._discard(message, e))  # type: ignore[misc]
+
+    def _acknowledge(self, message: TenantMessage, *log: Any) -> None:
+        """Let go of a message whose task has ended, well or not; called by Celery."""
+        self._let_go(message, lambda: message.ack_log_error(*log))
+
+    def _reject(self, message: TenantMessage, log: Any, errors: Any, requeue: bool) -> None:  # noqa: FBT001
+        """Give the message back for another run, or let go of it; called by Celery."""
+        if requeue:
+            message.reject_log_error(log, errors, requeue=True)
+        else:
+            self._let_go(message, lambda: message.reject_log_error(log, errors))
+
+    def _let_go(self, message: TenantMessage, settle: Callable[[], None]) -> None:
+        self._forget_starts(message)
+        death: Death | None = getattr(self.requests.get(message), "death", None)
+        if death is None:
+            settle()
+        else:
+            self._put_away(message, death, settle)
+
+    # ---- crash loops
+
+    def _ends_in_a_crash_loop(self, message: TenantMessage, task: Any) -> bool:
+        """Count the start of a message that was delivered before; put it away if all starts so far were its end."""
+        if not message.redelivered:
+            return False
+        most = self._turns.settings.worker.max_starts
+        try:
+            starts = self._turns.registry.starts.count(message.headers["id"])
+        except RegistryUnavailable:
+            return False  # it is counted anew
+        if starts < most:
+            return False
+        error = CrashLoop(f"started {starts} times, and each time its worker or process died")
+
+        def then() -> None:
+            self._forget_starts(message)
+            self._background.submit(lambda: _report(task, message, error))
+            self._discard(message, error)
+
+        self._put_away(message, Death("crash_loop", str(error), attempts=starts), then)
+        return True
+
+    def _forget_starts(self, message: TenantMessage) -> None:
+        if message.redelivered:
+            self._background.submit(
+                lambda: self._turns.registry.starts.forget(message.headers["id"]),
+                failed=lambda _: None,  # the store has said that Redis is away
+            )
+
+    # ---- messages that go elsewhere
 
     def _take_slot_back(self, message: TenantMessage) -> None:
         """Free the slot that Celery gave to a request before it failed: it would count as taken for ever."""
@@ -130,8 +188,7 @@ class Gate:
             seconds = (due if due.tzinfo else due.replace(tzinfo=UTC)).timestamp() - time()
             delays.plan(max(seconds, 0.0))
         except (ValueError, TaketurnsError) as error:
-            reason = f"eta: {error}"
-            self._put_away(message, reason, lambda: self._discard(message))
+            self._put_away(message, Death("malformed", f"eta: {error}"), lambda: self._discard(message))
             return
 
         def publish() -> None:
@@ -141,16 +198,17 @@ class Gate:
 
         self._do(publish, message.ack, message)
 
-    def _put_away(self, message: TenantMessage, reason: str, then: Callable[[], None]) -> None:
-        """Publish a poisonous message to the dead-letter queue; only once that is confirmed, let it go."""
-        logger.error("message of %s goes to %s: %s", message.queue, DEAD_QUEUE, reason)
-        headers = {
-            **message.headers,
-            "taketurns_tenant": tenant_by(message.queue),
-            "taketurns_queue": message.queue,
-            "taketurns_reason": reason,
-            "taketurns_dead_at": datetime.now(UTC).isoformat(),
-        }
+    def _put_away(self, message: TenantMessage, death: Death, then: Callable[[], None]) -> None:
+        """Publish a message to the dead-letter queue; only once that is confirmed, let it go."""
+        logger.error("message of %s goes to %s: %s", message.queue, DEAD_QUEUE, death.reason)
+        headers = buried(
+            message.headers,
+            death,
+            letter_id=uuid(),
+            at=datetime.now(UTC).isoformat(),
+            queue=message.queue,
+            tenant=tenant_by(message.queue),
+        )
         headers.pop(ADMITTED_HEADER, None)
         self._do(lambda: self._publish(message, headers, "", DEAD_QUEUE), then, message)
 
@@ -161,9 +219,20 @@ class Gate:
 
     def _do(self, publish: Callable[[], None], then: Callable[[], None], message: TenantMessage) -> None:
         """Publish in the background until it is confirmed, then let the message go."""
+        self.leaving.add(message)
 
         def again(error: TaketurnsError) -> None:
+            if not message.is_ours:
+                self.leaving.discard(message)  # the broker has it back, and will deliver it anew
+                return
             logger.warning("a message of %s stays here for now: %s", message.queue, error)
             self._consumer.timer.call_after(_RETRY_PUBLISH, self._do, (publish, then, message))
 
         self._background.submit(publish, lambda _: then(), again)
+
+
+def _report(task: Any, message: TenantMessage, error: CrashLoop) -> None:
+    """Record that a task has failed which can't say so itself: its state, its error callbacks, its chord."""
+    args, kwargs, embedded = message.payload
+    request = Context(message.headers, args=args, kwargs=kwargs, **embedded)
+    task.backend.mark_as_failure(message.headers["id"], error, request=request)

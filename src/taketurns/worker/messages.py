@@ -58,6 +58,11 @@ class TenantMessage(pyamqp.Message):
         self.kind = str((self.headers or {}).get("task", ""))
         """The name of its task, as far as it has one."""
 
+    @property
+    def is_ours(self) -> bool:
+        """Whether it waits here to be settled; if not it was, or the broker has it back."""
+        return not self.acknowledged and self.channel.usable
+
     def ack(self, multiple: bool = False) -> None:  # noqa: FBT001, FBT002  # kombu's signature
         """Acknowledge; nothing is sent if the channel is gone, since the broker then has the message back."""
         self._settle(super().ack, multiple=multiple)

@@ -103,17 +103,20 @@ def test_several_tenants_at_once(turns: TakeTurns, recoverer: Recoverer, channel
     assert set(turns.registry.activity()) == {"a", "b"}
 
 
-def test_a_message_of_no_tenant_goes_to_the_dead(recoverer: Recoverer, channel: BlockingChannel) -> None:
+@pytest.mark.parametrize("whose", [{"taketurns_tenant": "not valid!"}, {}])
+def test_a_message_of_no_tenant_goes_to_the_dead(
+    whose: dict[str, str], recoverer: Recoverer, channel: BlockingChannel
+) -> None:
     """What was published for a queue that is no tenant's goes to the dead-letter queue, with the reason."""
-    sent = pika.BasicProperties(headers={"id": "x", "taketurns_tenant": "not valid!"}, priority=1)
+    sent = pika.BasicProperties(headers={"id": "x", **whose}, priority=1)
     channel.basic_publish(EXCHANGE, "no_tenant_queue", b"body", sent, mandatory=True)
     assert recoverer.run_once() == RecoverReport(dead=1)
     _, properties, body = channel.basic_get(DEAD_QUEUE)
     assert body == b"body"
     assert properties.priority == 1
     assert properties.headers["id"] == "x"
-    assert properties.headers["taketurns_queue"] == "no_tenant_queue"
-    assert "no tenant queue" in properties.headers["taketurns_reason"]
+    assert properties.headers["taketurns_dead_queue"] == "no_tenant_queue"
+    assert "no tenant queue" in properties.headers["taketurns_dead_reason"]
     datetime.fromisoformat(properties.headers["taketurns_dead_at"])
     assert waiting(channel, LOST_QUEUE) == 0
 

@@ -1,0 +1,217 @@
+"""Dead letters on a real broker, from real workers: how they come there, and what an operator does with them."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from pika import BasicProperties, BlockingConnection, URLParameters
+
+from support.workers import worker
+from taketurns.deadletters.selection import Selection
+from taketurns.errors import BrokerUnavailable, DeadLettersBusy
+from taketurns.topology import DEAD_QUEUE, EXCHANGE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from pika.adapters.blocking_connection import BlockingChannel
+
+    from support.servers import Broker
+    from support.workers import Ledger
+    from taketurns.deadletters.box import DeadLetters
+    from taketurns.settings import Settings
+
+    Eventually = Callable[..., None]
+
+
+def poison(shop: Any, channel: BlockingChannel, *bodies: str, tenant: str = "acme") -> None:
+    """Put messages into a tenant's queue that can never run."""
+    queue = shop.turns.publisher.ensure(tenant)
+    for body in bodies:
+        given = BasicProperties(
+            content_type="application/json", headers={"task": "support.shop.work", "id": body}
+        )
+        channel.basic_publish(EXCHANGE, queue, body.encode(), given)
+
+
+@pytest.fixture
+def letters(shop: Any) -> DeadLetters:
+    box: DeadLetters = shop.turns.dead_letters
+    return box
+
+
+@pytest.mark.parametrize("pool", ["prefork", "threads", "solo"])
+def test_a_task_that_failed_for_good_is_a_dead_letter_and_runs_again_when_replayed(
+    pool: str,
+    shop: Any,
+    letters: DeadLetters,
+    ledger: Ledger,
+    settings: Settings,
+    tmp_path: Path,
+    eventually: Eventually,
+) -> None:
+    with worker(settings, tmp_path, "-P", pool, "-c", "1"):
+        failed = shop.fail.apply_async(("luck",), tenant="acme", priority="high")
+        shop.stubborn.apply_async(("twice",), tenant="bolt")
+        shop.refuse.apply_async(("no",), tenant="acme")
+        eventually(lambda: letters.count() == 3, within=20)
+        assert shop.work.apply_async(("fine",), tenant="acme").get(timeout=20) == "fine"
+        by_task = {letter.task: letter for letter in letters.list()}
+        luck = by_task["support.shop.fail"]
+        assert (luck.tenant, luck.queue, luck.task_id) == ("acme", "usersequence_acme", failed.id)
+        assert (luck.cause, luck.reason, luck.attempts, luck.replays) == (
+            "failed",
+            "ValueError('no luck')",
+            1,
+            0,
+        )
+        assert "in fail" in luck.traceback
+        assert "no luck" in luck.traceback
+        assert '["luck"]' in luck.body
+        assert by_task["support.shop.stubborn"].attempts == 2
+        assert by_task["support.shop.refuse"].cause == "rejected"
+        assert Counter(ledger.labels()) == {"luck": 1, "twice": 2, "no": 1, "fine": 1}
+
+        replayed = letters.replay(Selection(ids={luck.id}))
+        assert (replayed.replayed, replayed.without_tenant) == (1, 0)
+        eventually(lambda: ledger.labels().count("luck") == 2)
+        eventually(lambda: letters.count() == 3)
+        again = letters.list(Selection(tenant="acme", cause="failed"))
+        assert [(letter.task_id, letter.replays) for letter in again] == [(failed.id, 1)]
+        eventually(lambda: shop.turns.management.queue("usersequence_acme").unacknowledged == 0)
+
+
+def test_wrong_arguments_are_told_from_a_failure_and_not_retried(
+    shop: Any,
+    letters: DeadLetters,
+    ledger: Ledger,
+    settings: Settings,
+    tmp_path: Path,
+    eventually: Eventually,
+) -> None:
+    shop.stubborn.typing = False  # a publisher with an older version of the code
+    try:
+        shop.stubborn.apply_async((1, 2, 3), tenant="acme")
+    finally:
+        del shop.stubborn.typing
+    with worker(settings, tmp_path, "-c", "1"):
+        eventually(lambda: letters.count() == 1, within=20)
+    (letter,) = letters.list()
+    assert (letter.cause, letter.attempts) == ("wrong_arguments", 1)
+    assert "takes 1 positional argument" in letter.reason
+    assert not ledger.labels()
+
+
+def test_a_task_over_its_hard_time_limit_is_a_dead_letter(
+    shop: Any, letters: DeadLetters, settings: Settings, tmp_path: Path, eventually: Eventually
+) -> None:
+    with worker(settings, tmp_path, "-c", "1"):
+        shop.work.apply_async(("slow", 20), tenant="acme", time_limit=0.5)
+        eventually(lambda: letters.count() == 1, within=20)
+        assert shop.work.apply_async(("next",), tenant="acme").get(timeout=20) == "next"
+    (letter,) = letters.list()
+    assert letter.reason == "TimeLimitExceeded: it ran for more than 0.5 s"
+
+
+def test_a_task_that_kills_its_process_each_time_is_put_away_and_starts_afresh_when_replayed(
+    shop: Any,
+    letters: DeadLetters,
+    ledger: Ledger,
+    settings: Settings,
+    tmp_path: Path,
+    eventually: Eventually,
+) -> None:
+    with worker(settings, tmp_path, "-c", "2", TAKETURNS_WORKER_MAX_STARTS="3"):
+        loop = shop.die.apply_async(("loop",), tenant="acme")
+        eventually(lambda: letters.count() == 1, within=30)
+        assert shop.work.apply_async(("fine",), tenant="acme").get(timeout=20) == "fine"
+        (letter,) = letters.list()
+        assert (letter.cause, letter.attempts, letter.task_id) == ("crash_loop", 3, loop.id)
+        assert ledger.labels().count("loop") == 3
+        with pytest.raises(Exception, match="started 3 times"):
+            loop.get(timeout=10)
+        letters.replay(Selection(cause="crash_loop"))
+        eventually(lambda: letters.count() == 1 and ledger.labels().count("loop") == 6, within=30)
+
+
+def test_letters_are_listed_in_their_order_and_stay_there(
+    shop: Any,
+    letters: DeadLetters,
+    amqp: BlockingChannel,
+    settings: Settings,
+    tmp_path: Path,
+    eventually: Eventually,
+) -> None:
+    poison(shop, amqp, *map(str, range(300)))
+    poison(shop, amqp, *map(str, range(300, 303)), tenant="bolt")
+    with worker(settings, tmp_path, "-P", "threads", "-c", "2"):
+        eventually(lambda: letters.count() == 303, within=30)
+    listed = letters.list(Selection(tenant="acme"))
+    assert sorted(int(letter.body) for letter in listed) == list(range(300))
+    assert letters.list(Selection(tenant="acme")) == listed
+    assert letters.list(Selection(tenant="acme"), limit=7) == listed[:7]
+    assert {letter.body for letter in letters.list(Selection(tenant="bolt"))} == {"300", "301", "302"}
+    assert letters.get(listed[250].id) == listed[250]
+    assert letters.get("nobody") is None
+    told: list[int] = []
+    assert letters.discard(Selection(tenant="acme"), limit=299, progress=told.append) == 299
+    assert told == list(range(1, 300))
+    assert [letter.body for letter in letters.list(Selection(tenant="acme"))] == [listed[-1].body]
+    assert letters.discard(Selection()) == 4
+    assert letters.count() == 0
+    assert letters.list() == []
+
+
+def test_a_letter_of_no_tenant_can_only_be_discarded(letters: DeadLetters, amqp: BlockingChannel) -> None:
+    letters.count()  # which declares the queue
+    amqp.basic_publish("", DEAD_QUEUE, b"whose?")
+    replayed = letters.replay(Selection())
+    assert (replayed.replayed, replayed.without_tenant) == (0, 1)
+    assert letters.discard(Selection()) == 1
+
+
+def test_one_looks_at_a_time_and_the_next_one_waits(
+    letters: DeadLetters, amqp: BlockingChannel, broker: Broker
+) -> None:
+    letters.count()
+    for number in range(20):
+        amqp.basic_publish("", DEAD_QUEUE, str(number).encode())
+    counts: list[int] = []
+    threads = [threading.Thread(target=lambda: counts.append(len(letters.list()))) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert counts == [20] * 6
+    with closing(BlockingConnection(URLParameters(broker.amqp_url))) as other:
+        other.channel().queue_declare("usersequence.dead.reader", exclusive=True)
+        with pytest.raises(DeadLettersBusy):
+            letters.list()
+    assert len(letters.list()) == 20
+
+
+def test_a_replay_that_fails_in_the_middle_leaves_the_rest(
+    shop: Any, letters: DeadLetters, amqp: BlockingChannel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The broker can't be made to fail between two messages, so its publisher does."""
+    letters.count()
+    for number in range(5):
+        headers = {"taketurns_tenant": "acme", "task": "support.shop.work", "id": str(number)}
+        amqp.basic_publish("", DEAD_QUEUE, b"[[], {}, {}]", BasicProperties(headers=headers))
+    publish = shop.turns.publisher.publish
+
+    def fails_on_the_third(body: bytes, **options: Any) -> None:
+        if options["properties"]["application_headers"]["id"] == "2":
+            raise BrokerUnavailable("away")
+        publish(body, **options)
+
+    monkeypatch.setattr(shop.turns.publisher, "publish", fails_on_the_third)
+    with pytest.raises(BrokerUnavailable):
+        letters.replay(Selection())
+    assert [letter.task_id for letter in letters.list()] == ["2", "3", "4"]
+    assert shop.turns.management.queue("usersequence_acme").ready == 2

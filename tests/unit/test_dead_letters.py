@@ -1,0 +1,107 @@
+"""What a dead letter says, and which ones are meant; no broker."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from taketurns.deadletters.letter import DeadLetter, Death, buried, original, revived
+from taketurns.deadletters.selection import Selection
+from taketurns.errors import InvalidInput, InvalidTenant
+
+TASK: dict[str, Any] = {"task": "shop.work", "id": "t-1", "retries": 2, "eta": None, "expires": None}
+BODY = b'[["a"], {}, {}]'
+FAILED = Death("failed", "ValueError('no')", "Traceback ...\nValueError: no", attempts=3)
+
+
+def dead(headers: dict[str, Any] | None = None, death: Death = FAILED, **given: Any) -> dict[str, Any]:
+    about: dict[str, Any] = {"letter_id": "d-1", "at": "2026-01-01T00:00:00+00:00", "tenant": "acme"}
+    return buried(
+        TASK if headers is None else headers, death, **{**about, "queue": "usersequence_acme", **given}
+    )
+
+
+def test_a_letter_tells_all_that_was_noted() -> None:
+    letter = DeadLetter.read(dead(), BODY)
+    assert letter == DeadLetter(
+        id="d-1",
+        tenant="acme",
+        queue="usersequence_acme",
+        task="shop.work",
+        task_id="t-1",
+        cause="failed",
+        reason="ValueError('no')",
+        traceback="Traceback ...\nValueError: no",
+        attempts=3,
+        replays=0,
+        died_at="2026-01-01T00:00:00+00:00",
+        headers={**TASK, "taketurns_tenant": "acme"},
+        body=BODY.decode(),
+    )
+
+
+def test_a_revived_letter_has_all_its_retries_and_no_notes_but_the_count_of_its_replays() -> None:
+    once = revived(dead({**TASK, "expires": "2020-01-01T00:00:00", "x-death": [], "taketurns_d3": True}))
+    assert once == {**TASK, "retries": 0, "taketurns_tenant": "acme", "taketurns_replays": 1}
+    twice = DeadLetter.read(dead(once), BODY)
+    assert twice.replays == 1
+    assert revived(dead(once))["taketurns_replays"] == 2
+
+
+def test_one_who_dies_again_has_the_notes_of_the_last_time() -> None:
+    again = dead(dead(), Death("unknown_task", "unknown task 'shop.work'"), letter_id="d-2")
+    letter = DeadLetter.read(again, BODY)
+    assert (letter.id, letter.cause, letter.traceback, letter.attempts) == ("d-2", "unknown_task", "", 0)
+
+
+def test_long_words_are_cut_so_that_the_headers_fit_a_frame() -> None:
+    long = Death("failed", "x" * 10_000, "first" + "y" * 200_000 + "last")
+    letter = DeadLetter.read(dead(death=long), BODY)
+    assert letter.traceback.endswith("last")
+    assert len(json.dumps(dead(death=long))) < 12_000
+    full = dead({"argsrepr": "z" * 110_000}, long)
+    assert len(json.dumps(full)) < 113_000
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{}, {"task": 7, "id": None}, {"taketurns_dead_cause": "magic", "taketurns_dead_attempts": "many"}],
+)
+def test_what_somebody_else_put_there_is_read_too(headers: dict[str, Any]) -> None:
+    letter = DeadLetter.read(headers, b"\xff")
+    assert (letter.tenant, letter.task, letter.cause, letter.attempts) == (None, None, None, 0)
+    assert letter.id == DeadLetter.read(headers, b"\xff").id
+    assert letter.id != DeadLetter.read(headers, b"x").id
+    assert letter.headers == original(headers)
+
+
+def test_a_letter_without_a_valid_tenant_has_none() -> None:
+    assert DeadLetter.read(dead(tenant="not valid!", queue="elsewhere"), BODY).tenant is None
+    assert DeadLetter.read(dead(tenant="acme", queue="elsewhere"), BODY).tenant == "acme"
+
+
+@pytest.mark.parametrize(
+    ("selection", "meant"),
+    [
+        (Selection(), True),
+        (Selection(ids=["d-1", "d-2"]), True),
+        (Selection(ids=[]), False),
+        (Selection(tenant="acme", task="shop.work", cause="failed"), True),
+        (Selection(tenant="bolt"), False),
+        (Selection(tenant="acme", task="shop.other"), False),
+        (Selection(cause="rejected"), False),
+    ],
+)
+def test_a_selection_means_what_has_all_of_it(selection: Selection, meant: bool) -> None:
+    assert selection.has(DeadLetter.read(dead(), BODY)) is meant
+
+
+def test_a_selection_refuses_what_can_never_be_meant() -> None:
+    with pytest.raises(
+        InvalidInput, match=r"cause: 'bad' is not valid; accepted is one of failed, .*unroutable"
+    ):
+        Selection(cause="bad")
+    with pytest.raises(InvalidTenant):
+        Selection(tenant="not valid!")
