@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from celery import Task
 from celery.exceptions import Reject
+from celery.result import denied_join_result
 from celery.utils.time import maybe_iso8601, maybe_make_aware
 
 from taketurns.bound import BoundTask
@@ -16,6 +17,7 @@ from taketurns.delays import plan, without_traces
 from taketurns.errors import BrokerUnavailable, InvalidInput, InvalidSettings, MissingTenant, TaketurnsError
 from taketurns.extension import TakeTurns
 from taketurns.inheritance import TENANT_HEADER, current_tenant, give_all, give_tenant
+from taketurns.outcomes import Outcomes
 from taketurns.running import ADMITTED_HEADER, run_body
 from taketurns.tenants import tenant_of, validate_tenant
 from taketurns.time_limits import check_time_limits
@@ -91,6 +93,15 @@ class TenantTask(Task):
             raise InvalidSettings("taketurns needs task_protocol = 2, Celery's default: 1 has no headers")
         if cls.name is not None:
             cls.task_rate = check_declaration(cls)
+
+    @property
+    def backend(self) -> Any:
+        """The result backend; what can't be recorded there ends neither the task nor its worker."""
+        return Outcomes(super().backend)
+
+    @backend.setter
+    def backend(self, value: Any) -> None:
+        self._backend = value
 
     def for_tenant(self, tenant: str) -> BoundTask:
         """Return this task for one tenant, with ``delay``, ``apply_async``, ``s``, ``si`` and ``signature``.
@@ -229,7 +240,9 @@ class TenantTask(Task):
             exchange, bits = publisher.delayed(max(0.0, (due - turns.app.now()).total_seconds()))
             options["headers"] |= {**bits, ETA_HEADER: due.isoformat()}
             publisher.touch(tenant, until=due.timestamp())
-        with publisher.producer() as producer:
+        # Or Celery would subscribe to the result in Redis, with each submission, and wait long for one that is away.
+        # Whoever calls get() subscribes then.
+        with publisher.producer() as producer, denied_join_result():
             return super().apply_async(
                 args,
                 kwargs,

@@ -19,7 +19,7 @@ from redis import Redis
 from support.weights import by_metadata
 from taketurns import TakeTurns, TenantTask
 
-app = Celery("shop", backend=os.environ.get("TAKETURNS_REDIS_URL"))
+app = Celery("shop", backend=os.environ.get("SHOP_RESULTS") or os.environ.get("TAKETURNS_REDIS_URL"))
 # Not shared: a test process imports this module anew for each test, and a shared task would go into the later apps.
 task = partial(app.task, shared=False)
 app.conf.task_default_queue = "ordinary"
