@@ -63,6 +63,8 @@ def test_settings_are_set_and_shown(command: Run, turns: TakeTurns) -> None:
         "--max-concurrency",
         "4",
         "--burst-when-idle",
+        "--max-backlog",
+        "500",
     )
     options += ("--priority-rate", "high=10/1s", "--priority-rate", "low=1/1h", "--metadata", '{"a": [1]}')
     options += ("--task-rate", "shop.mail=5/1s", "--task-rate", "shop.nap=1/1h")
@@ -79,13 +81,14 @@ def test_settings_are_set_and_shown(command: Run, turns: TakeTurns) -> None:
         "weight": 2.0,
         "max_concurrency": 4,
         "burst_when_idle": True,
+        "max_backlog": 500,
         "priority_rate_limits": {"high": "10/1s", "low": "1/1h"},
         "paused": False,
         "tags": {"plan": "pro", "note": "a=b"},
         "metadata": {"a": [1]},
     }
     assert first == expected
-    options = ("--rate", "none", "--max-concurrency", "none", "--no-burst-when-idle")
+    options = ("--rate", "none", "--max-concurrency", "none", "--no-burst-when-idle", "--max-backlog", "none")
     options += ("--priority-rate", "high=none", "--tag", "plan=free", "--tag", "note=", "--tag", "region=eu")
     options += ("--task-rate", "shop.mail=none", "--task-rate", "shop.nap=2/1h")
     second = parsed(command("tenants", "set", "acme", *options, "--json"))
@@ -94,6 +97,7 @@ def test_settings_are_set_and_shown(command: Run, turns: TakeTurns) -> None:
         "rate_limit": None,
         "max_concurrency": None,
         "burst_when_idle": False,
+        "max_backlog": None,
         "priority_rate_limits": {"low": "1/1h"},
         "task_rate_limits": {"shop.nap": "2/1h"},
         "tags": {"plan": "free", "region": "eu"},
@@ -111,7 +115,7 @@ def test_tenants_are_listed_and_filtered(command: Run, turns: TakeTurns) -> None
     turns.registry.update(
         "a", tags={"plan": "pro", "note": "[bold]" + "x" * 60}, rate_limit="1/1s", paused=True
     )
-    turns.registry.update("b", tags={"plan": "pro"}, weight=0.5, max_concurrency=3)
+    turns.registry.update("b", tags={"plan": "pro"}, weight=0.5, max_concurrency=3, max_backlog=70)
     assert [each["tenant"] for each in parsed(command("tenants", "list", "--json"))] == ["a", "b", "queued"]
     found = parsed(command("tenants", "list", "--tag", "plan=pro", "--json"))
     assert [each["tenant"] for each in found] == ["a", "b"]
@@ -120,7 +124,7 @@ def test_tenants_are_listed_and_filtered(command: Run, turns: TakeTurns) -> None
     assert re.search(rf"^ a +0 +1/1s +1 +yes +note=\[bold\]{'x' * 60} plan=pro *$", table, re.MULTILINE), (
         table
     )
-    assert re.search(r"^ b +0 +0\.5 +3 +plan=pro *$", table, re.MULTILINE), table
+    assert re.search(r"^ b +0 +70 +0\.5 +3 +plan=pro *$", table, re.MULTILINE), table
     assert re.search(r"^ queued +1 +1 *$", table, re.MULTILINE), table
     nothing = command("tenants", "list", "--tag", "plan=free")
     assert (nothing.returncode, nothing.stdout, nothing.stderr) == (0, "", "There are no such tenants.\n")
@@ -129,7 +133,11 @@ def test_tenants_are_listed_and_filtered(command: Run, turns: TakeTurns) -> None
 def test_a_tenant_is_shown_to_people(command: Run, turns: TakeTurns) -> None:
     """Every setting has its line, as it was set."""
     turns.registry.update(
-        "acme", tags={"plan": "pro"}, metadata={"a": "ä"}, priority_rate_limits={"low": "1/1s"}
+        "acme",
+        tags={"plan": "pro"},
+        metadata={"a": "ä"},
+        priority_rate_limits={"low": "1/1s"},
+        max_backlog=70,
     )
     text = command("tenants", "show", "acme").stdout
     for line in (
@@ -137,6 +145,7 @@ def test_a_tenant_is_shown_to_people(command: Run, turns: TakeTurns) -> None:
         r'metadata +\{"a": "ä"\}',
         r"rates of priorities +low=1/1s",
         r"weight +1",
+        r"may wait +70",
     ):
         assert re.search(rf"^ {line} *$", text, re.MULTILINE), text
 

@@ -212,6 +212,17 @@ def test_a_default_rate_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Settings.load().limiter.default_rate_limit is None
 
 
+def test_a_default_backlog_cap_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The default cap is a whole number from 1; empty is none."""
+    monkeypatch.setenv("TAKETURNS_LIMITER_DEFAULT_MAX_BACKLOG", "500")
+    assert Settings.load().limiter.default_max_backlog == 500
+    monkeypatch.setenv("TAKETURNS_LIMITER_DEFAULT_MAX_BACKLOG", "")
+    assert Settings.load().limiter.default_max_backlog is None
+    monkeypatch.setenv("TAKETURNS_LIMITER_DEFAULT_MAX_BACKLOG", "0")
+    with pytest.raises(InvalidSettings, match="TAKETURNS_LIMITER_DEFAULT_MAX_BACKLOG: "):
+        Settings.load()
+
+
 def test_case_does_not_matter_in_the_file(env_file: Path) -> None:
     """A name in lower case is the same setting, as it is in the environment."""
     env_file.write_text("taketurns_redis_prefix=shop\n")

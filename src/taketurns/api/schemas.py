@@ -102,6 +102,8 @@ class TenantPatch(_Request):
     """Tasks that may run at once, at least 1."""
     burst_when_idle: bool | None = None
     """Whether more of them may run while nobody else waits."""
+    max_backlog: Annotated[int | None, Field(examples=[10_000])] = None
+    """Tasks that may wait in its queue, at least 1; more are refused with a 429."""
     priority_rate_limits: PriorityRates | None = None
     """Rates for the priorities `low`, `normal` and `high`. Takes the place of all of them."""
     paused: bool | None = None
@@ -132,6 +134,8 @@ class TenantLimits(_Answer):
     """Tasks that may run at once; null: any."""
     burst_when_idle: bool
     """Whether more of them may run while nobody else waits."""
+    max_backlog: int | None
+    """Tasks that may wait in the queue; null: the default."""
     priority_rate_limits: PriorityRates
     """Starts of tasks of a priority in a period."""
     paused: bool

@@ -22,6 +22,7 @@ def tenant_view(tenant: str, settings: TenantSettings, queue: QueueInfo | None) 
         weight=settings.weight,
         max_concurrency=settings.max_concurrency,
         burst_when_idle=settings.burst_when_idle,
+        max_backlog=settings.max_backlog,
         priority_rate_limits=dict(settings.priority_rate_limits),
         paused=settings.paused,
         tags=dict(settings.tags),

@@ -34,6 +34,7 @@ def print_tenant(view: TenantView, *, as_json: bool) -> None:
             ("weight", f"{view.weight:g}"),
             ("at once", "any number" if view.max_concurrency is None else view.max_concurrency),
             ("more when idle", "yes" if view.burst_when_idle else "no"),
+            ("may wait", "the default" if view.max_backlog is None else view.max_backlog),
             ("paused", "yes" if view.paused else "no"),
             ("tags", tagged(view.tags) or "none"),
             ("metadata", json.dumps(view.metadata, ensure_ascii=False) if view.metadata else "none"),

@@ -43,7 +43,7 @@ def list_tenants(
         typer.echo(json.dumps([view.model_dump() for view in views]))
     elif views:
         print_table(
-            ("tenant", "waiting", "rate", "weight", "at once", "paused", "tags"),
+            ("tenant", "waiting", "may wait", "rate", "weight", "at once", "paused", "tags"),
             (_row(view) for view in views),
         )
     else:
@@ -107,6 +107,7 @@ def _row(view: TenantView) -> tuple[object, ...]:
     return (
         view.tenant,
         "unknown" if waiting is None else waiting,
+        view.max_backlog or "",
         view.rate_limit or "",
         f"{view.weight:g}",
         view.max_concurrency or "",

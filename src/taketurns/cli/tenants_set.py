@@ -34,6 +34,10 @@ def set_tenant(
             "--burst-when-idle/--no-burst-when-idle", help="Let it run more of them while nobody else waits."
         ),
     ] = None,
+    max_backlog: Annotated[
+        str | None,
+        typer.Option(metavar="NUMBER", help="Its tasks that may wait in its queue; none is the default."),
+    ] = None,
     tag: Annotated[
         list[str] | None,
         typer.Option(metavar="KEY=VALUE", help="Add or replace a tag, KEY= removes it; may be repeated."),
@@ -71,9 +75,11 @@ def set_tenant(
     if weight is not None:
         changes["weight"] = weight
     if max_concurrency is not None:
-        changes["max_concurrency"] = _number(max_concurrency)
+        changes["max_concurrency"] = _number(max_concurrency, field="--max-concurrency")
     if burst_when_idle is not None:
         changes["burst_when_idle"] = burst_when_idle
+    if max_backlog is not None:
+        changes["max_backlog"] = _number(max_backlog, field="--max-backlog")
     if metadata is not None:
         changes["metadata"] = read_metadata(metadata)
     tags = _tags(tag or (), untag or ())
@@ -99,7 +105,7 @@ def set_tenant(
     print_tenant(look_at(turns, tenant, settings), as_json=as_json)
 
 
-def _number(text: str) -> int | None:
+def _number(text: str, *, field: str) -> int | None:
     if text == _NONE:
         return None
     try:
@@ -107,7 +113,7 @@ def _number(text: str) -> int | None:
     except ValueError:
         number = 0
     if number < 1:
-        raise InvalidInput(text, "a whole number from 1, or none", field="--max-concurrency")
+        raise InvalidInput(text, "a whole number from 1, or none", field=field)
     return number
 
 

@@ -28,6 +28,7 @@ class TenantSettings:
         weight: its share of the work beside other tenants' shares.
         max_concurrency: how many of its tasks may run at once; None is any number.
         burst_when_idle: more of them than ``max_concurrency`` may run while nobody else waits.
+        max_backlog: how many of its tasks may wait in its queue; None leaves it to the default.
         priority_rate_limits: the rate of its tasks of one priority: ``low``, ``normal`` or ``high``.
         paused: its tasks wait in their queue.
         tags: keys and values to find it by, 64 at most, such as ``{"plan": "pro"}``. A key has 1 to 63 characters
@@ -41,6 +42,7 @@ class TenantSettings:
     weight: float = 1.0
     max_concurrency: int | None = None
     burst_when_idle: bool = False
+    max_backlog: int | None = None
     priority_rate_limits: Mapping[str, str] = field(default_factory=dict)
     paused: bool = False
     tags: Mapping[str, str] = field(default_factory=dict)
@@ -156,8 +158,16 @@ def checked_weight(value: object, *, field: str = "weight") -> float:
 
 
 def _max_concurrency(value: object) -> int | None:
+    return _number(value, without="any number", field="max_concurrency")
+
+
+def _max_backlog(value: object) -> int | None:
+    return _number(value, without="the default", field="max_backlog")
+
+
+def _number(value: object, *, without: str, field: str) -> int | None:
     if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
-        raise InvalidInput(value, "a whole number from 1, or null for any number", field="max_concurrency")
+        raise InvalidInput(value, f"a whole number from 1, or null for {without}", field=field)
     return value
 
 
@@ -181,6 +191,7 @@ _CHECKS: Final[Mapping[str, Callable[[object], object]]] = {
     "weight": checked_weight,
     "max_concurrency": _max_concurrency,
     "burst_when_idle": _burst_when_idle,
+    "max_backlog": _max_backlog,
     "priority_rate_limits": _priority_rate_limits,
     "paused": _paused,
     "tags": checked_tags,

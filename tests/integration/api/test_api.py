@@ -159,7 +159,9 @@ def test_a_result_that_may_have_expired_is_unknown(
 
 def test_me_shows_the_callers_own_limits(acme: Client, turns: TakeTurns) -> None:
     """A tenant sees its settings, its backlog, and for each limit the tokens and when the next one comes."""
-    turns.registry.update("acme", rate_limit="10/60s:2", weight=2.0, max_concurrency=3, paused=True)
+    turns.registry.update(
+        "acme", rate_limit="10/60s:2", weight=2.0, max_concurrency=3, max_backlog=1000, paused=True
+    )
     submit(acme)
     limits = Limits(tenant_rate=parse_rate("10/60s:2"))
     assert turns.limiter.admit("acme", "shop.anything", limits, lease="a").admitted
@@ -177,6 +179,7 @@ def test_me_shows_the_callers_own_limits(acme: Client, turns: TakeTurns) -> None
         "weight": 2.0,
         "max_concurrency": 3,
         "burst_when_idle": False,
+        "max_backlog": 1000,
         "priority_rate_limits": {},
         "paused": True,
     }
