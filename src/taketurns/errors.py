@@ -120,6 +120,30 @@ class DeadLettersBusy(TaketurnsError):
     """Somebody else is looking through the dead letters; only one can at a time."""
 
 
+class BacklogFull(TaketurnsError):
+    """As many tasks of a tenant wait as may wait; nothing was submitted.
+
+    Attributes:
+        tenant: the tenant.
+        backlog: how many of its tasks wait in its queue.
+        max_backlog: how many may.
+        retry_after: seconds after which it is worth another try.
+    """
+
+    def __init__(self, tenant: str, backlog: int, max_backlog: int, retry_after: float) -> None:
+        self.tenant = tenant
+        self.backlog = backlog
+        self.max_backlog = max_backlog
+        self.retry_after = retry_after
+        super().__init__(tenant, backlog, max_backlog, retry_after)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.backlog} tasks of tenant {self.tenant!r} wait and its max_backlog is {self.max_backlog}, so "
+            f"nothing was submitted; try again in {self.retry_after:.3g} s, or have an operator raise it"
+        )
+
+
 class BrokerUnavailable(TaketurnsError, OperationalError, ConnectionError):
     """RabbitMQ could not be reached, or did not answer in time; nothing was accepted.
 

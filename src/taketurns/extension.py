@@ -12,6 +12,7 @@ from taketurns.deadletters.box import DeadLetters
 from taketurns.errors import TaketurnsError
 from taketurns.explain import Explanation, explain
 from taketurns.inheritance import pass_tenant_on
+from taketurns.limits.backlog import BacklogCaps
 from taketurns.limits.current import CurrentLimits
 from taketurns.limits.limiter import Limiter
 from taketurns.limits.rate import parse_rate
@@ -60,6 +61,7 @@ class TakeTurns:
         limiter: the rate and concurrency limits.
         limits: which limits a task has, at most a second old.
         publisher: confirmed publishing into tenant queues.
+        backlog: how many tasks of a tenant may wait.
 
     Raises:
         TaketurnsError: the app has the extension already.
@@ -85,6 +87,7 @@ class TakeTurns:
         default_rate = self.settings.limiter.default_rate_limit
         self.limits = CurrentLimits(self.registry, parse_rate(default_rate) if default_rate else None)
         self.publisher = Publisher(app, self.settings, self.registry)
+        self.backlog = BacklogCaps(self.registry, self.publisher, self.settings.limiter)
         app.taketurns = self
         app.on_after_configure.connect(self._configure)
         if app.configured:

@@ -1,4 +1,4 @@
-"""How a tenant gets from one task to the next: along chains, callbacks, chord bodies, and through ordinary tasks."""
+"""What comes after a task, in chains, callbacks and chords: how it gets the tenant, and that it was accepted."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 TENANT_HEADER = "taketurns_tenant"
+_CHORD_UNLOCK = "celery.chord_unlock"
 
 
 def tenant_of_request(request: Any) -> str | None:
@@ -32,6 +33,22 @@ def pass_tenant_on(headers: dict[str, Any], properties: dict[str, Any], **_: Any
     tenant = properties.pop("tenant", None) or current_tenant()
     if tenant is not None:
         headers.setdefault(TENANT_HEADER, tenant)
+
+
+def was_accepted_before(options: Mapping[str, Any]) -> bool:
+    """Tell whether a submission goes on with what was accepted before, so that it must not be refused now.
+
+    It is a retry, what replaces a task, or what comes after one: Celery names the root of these itself, and in a
+    retry the attempts. A chord's body bears no such sign. It is submitted while a task of the chord's header runs, or
+    the task that waits for them all; so what these submit themselves counts as accepted too.
+
+    Args:
+        options: the options of ``apply_async``.
+    """
+    if options.get("root_id") is not None or options.get("retries") is not None:
+        return True
+    running = get_current_worker_task()
+    return running is not None and (running.name == _CHORD_UNLOCK or running.request.chord is not None)
 
 
 def give_tenant(signature: Any, tenant: str) -> Any:

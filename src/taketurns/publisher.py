@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from amqp import Message
-from amqp.exceptions import PreconditionFailed
+from amqp.exceptions import NotFound, PreconditionFailed
 from kombu import Producer
 
 from taketurns import delays
@@ -120,6 +120,22 @@ class Publisher:
             with self._pool.lease(self._seconds) as connection:
                 self._attempt(connection, partial(self._declare_shared, connection, ladder=True))
         return delays.plan(max(0.0, seconds - (time.monotonic() - began)))
+
+    def waiting(self, queue: str) -> int:
+        """Return how many messages wait in a queue, by the broker's own count; none if it does not exist.
+
+        Raises:
+            BrokerUnavailable: the broker did not tell in time.
+        """
+
+        def look() -> int:
+            try:
+                return int(connection.default_channel.queue_declare(queue, passive=True).message_count)
+            except NotFound:  # the reaper has removed it; py-amqp has opened the channel anew
+                return 0
+
+        with self._pool.lease(self._seconds) as connection:
+            return self._attempt(connection, look)
 
     @contextmanager
     def producer(self) -> Iterator[ConfirmedProducer]:

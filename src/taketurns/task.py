@@ -16,7 +16,7 @@ from taketurns.declared import check_declaration
 from taketurns.delays import plan, without_traces
 from taketurns.errors import BrokerUnavailable, InvalidInput, InvalidSettings, MissingTenant, TaketurnsError
 from taketurns.extension import TakeTurns
-from taketurns.inheritance import TENANT_HEADER, current_tenant, give_all, give_tenant
+from taketurns.inheritance import TENANT_HEADER, current_tenant, give_all, give_tenant, was_accepted_before
 from taketurns.outcomes import Outcomes
 from taketurns.running import ADMITTED_HEADER, run_body
 from taketurns.tenants import tenant_of, validate_tenant
@@ -145,6 +145,8 @@ class TenantTask(Task):
             MissingTenant: no tenant was named, and no task with a tenant is running.
             InvalidTenant: the tenant id does not have the accepted form.
             InvalidInput: another option does not have the accepted form.
+            BacklogFull: as many of the tenant's tasks wait as may. Of a group or chord, some may have been submitted.
+                Never raised for a retry, nor for what comes after a task in a chain or as a callback.
             BrokerUnavailable: the broker could not be reached in time; nothing was submitted.
             PublishNotConfirmed: the broker did not confirm the task; it may run all the same.
         """
@@ -233,6 +235,8 @@ class TenantTask(Task):
         publisher = turns.publisher
         due = _due(turns.app, options.pop("countdown", None), options.pop("eta", None))
         name = publisher.ensure(tenant)
+        if not was_accepted_before(options):
+            turns.backlog.check(tenant, name)
         exchange = EXCHANGE
         # RabbitMQ tells this of the message at the head of a queue: since when the longest waiting one waits.
         options["timestamp"] = int(due.timestamp() if due is not None else time.time())

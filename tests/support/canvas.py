@@ -108,9 +108,10 @@ def spawn(self: Any, label: str, tenant: str | None = None) -> None:
     self.app.tasks["note"].apply_async((label,), **options)
 
 
-def replace_me(self: Any, label: str) -> None:
-    """Be replaced by another task."""
-    raise self.replace(self.app.tasks["note"].s(label))
+def replace_me(self: Any, label: str, tenant: str | None = None) -> None:
+    """Be replaced by another task, with or without a tenant."""
+    options = {"tenant": tenant} if tenant else {}
+    raise self.replace(self.app.tasks["note"].s(label).set(**options))
 
 
 def twice(self: Any, label: str) -> str:

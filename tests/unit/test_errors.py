@@ -9,6 +9,7 @@ import pytest
 
 from taketurns import errors
 from taketurns.errors import (
+    BacklogFull,
     InvalidInput,
     InvalidRate,
     InvalidTenant,
@@ -27,6 +28,7 @@ EXAMPLES = [
     InvalidWeight(0, "a number above zero"),
     MissingTenant("shop.thumbnail"),
     UnknownTask("shop.nothing"),
+    BacklogFull("acme", 12, 10, 1.5),
 ]
 
 
@@ -77,6 +79,10 @@ def test_a_plain_error_survives_pickling(kind: type[TaketurnsError]) -> None:
         (EXAMPLES[3], "weight: 0 is not valid; accepted is a number above zero"),
         (EXAMPLES[4], "task 'shop.thumbnail' needs a tenant: pass apply_async(..., tenant='acme')"),
         (EXAMPLES[5], "name: no task 'shop.nothing' can be submitted here"),
+        (
+            EXAMPLES[6],
+            "12 tasks of tenant 'acme' wait and its max_backlog is 10, so nothing was submitted; try",
+        ),
     ],
 )
 def test_a_message_names_the_field_and_what_to_do(error: TaketurnsError, message: str) -> None:

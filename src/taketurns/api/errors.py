@@ -1,6 +1,7 @@
 """Every error as JSON of one shape: ``{"error": code, "message": text, "field": name or null}``."""
 
 import logging
+import math
 import sys
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -16,6 +17,7 @@ from taketurns.api.auth import NotAuthenticated
 from taketurns.api.results import ResultsUnavailable
 from taketurns.api.schemas import Problem
 from taketurns.errors import (
+    BacklogFull,
     BrokerUnavailable,
     InvalidInput,
     ManagementUnavailable,
@@ -55,6 +57,7 @@ _DESCRIPTIONS: Final[Mapping[HTTPStatus, str]] = {
     HTTPStatus.CONFLICT: "Its queue still holds messages, or is in use.",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The body is too large.",
     HTTPStatus.UNPROCESSABLE_ENTITY: "A value is not valid; `field` names it.",
+    HTTPStatus.TOO_MANY_REQUESTS: "As many of the tenant's tasks wait as may; try again after `Retry-After` seconds.",
     HTTPStatus.SERVICE_UNAVAILABLE: "A server that this needs is away; nothing was accepted or changed.",
 }
 
@@ -92,6 +95,7 @@ def install(app: FastAPI) -> None:
     app.exception_handler(NotAuthenticated)(_not_authenticated)
     app.exception_handler(InvalidInput)(_invalid_input)
     app.exception_handler(UnknownTask)(_unknown_task)
+    app.exception_handler(BacklogFull)(_backlog_full)
     app.exception_handler(RequestValidationError)(_invalid_request)
     app.exception_handler(StarletteHTTPException)(_http)
     app.exception_handler(Exception)(_unexpected)
@@ -111,6 +115,11 @@ async def _invalid_input(_: Request, error: InvalidInput) -> JSONResponse:
 
 async def _unknown_task(_: Request, error: UnknownTask) -> JSONResponse:
     return problem(HTTPStatus.UNPROCESSABLE_ENTITY, "unknown_task", str(error), field="name")
+
+
+async def _backlog_full(_: Request, error: BacklogFull) -> JSONResponse:
+    headers = {"Retry-After": str(max(1, math.ceil(error.retry_after)))}
+    return problem(HTTPStatus.TOO_MANY_REQUESTS, "backlog_full", str(error), headers=headers)
 
 
 async def _invalid_request(_: Request, error: RequestValidationError) -> JSONResponse:

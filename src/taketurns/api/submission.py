@@ -3,6 +3,7 @@
 import logging
 import threading
 import time
+from contextlib import suppress
 from typing import Final
 
 from anyio import CapacityLimiter, move_on_after
@@ -12,7 +13,7 @@ from celery.utils import uuid
 from taketurns.api.arguments import check_arguments
 from taketurns.api.exposed import exposed_task
 from taketurns.api.schemas import TaskAccepted, TaskSubmission
-from taketurns.errors import BrokerUnavailable, PublishNotConfirmed, RegistryUnavailable
+from taketurns.errors import BacklogFull, BrokerUnavailable, PublishNotConfirmed, RegistryUnavailable
 from taketurns.extension import TakeTurns
 from taketurns.registry import TaskRecord
 
@@ -41,6 +42,7 @@ class Submitter:
         Raises:
             UnknownTask: no such task is exposed.
             InvalidInput: the arguments don't fit the task.
+            BacklogFull: as many of the tenant's tasks wait as may.
             BrokerUnavailable: the broker is away; nothing was submitted, and won't be.
             PublishNotConfirmed: the broker did not confirm the task; it may run all the same.
         """
@@ -61,7 +63,12 @@ class Submitter:
         if attempt.may_publish():
             # First, so that no client ever learns of a task that is not known here.
             self._record(accepted, task.name)
-            task.apply_async(submission.args, submission.kwargs, task_id=accepted.task_id, tenant=tenant)
+            try:
+                task.apply_async(submission.args, submission.kwargs, task_id=accepted.task_id, tenant=tenant)
+            except BacklogFull:
+                with suppress(RegistryUnavailable):  # or those refused would fill Redis
+                    self._turns.registry.forget_task(accepted.task_id)
+                raise
         return accepted
 
     def _record(self, accepted: TaskAccepted, name: str) -> None:

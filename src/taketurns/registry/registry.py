@@ -265,6 +265,10 @@ class Registry:
         stored = self._store.call(lambda redis: redis.get(self._task_key(task_id)))
         return None if stored is None else TaskRecord(**json.loads(stored))
 
+    def forget_task(self, task_id: str) -> None:
+        """Forget whose task it was: it was not accepted."""
+        self._store.call(lambda redis: redis.delete(self._task_key(task_id)))
+
     def _task_key(self, task_id: str) -> str:
         return self._store.key("task", task_id)
 

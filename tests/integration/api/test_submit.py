@@ -140,6 +140,24 @@ def test_a_body_that_is_too_large_is_refused(acme: Client, turns: TakeTurns) -> 
         assert str(limit) in message
 
 
+def test_above_its_backlog_cap_a_tenant_is_told_when_to_try_again(
+    acme: Client, api: Client, turns: TakeTurns, eventually: Eventually
+) -> None:
+    """A 429 with whole seconds in Retry-After; nothing is queued or remembered, and other tenants go on."""
+    turns.registry.update("acme", max_backlog=2, rate_limit="1/4s")
+    for _ in range(2):
+        assert acme.post("/tasks", json=THUMBNAIL).status_code == 202
+    response = acme.post("/tasks", json=THUMBNAIL)
+    assert "2 tasks of tenant 'acme' wait" in assert_problem(response, 429, code="backlog_full")
+    assert response.headers["Retry-After"] == "4"
+    turns.registry.update("acme", rate_limit="10/1s")
+    eventually(lambda: acme.post("/tasks", json=THUMBNAIL).headers["Retry-After"] == "1")
+    with api.as_("other") as other:
+        assert other.post("/tasks", json=THUMBNAIL).status_code == 202
+    assert len(turns.store.call(lambda redis: redis.keys(turns.store.key("task", "*")))) == 3
+    assert api.get("/openapi.json").json()["paths"]["/tasks"]["post"]["responses"]["429"]
+
+
 def test_many_tenants_submit_at_once(api: Client, turns: TakeTurns, eventually: Eventually) -> None:
     """More requests at a time than the API has threads and connections are all accepted."""
     tenants = [f"t{n}" for n in range(120)]

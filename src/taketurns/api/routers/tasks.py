@@ -24,6 +24,7 @@ TaskIdPath = Annotated[str, Path(max_length=255, description="The `task_id` of i
         HTTPStatus.UNAUTHORIZED,
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
         HTTPStatus.UNPROCESSABLE_ENTITY,
+        HTTPStatus.TOO_MANY_REQUESTS,
         HTTPStatus.SERVICE_UNAVAILABLE,
     ),
 )
@@ -31,7 +32,8 @@ async def submit(submission: TaskSubmission, caller: CurrentCaller, submitter: S
     """Queue a task for the caller's tenant.
 
     Only tasks that the app exposes can be submitted, with arguments that fit them. After a 503 the task is not
-    accepted; with the code `not_confirmed` it may run all the same, so a repeated request may run it twice.
+    accepted; with the code `not_confirmed` it may run all the same, so a repeated request may run it twice. A 429
+    says that as many of the tenant's tasks wait as may; try again after `Retry-After` seconds.
     """
     return await submitter.submit(caller.tenant, submission)
 
