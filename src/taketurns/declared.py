@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from taketurns.errors import InvalidInput, InvalidRate, TaketurnsError
 from taketurns.limits.rate import parse_rate
+from taketurns.retries import checked, declared_options
 from taketurns.time_limits import is_time_limit
 from taketurns.topology import PRIORITIES
 
@@ -28,7 +29,7 @@ _FIXED = {
 }
 
 _BASES = ("taketurns.task", "celery.app.task", "builtins")
-_OURS = ("rate_limit_per_tenant", "expose")
+_OURS = ("rate_limit_per_tenant", "expose", "retry_for")
 _CLOSE = 0.9
 """How alike a name must be to be a misspelt one of ours: tasks may have any attributes of their authors' own."""
 
@@ -65,11 +66,21 @@ def _check_values(task: type[TenantTask]) -> None:
             f"{', '.join(PRIORITIES)} or 0 to {max(PRIORITIES.values())}",
         ),
         "time_limit": (is_time_limit(task.time_limit), "a number of seconds above zero, or None"),
+        "retry_for": (_are_errors(task.retry_for), "a tuple of exception classes"),
         "soft_time_limit": (is_time_limit(task.soft_time_limit), "a number of seconds above zero, or None"),
     }
     for name, (is_valid, accepted) in checks.items():
         if not is_valid:
             raise InvalidInput(getattr(task, name), accepted, field=f"{name} of {task.name}")
+    retries = declared_options(task)
+    for name in ("retry_backoff", "retry_backoff_max", "retry_jitter"):
+        checked(name, getattr(retries, name), field=f"{name} of {task.name}")
+
+
+def _are_errors(value: Any) -> bool:
+    return isinstance(value, tuple) and all(
+        isinstance(kind, type) and issubclass(kind, Exception) for kind in value
+    )
 
 
 def _is_priority(value: Any) -> bool:

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import Any, Final, Self
 
 from taketurns.delays import LONGEST
 from taketurns.errors import InvalidInput
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 RETRY_HEADER: Final = "taketurns_retry"
 
@@ -78,11 +75,16 @@ class RetryOptions:
         return seconds if self.retry_jitter is False else seconds * random
 
 
-OPTIONS: Final = tuple(field.name for field in fields(RetryOptions))
+OPTIONS: Final = tuple(each.name for each in fields(RetryOptions))
 
 
-def checked(name: str, value: Any) -> Any:
+def checked(name: str, value: Any, *, field: str | None = None) -> Any:
     """Return the value of an option if it has its accepted form.
+
+    Args:
+        name: the option.
+        value: its value; None is always accepted.
+        field: what an error calls it, if not by its name.
 
     Raises:
         InvalidInput: it has not.
@@ -91,28 +93,33 @@ def checked(name: str, value: Any) -> Any:
         return None
     match name:
         case "max_retries":
-            valid, accepted = _is_number(value) and isinstance(value, int) and value >= 0, "a whole number from 0 on"
+            valid, accepted = (
+                _is_number(value) and isinstance(value, int) and value >= 0,
+                "a whole number from 0 on",
+            )
         case "retry_jitter":
             valid, accepted = isinstance(value, bool), "True or False"
         case _:
             valid = _is_number(value) and 0 < value <= LONGEST
             accepted = f"a number of seconds above 0, at most {LONGEST:.0f}"
     if not valid:
-        raise InvalidInput(value, accepted, field=name)
+        raise InvalidInput(value, accepted, field=field or name)
     return value
 
 
-def declared(task: Mapping[str, Any]) -> RetryOptions:
-    """Return what a task declares; see Celery for its attributes, which have the same names.
+def submitted_options(request: Any) -> RetryOptions:
+    """Return what the submission of the task of a request asked for."""
+    return RetryOptions.read((request.headers or {}).get(RETRY_HEADER))
 
-    Args:
-        task: its attributes.
-    """
-    backoff = task.get("retry_backoff")
+
+def declared_options(task: Any) -> RetryOptions:
+    """Return what a task declares, by Celery's names."""
+    backoff = getattr(task, "retry_backoff", None)
     return RetryOptions(
-        retry_backoff=None if backoff in (None, False) else float(backoff),
-        retry_backoff_max=task.get("retry_backoff_max"),
-        retry_jitter=task.get("retry_jitter"),
+        # Celery's True is one second, and its False none, which is the default here.
+        retry_backoff=_FIRST if isinstance(backoff, bool) else backoff,
+        retry_backoff_max=getattr(task, "retry_backoff_max", None),
+        retry_jitter=getattr(task, "retry_jitter", None),
     )
 
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import random
 import time
 from typing import TYPE_CHECKING, Any
 
 from billiard.common import terminate_handler_fired
-from celery.exceptions import Ignore, Reject, WorkerShutdown, WorkerTerminate
+from celery.exceptions import Ignore, Reject, TaskPredicate, WorkerShutdown, WorkerTerminate
 
 from taketurns.delays import STEP
 from taketurns.errors import BrokerUnavailable, TaskAborted, WrongArguments
 from taketurns.extension import TakeTurns
 from taketurns.inheritance import tenant_of_request
+from taketurns.retries import declared_options, submitted_options
 from taketurns.tenants import tenant_of
 
 if TYPE_CHECKING:
@@ -65,6 +67,10 @@ def _survive(task: TenantTask, request: Any, args: Any, kwargs: Any) -> Any:
     except BaseException as error:
         if _would_end_the_worker(error, request):
             raise TaskAborted(f"the body of {task.name!r} raised {error!r}") from error
+        if isinstance(error, tuple(task.retry_for)) and not isinstance(error, TaskPredicate):
+            options = submitted_options(request).over(declared_options(task))
+            seconds = options.delay(request.retries, random.random())  # noqa: S311  # spreads retries, no secret
+            raise task.retry(exc=error, countdown=seconds) from error
         raise
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -18,6 +19,7 @@ from taketurns.errors import BrokerUnavailable, InvalidInput, InvalidSettings, M
 from taketurns.extension import TakeTurns
 from taketurns.inheritance import TENANT_HEADER, current_tenant, give_all, give_tenant, was_accepted_before
 from taketurns.outcomes import Outcomes
+from taketurns.retries import RETRY_HEADER, RetryOptions, submitted_options
 from taketurns.running import ADMITTED_HEADER, run_body
 from taketurns.tenants import tenant_of, validate_tenant
 from taketurns.time_limits import check_time_limits
@@ -60,6 +62,10 @@ class TenantTask(Task):
     Attributes:
         rate_limit_per_tenant: how often it may start for each tenant, such as ``"100/1m"`` or ``"10/60s:5"``.
         expose: True lets it be submitted through the HTTP API.
+        retry_for: errors after which it is tried again, ``max_retries`` times (3). The first retry waits for
+            ``retry_backoff`` seconds (1), each further one twice as long, none longer than ``retry_backoff_max``
+            (600); ``retry_jitter`` (True) makes it a random part of that. Celery's ``autoretry_for`` works too, in
+            whole seconds.
     """
 
     abstract = True
@@ -67,6 +73,7 @@ class TenantTask(Task):
 
     rate_limit_per_tenant: ClassVar[str | None] = None
     expose: ClassVar[bool] = False
+    retry_for: ClassVar[tuple[type[Exception], ...]] = ()
 
     # Said here, so that the app's configuration for its ordinary tasks does not reach the tenants' ones.
     acks_late = True
@@ -140,6 +147,8 @@ class TenantTask(Task):
             **options: ``priority`` is low, normal or high (0, 1, 2); ``countdown`` and ``eta`` wait in the
                 broker, 38.7 days at most, and are at most 0.8 % or 0.1 s late; ``expires`` is when it is too late
                 to start: the task's state is then REVOKED, and it costs neither a slot nor a token.
+                ``max_retries``, ``retry_backoff``, ``retry_backoff_max`` and ``retry_jitter`` are those of this
+                submission, instead of the task's.
 
         Raises:
             MissingTenant: no tenant was named, and no task with a tenant is running.
@@ -156,6 +165,8 @@ class TenantTask(Task):
         headers[TENANT_HEADER] = tenant
         _refuse_destinations(self.name, options)
         check_time_limits(options)
+        if asked := RetryOptions.taken_from(options).header():
+            headers[RETRY_HEADER] = asked
         if options.get("serializer", "json") != "json":
             raise InvalidInput(
                 options["serializer"], "json, the only serializer of tenant queues", field="serializer"
@@ -193,15 +204,21 @@ class TenantTask(Task):
     def retry(self, *args: Any, **kwargs: Any) -> Any:
         """Submit the task again for later; takes the options of Celery's own ``retry``.
 
-        Celery drops a task whose retry can't be published. Here the message goes back into its queue instead,
-        and this attempt is repeated.
+        The ``max_retries`` of the submission comes before all others. Celery drops a task whose retry can't be
+        published. Here the message goes back into its queue instead, and this attempt is repeated.
         """
+        most = submitted_options(self.request).max_retries
+        if most is not None:
+            kwargs["max_retries"] = most
         try:
             return super().retry(*args, **kwargs)
         except Reject as error:
             if isinstance(error.reason, BrokerUnavailable):
                 raise Reject(error.reason, requeue=True) from error
             raise error.reason from error
+        finally:
+            with suppress(AttributeError):
+                del self.override_max_retries  # Celery keeps it, and would use it for the next message
 
     def map(self, *_: Any) -> Any:
         """Refused: see the error."""

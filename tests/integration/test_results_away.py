@@ -33,7 +33,7 @@ def shop(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 def test_tasks_are_accepted_and_run_once_while_results_can_not_be_stored(
     pool: str, shop: Any, ledger: Ledger, settings: Settings, tmp_path: Path, eventually: Eventually
 ) -> None:
-    """More tasks than slots, some of which fail: each ends, frees its slot, and only the failed ones are dead letters."""
+    """More tasks than slots, half of which fail: each ends and frees its slot, and only those are dead letters."""
     with worker(settings, tmp_path, "-P", pool, "-c", "2", SHOP_RESULTS=NOWHERE) as running:
         for number in range(6):
             shop.work.apply_async((f"work-{number}",), tenant="acme")

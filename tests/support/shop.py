@@ -86,6 +86,20 @@ def stubborn(label: str) -> None:
     raise ValueError(f"no {label}")
 
 
+@task(
+    base=TenantTask,
+    retry_for=(ValueError,),
+    retry_backoff=0.2,
+    retry_backoff_max=0.5,
+    retry_jitter=False,
+    max_retries=3,
+)
+def insist(label: str) -> None:
+    """Fail, and be tried again after 0.2, 0.4 and 0.5 seconds."""
+    _note(label, time.time())
+    raise ValueError(f"no {label}")
+
+
 @task(base=TenantTask)
 def refuse(label: str) -> None:
     """Reject the message."""
