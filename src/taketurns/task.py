@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from celery import Task
 from celery.exceptions import Reject
-from celery.result import denied_join_result
 from celery.utils.time import maybe_iso8601, maybe_make_aware
 
 from taketurns.bound import BoundTask
@@ -261,9 +260,7 @@ class TenantTask(Task):
             exchange, bits = publisher.delayed(max(0.0, (due - turns.app.now()).total_seconds()))
             options["headers"] |= {**bits, ETA_HEADER: due.isoformat()}
             publisher.touch(tenant, until=due.timestamp())
-        # Or Celery would subscribe to the result in Redis, with each submission, and wait long for one that is away.
-        # Whoever calls get() subscribes then.
-        with publisher.producer() as producer, denied_join_result():
+        with publisher.producer() as producer:
             return super().apply_async(
                 args,
                 kwargs,

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from support.publishing import shop_for
 from support.workers import worker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from support.workers import Ledger
@@ -22,15 +21,8 @@ if TYPE_CHECKING:
 NOWHERE = "redis://127.0.0.1:1/0"  # a port that nothing listens at
 
 
-@pytest.fixture
-def shop(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    monkeypatch.setenv("SHOP_RESULTS", NOWHERE)
-    with shop_for(settings) as module:
-        yield module
-
-
 @pytest.mark.parametrize("pool", ["prefork", "threads", "solo"])
-def test_tasks_are_accepted_and_run_once_while_results_can_not_be_stored(
+def test_tasks_run_once_while_results_can_not_be_stored(
     pool: str, shop: Any, ledger: Ledger, settings: Settings, tmp_path: Path, eventually: Eventually
 ) -> None:
     """More tasks than slots, half of which fail: each ends and frees its slot, and only those are dead letters."""
