@@ -134,6 +134,8 @@ class WorkerSettings(BaseSettings):
     """Seconds between two signs of life in Redis; three missed ones and the worker counts as gone."""
     listed_queues: Annotated[int, Field(ge=0)] = 1000
     """How many tenant queues ``inspect active_queues`` (and so Flower) names, at most."""
+    stop_grace: Seconds | None = None
+    """Seconds that running tasks have to end after SIGTERM, before they go back; none is as long as they take."""
     max_starts: Annotated[int, Field(ge=2)] = 5
     """Starts after which a task goes to the dead letters, if its worker or process died each time."""
 

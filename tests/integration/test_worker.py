@@ -348,6 +348,50 @@ def test_a_clean_stop_runs_nothing_twice(
     assert Counter(ledger.labels()) == {f"{n}": 1 for n in range(40)}
 
 
+@pytest.mark.parametrize("pool", ["prefork", "threads", "solo"])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_second_signal_stops_now_and_the_next_worker_runs_what_was_running(
+    pool: str,
+    number: signal.Signals,
+    shop: Any,
+    settings: Settings,
+    ledger: Ledger,
+    tmp_path: Path,
+    eventually: Eventually,
+) -> None:
+    management = shop.turns.management
+    for n in range(3):
+        shop.work.apply_async((f"{n}", 30), tenant="acme")
+    with worker(settings, tmp_path, "-P", pool, "-c", "1") as first:
+        if pool == "solo":  # which answers nobody while it runs a task
+            eventually(lambda: (management.queue("usersequence_acme").unacknowledged or 0) > 0)
+        else:
+            inspect = shop.app.control.inspect(destination=[first.name])
+            eventually(lambda: (inspect.active() or {}).get(first.name))
+        first.process.send_signal(number)
+        eventually(lambda: "another signal stops now" in first.output)
+        first.stop(number, within=15)
+    eventually(lambda: management.queue("usersequence_acme").ready == 3)
+    assert not ledger.labels()
+
+
+@pytest.mark.parametrize("pool", ["prefork", "threads"])
+def test_the_grace_of_a_stop_ends(
+    pool: str, shop: Any, settings: Settings, ledger: Ledger, tmp_path: Path, eventually: Eventually
+) -> None:
+    """A task that ends within it runs once; one that does not goes back."""
+    management = shop.turns.management
+    shop.work.apply_async(("short", 1.5), tenant="acme")
+    shop.work.apply_async(("long", 30), tenant="bolt")
+    with worker(settings, tmp_path, "-P", pool, "-c", "2", TAKETURNS_WORKER_STOP_GRACE="3") as first:
+        eventually(lambda: sum(each.unacknowledged or 0 for each in management.tenant_queues().values()) == 2)
+        first.stop(within=15)
+        assert "1 tasks still run after 3 s of grace" in first.output
+    assert ledger.labels() == ["short"]
+    eventually(lambda: management.queue("usersequence_bolt").ready == 1)
+    assert management.queue("usersequence_acme").ready == 0
+
+
 def test_a_stopping_worker_waits_for_no_task_that_lost_its_process(
     shop: Any, settings: Settings, ledger: Ledger, tmp_path: Path, eventually: Eventually
 ) -> None:

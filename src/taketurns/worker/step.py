@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ from taketurns.errors import RegistryUnavailable
 from taketurns.extension import TakeTurns
 from taketurns.tenants import queue_name, tenant_of
 from taketurns.topology import tenant_queue
-from taketurns.worker import control
+from taketurns.worker import control, stopping
 from taketurns.worker.background import Background, Repeated
 from taketurns.worker.commands import Park
 from taketurns.worker.discovery import Discovery
@@ -102,6 +103,7 @@ class TenantQueues(bootsteps.StartStopStep):
     def start(self, consumer: Any) -> None:
         """Begin to serve on a new connection."""
         control.register()
+        stopping.install(consumer)
         if get_event_loop() is None:
             # hub.reset() after a lost connection has cleared it, and with it prefork's flush of acknowledgements.
             set_event_loop(consumer.hub)
@@ -189,9 +191,13 @@ class TenantQueues(bootsteps.StartStopStep):
         try:
             dispatcher.give_back_all()
             loop = consumer.hub.create_loop()
-            alive = monotonic()
+            alive = began = monotonic()
+            grace = self._settings.stop_grace or math.inf
             while dispatcher.turns.running and not _terminating():
                 next(loop)
+                if monotonic() - began > grace:
+                    logger.warning("%d tasks still run after %g s of grace", dispatcher.turns.running, grace)
+                    stopping.stop_now()
                 if state.active_requests:
                     alive = monotonic()
                 elif monotonic() - alive > _ORPHANED:
