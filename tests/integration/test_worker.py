@@ -454,6 +454,29 @@ def test_a_lost_connection_is_made_again(
     assert len(ledger) == 21
 
 
+@pytest.mark.parametrize("pool", ["prefork", "threads", "solo"])
+def test_heartbeats_and_acknowledgements_go_on_after_a_reconnect(
+    pool: str,
+    shop: Any,
+    settings: Settings,
+    broker: Broker,
+    ledger: Ledger,
+    tmp_path: Path,
+    eventually: Eventually,
+) -> None:
+    """A task of five heartbeats' time runs once, on a connection that is not the worker's first."""
+    with worker(settings, tmp_path, "-P", pool, "-c", "2", SHOP_HEARTBEAT="4") as running:
+        _close_connections(broker, eventually)
+        eventually(lambda: running.output.count("mingle: all alone") == 2, within=20)
+        lost = running.output.count("onnection to broker lost")
+        shop.work.apply_async(("long", 20), tenant="acme", ignore_result=True)
+        eventually(lambda: ledger.labels() == ["long"], within=30)
+        eventually(lambda: not _unacknowledged(shop.turns))
+        shop.work.apply_async(("next",), tenant="acme")
+        eventually(lambda: ledger.labels() == ["long", "next"])
+        assert running.output.count("onnection to broker lost") == lost
+
+
 def test_gevent_is_refused(settings: Settings, tmp_path: Path) -> None:
     """A pool that can't serve tenants stops the start, and the message says which can."""
     pytest.importorskip("gevent")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from functools import partial
 from typing import Any
 
@@ -46,8 +47,9 @@ class TenantConsumer(Consumer):
         connection = self.app.connection_for_read(heartbeat=heartbeat)
         connection.ensure_connection = partial(
             connection.ensure_connection,
-            interval_start=_RECONNECT_FIRST,
-            interval_step=_RECONNECT_STEP,
+            # Each worker at its own pace, or after a restart of the broker all would come at once, again and again.
+            interval_start=_RECONNECT_FIRST * random.uniform(0.5, 1.5),  # noqa: S311
+            interval_step=_RECONNECT_STEP * random.uniform(0.5, 1.5),  # noqa: S311
             interval_max=_RECONNECT_MOST,
         )
         return self.ensure_connected(connection)

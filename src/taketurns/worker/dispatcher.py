@@ -9,11 +9,13 @@ from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from celery.concurrency.solo import TaskPool as SoloPool
 from celery.utils.log import get_logger
 from celery.worker import state
 
 from taketurns.tenants import QUEUE_PREFIX, tenant_of
 from taketurns.worker.commands import Fetch, GiveBack, Listen, Park, Start, Unlisten
+from taketurns.worker.heartbeats import Heartbeats
 from taketurns.worker.outlook import Outlook, outlook, throttled
 from taketurns.worker.pool import ChannelPool
 from taketurns.worker.turns import Turns
@@ -65,6 +67,7 @@ class Dispatcher:
         self._channels = ChannelPool(
             connection, self, generation=generation, call_later=consumer.timer.call_after
         )
+        self._heartbeats = Heartbeats(connection) if isinstance(consumer.pool, SoloPool) else None
         self._cancelling: set[str] = set()
         self._started: dict[TenantMessage, float] = {}
         self._started_ever = 0
@@ -206,6 +209,8 @@ class Dispatcher:
         self._closed = True
         if self._alarm is not None:
             self._alarm.cancel()
+        if self._heartbeats is not None:
+            self._heartbeats.close()
         self._channels.close()
 
     def give_back_strays(self) -> None:
@@ -297,7 +302,12 @@ class Dispatcher:
     def _start(self, message: TenantMessage) -> None:
         self._started[message] = monotonic()
         self._started_ever += 1
-        verdict = self._gate.start(message, self.turns.others_wait)
+        if self._heartbeats is None:
+            verdict = self._gate.start(message, self.turns.others_wait)
+        else:
+            self._channels.flush()  # before the task, which runs here
+            with self._heartbeats.going_on():
+                verdict = self._gate.start(message, self.turns.others_wait)
         if not verdict.admitted:
             del self._started[message]
             settle = self.turns.postponed if verdict.hold else self.turns.refused
