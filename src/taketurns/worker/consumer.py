@@ -54,6 +54,12 @@ class TenantConsumer(Consumer):
         )
         return self.ensure_connected(connection)
 
+    def on_close(self) -> None:
+        """Forget what was begun on the connection: it is lost, or the worker stops."""
+        if self.connection is not None:
+            self.tenant_queues.end_taking(self)
+        super().on_close()
+
     def add_task_queue(self, queue: str, *args: Any, **options: Any) -> None:
         """Start to consume a queue, at run time; a tenant queue gets its turns."""
         if tenant_of(queue) is None:

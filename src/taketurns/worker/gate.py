@@ -91,6 +91,13 @@ class Gate:
             self._hand_over(message, name)
         return verdict
 
+    def has_unaccepted(self) -> bool:
+        """Tell whether a task was handed to the pool of which no process or thread has said that it has it."""
+        return any(
+            request in state.reserved_requests and request not in state.active_requests
+            for request in self.requests.values()
+        )
+
     def settled(self, message: TenantMessage) -> bool:
         """Release what the message's admission took; True if the tenant may run another task for it."""
         self.requests.pop(message, None)

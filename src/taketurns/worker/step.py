@@ -185,11 +185,27 @@ class TenantQueues(bootsteps.StartStopStep):
             self._weigher.close()
             self._weigher = None
 
-    def _wind_down(self, consumer: Any, dispatcher: Dispatcher) -> None:
-        """Give the hand back at once, then keep the loop turning until the running tasks have settled."""
+    def end_taking(self, consumer: Any) -> None:
+        """Take no more tasks: give the hand back, and see those to their processes that are on the way there.
+
+        Celery is about to have the pool forget what no process has accepted yet, although the pipe to a process may
+        hold it: it would run there, unknown here, and once more elsewhere.
+        """
+        if self._dispatcher is None or self._gate is None:
+            return
         self._say_farewell()
+        deadline = monotonic() + _ORPHANED
         try:
-            dispatcher.give_back_all()
+            self._dispatcher.give_back_all()
+            loop = consumer.hub.create_loop()
+            while self._gate.has_unaccepted() and monotonic() < deadline and not _terminating():
+                next(loop)
+        except consumer.connection_errors as error:
+            _log_lost(error)
+
+    def _wind_down(self, consumer: Any, dispatcher: Dispatcher) -> None:
+        """Keep the loop turning until the running tasks have settled."""
+        try:
             loop = consumer.hub.create_loop()
             alive = began = monotonic()
             grace = self._settings.stop_grace or math.inf
@@ -205,7 +221,7 @@ class TenantQueues(bootsteps.StartStopStep):
                     logger.warning("%d tasks never began and go back", dispatcher.turns.running)
                     break
         except consumer.connection_errors as error:
-            logger.warning("connection lost while stopping, running tasks will be run again: %r", error)
+            _log_lost(error)
 
     def _say_farewell(self) -> None:
         try:
@@ -392,6 +408,10 @@ class TenantQueues(bootsteps.StartStopStep):
         if at_once:
             job()
         self._timers.append(consumer.timer.call_repeatedly(interval, job))
+
+
+def _log_lost(error: Exception) -> None:
+    logger.warning("connection lost while stopping, running tasks will be run again: %r", error)
 
 
 def _terminating() -> bool:
