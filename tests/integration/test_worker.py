@@ -464,12 +464,12 @@ def test_heartbeats_and_acknowledgements_go_on_after_a_reconnect(
     tmp_path: Path,
     eventually: Eventually,
 ) -> None:
-    """A task of five heartbeats' time runs once, on a connection that is not the worker's first."""
+    """A task of three heartbeats' time runs once, on a connection that is not the worker's first."""
     with worker(settings, tmp_path, "-P", pool, "-c", "2", SHOP_HEARTBEAT="4") as running:
         _close_connections(broker, eventually)
         eventually(lambda: running.output.count("mingle: all alone") == 2, within=20)
         lost = running.output.count("onnection to broker lost")
-        shop.work.apply_async(("long", 20), tenant="acme", ignore_result=True)
+        shop.work.apply_async(("long", 13), tenant="acme", ignore_result=True)
         eventually(lambda: ledger.labels() == ["long"], within=30)
         eventually(lambda: not _unacknowledged(shop.turns))
         shop.work.apply_async(("next",), tenant="acme")

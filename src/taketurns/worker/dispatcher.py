@@ -67,7 +67,10 @@ class Dispatcher:
         self._channels = ChannelPool(
             connection, self, generation=generation, call_later=consumer.timer.call_after
         )
-        self._heartbeats = Heartbeats(connection) if isinstance(consumer.pool, SoloPool) else None
+        self._heartbeats: Heartbeats | None = None
+        if isinstance(consumer.pool, SoloPool):
+            of_events = consumer.event_dispatcher and consumer.event_dispatcher.connection
+            self._heartbeats = Heartbeats([connection, *([of_events.connection] if of_events else [])])
         self._cancelling: set[str] = set()
         self._started: dict[TenantMessage, float] = {}
         self._started_ever = 0

@@ -7,34 +7,34 @@ next one, and so on.
 from __future__ import annotations
 
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from amqp.exceptions import AMQPError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 
 class Heartbeats:
-    """Sends them from a thread of its own, and only while the loop's thread is in a task, so not on the connection.
+    """Sends them from a thread of its own, and only while the loop's thread is in a task, so not on a connection.
 
     Args:
-        connection: the py-amqp connection; if heartbeats are off there, nothing is sent.
+        connections: the py-amqp connections of the worker's loop; where heartbeats are off, none are sent.
     """
 
-    def __init__(self, connection: Any) -> None:
-        self._connection = connection
+    def __init__(self, connections: Iterable[Any]) -> None:
+        self._connections = [each for each in connections if each.heartbeat]
         self._lock = threading.Lock()
         self._in_task = False
         self._closed = threading.Event()
-        if connection.heartbeat:
+        if self._connections:
             threading.Thread(target=self._beat, name="taketurns heartbeats", daemon=True).start()
 
     @contextmanager
     def going_on(self) -> Iterator[None]:
-        """Send them while the block runs, which must leave the connection alone."""
+        """Send them while the block runs, which must leave the connections alone."""
         with self._lock:
             self._in_task = True
         try:
@@ -42,18 +42,18 @@ class Heartbeats:
         finally:
             with self._lock:
                 self._in_task = False
-            # The broker's own were not read meanwhile; py-amqp would take it for silent before it reads them.
-            self._connection.last_heartbeat_received = monotonic()
+            for connection in self._connections:
+                # The broker's own were not read meanwhile; py-amqp would take it for silent before it reads them.
+                connection.last_heartbeat_received = monotonic()
 
     def close(self) -> None:
         """Let the thread end."""
         self._closed.set()
 
     def _beat(self) -> None:
-        while not self._closed.wait(self._connection.heartbeat / 4):
+        interval = min(each.heartbeat for each in self._connections) / 4
+        while not self._closed.wait(interval):
             with self._lock:
-                if self._in_task:
-                    try:
-                        self._connection.send_heartbeat()
-                    except (AMQPError, OSError):
-                        return  # the loop will see that the connection is lost
+                for connection in self._connections if self._in_task else ():
+                    with suppress(AMQPError, OSError):  # the loop will see that it is lost
+                        connection.send_heartbeat()
