@@ -10,7 +10,7 @@ BIN := .venv/bin
 # Ends the command should make itself be killed; its servers end with it.
 RUN := $(if $(shell command -v setpriv),setpriv --pdeathsig TERM --) $(BIN)
 
-.PHONY: help setup environment demo test bench costs lint format lock clean
+.PHONY: help setup environment demo test bench costs chaos lint format lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ bench: setup ## Compare with plain Celery and others (FULL=1 for all, ARGS="--on
 costs: setup ## Measure what tenants cost the broker, and a worker's start (FULL=1 for more)
 	@.ci/bootstrap bench
 	@PYTHONPATH=tests $(RUN)/python -m benchmarks --only costs,start $(if $(FULL),--profile full) $(ARGS)
+
+chaos: setup ## Break everything under load, and account for every task (SOAK=1: for long, ARGS="--only kill-broker")
+	@PYTHONPATH=tests $(RUN)/python -m chaos $(if $(SOAK),--soak) $(ARGS)
 
 lint: environment ## Check style and types
 	@$(BIN)/ruff check

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from benchmarks.lab import Broker, lab
-from benchmarks.progress import say
 from benchmarks.results import Cell, Results
 from benchmarks.systems import SYSTEMS, System, Turns
+from support.progress import say
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Final
 
 import requests
 
-from benchmarks.fresh import TreeRabbitMQ, fresh_node
 from benchmarks.lab import Broker
-from benchmarks.progress import say
+from support.nodes import TreeRabbitMQ, fresh_nodes
+from support.progress import say
 from taketurns.services import PrivateNodes
 from taketurns.services.rabbitmq import RabbitMQ
 from taketurns.settings import Settings
@@ -69,7 +69,8 @@ def brokers(wanted: Sequence[str]) -> Iterator[list[Broker]]:
 
 @contextmanager
 def _fresh(kind: type[RabbitMQ]) -> Iterator[Broker]:
-    with fresh_node(kind) as node:
+    with fresh_nodes(kind) as nodes:
+        node = nodes.identity
         yield replace(_broker(node.amqp_url, node.management_url, node.redis_url), passing=True)
 
 

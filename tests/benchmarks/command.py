@@ -14,12 +14,12 @@ from benchmarks.brokers import NEWER, OWN, brokers
 from benchmarks.conditions import describe
 from benchmarks.plots import draw
 from benchmarks.profile import PROFILES
-from benchmarks.progress import say
 from benchmarks.results import Results
 from benchmarks.systems import SYSTEMS
 from benchmarks.tables import show
-from benchmarks.uninterrupted import interrupt_on_signals
 from benchmarks.workloads import COMPARED, WORKLOADS, start
+from support.progress import say
+from support.uninterrupted import interrupt_on_signals
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence

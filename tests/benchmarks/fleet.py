@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from benchmarks.apps.common import BROKER, PREFIX
 from benchmarks.stamps import DIRECTORY
-from benchmarks.uninterrupted import uninterrupted
+from support.uninterrupted import uninterrupted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -13,9 +13,9 @@ from urllib.parse import urlsplit
 import requests
 from redis import Redis
 
-from benchmarks.progress import say
 from benchmarks.stamps import Stamps
-from benchmarks.uninterrupted import uninterrupted
+from support.progress import say
+from support.uninterrupted import uninterrupted
 from taketurns.settings import Settings
 
 if TYPE_CHECKING:

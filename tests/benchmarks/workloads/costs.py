@@ -14,7 +14,7 @@ from kombu import Connection
 from benchmarks.bench import Outcome, tenants
 from benchmarks.broker_view import Node, files
 from benchmarks.loader import Task
-from benchmarks.progress import say
+from support.progress import say
 from taketurns.tenants import queue_name
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from benchmarks.bench import Outcome, tenants, watch
 from benchmarks.broker_view import deliveries
 from benchmarks.loader import Task
-from benchmarks.progress import say
 from benchmarks.stamps import starts_by_key
+from support.progress import say
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

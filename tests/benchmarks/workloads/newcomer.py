@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from benchmarks.bench import WORKERS, Outcome, tenants, watch
 from benchmarks.fleet import CONCURRENCY
 from benchmarks.loader import Task
-from benchmarks.progress import say
 from benchmarks.waits import summary, waits, waits_for_slot
+from support.progress import say
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

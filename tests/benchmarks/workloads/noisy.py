@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from benchmarks.bench import WORKERS, Outcome, tenants, watch
 from benchmarks.loader import Task
-from benchmarks.progress import say
 from benchmarks.waits import summary, waits
+from support.progress import say
 
 if TYPE_CHECKING:
     from benchmarks.bench import Bench

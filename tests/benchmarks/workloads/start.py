@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from benchmarks.bench import Outcome, tenants
 from benchmarks.loader import Task
-from benchmarks.progress import say
+from support.progress import say
 from taketurns.settings import WorkerSettings
 from taketurns.tenants import queue_name
 from taketurns.worker.ownership import owners_of_each, ranks

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from benchmarks.bench import WORKERS, Outcome, tenants, watch
 from benchmarks.fleet import CONCURRENCY
 from benchmarks.loader import Task
-from benchmarks.progress import say
+from support.progress import say
 
 if TYPE_CHECKING:
     from benchmarks.bench import Bench

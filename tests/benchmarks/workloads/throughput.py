@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 from benchmarks.bench import WORKERS, Outcome, Sample, tenants, watch
 from benchmarks.broker_view import files, unacknowledged
 from benchmarks.loader import Task
-from benchmarks.progress import say
 from benchmarks.systems import Turns
 from benchmarks.workloads import raw
+from support.progress import say
 
 if TYPE_CHECKING:
     from benchmarks.bench import Bench

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from benchmarks.bench import WORKERS, Outcome, tenants, watch
 from benchmarks.loader import Task
-from benchmarks.progress import say
 from benchmarks.results import percentile
 from benchmarks.stamps import starts_by_key
+from support.progress import say
 
 if TYPE_CHECKING:
     from benchmarks.bench import Bench

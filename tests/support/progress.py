@@ -1,4 +1,4 @@
-"""What the benchmark says while it works."""
+"""What a long run says while it works."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _BEGAN = time.monotonic()
 
 
 def elapsed() -> float:
-    """Return the seconds since the benchmark began."""
+    """Return the seconds since it began."""
     return time.monotonic() - _BEGAN
 
 

@@ -1,0 +1,238 @@
+"""What a story comes to: counts, and the bars that they are held against. Pure."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections import defaultdict
+from dataclasses import dataclass
+from math import inf
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from chaos.story import Execution, Fault, Story, Submission
+
+SLACK: Final = 0.2
+"""Seconds by which a body may have ended before a fault without its acknowledgement having reached the broker, or
+begin after it: what a worker's main process had given to its pool."""
+
+BACK_WITHIN: Final = 10.0
+BACK_TO: Final = 0.9
+"""Within so many seconds of the service's return the throughput is so much of what it was."""
+
+ANSWER_WITHIN: Final = 5.0
+"""Seconds in which a submission is answered, whatever is away."""
+
+_WINDOW = 1.0  # seconds over which a throughput is taken
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What became of the tasks of one scenario.
+
+    Attributes:
+        submitted: tasks that somebody tried to submit.
+        accepted: those of them that were answered so.
+        once: tasks of which one body began, and reached its end.
+        twice: tasks of which more than one body began.
+        lost: tasks that were accepted and of which no body reached its end.
+        deleted: tasks that were in a queue when somebody deleted it by hand; not among the lost.
+        error_ran: tasks that ran although their submission was answered with an error.
+        refused_ran: those of them of which the error said that nothing was accepted.
+        stray: tasks that ran and that nobody has submitted.
+        faults: how many faults there were.
+        hits: faults that hit work in flight: a body that ran, or, unless a worker was hit, a submission under way.
+        in_flight: bodies and submissions in flight at the faults, each counted at each of them.
+        unexplained: tasks that ran twice and were not in flight at any fault that may double.
+        races: submissions that were under way, or came, while the reaper removed their tenant's queue.
+        removals: queues that the reaper removed.
+        slowest_answer: seconds that the slowest answer to a submission took.
+        slowest_return: seconds from the return of what was broken until the throughput was back, at worst; infinite
+            if it was not within 10 s; None where no fault left so much time before the next.
+    """
+
+    submitted: int
+    accepted: int
+    once: int
+    twice: int
+    lost: int
+    deleted: int
+    error_ran: int
+    refused_ran: int
+    stray: int
+    faults: int
+    hits: int
+    in_flight: int
+    unexplained: int
+    races: int
+    removals: int
+    slowest_answer: float
+    slowest_return: float | None
+
+
+@dataclass(frozen=True)
+class Check:
+    """One bar."""
+
+    what: str
+    figure: float
+    limit: float
+    at_least: bool = False
+
+    @property
+    def kept(self) -> bool:
+        """Whether it is."""
+        return self.figure >= self.limit if self.at_least else self.figure <= self.limit
+
+
+def count(story: Story) -> Counts:
+    """Count what a story that is over comes to."""
+    submissions = story.submissions
+    ran = story.ran
+    twice = {label for label, runs in story.executions.items() if len(runs) > 1}
+    flights = [_in_flight(story, fault) for fault in story.faults]
+    excused = {
+        label
+        for fault, labels in zip(story.faults, flights, strict=True)
+        if fault.doubles
+        for label in labels
+    }
+    deleted = _deleted(story)
+    errors = [each for each in submissions.values() if each.outcome == "error"]
+    return Counts(
+        submitted=len(submissions),
+        accepted=sum(each.outcome == "accepted" for each in submissions.values()),
+        once=len(ran - twice),
+        twice=len(twice),
+        lost=len(story.unaccounted - deleted),
+        deleted=len(deleted),
+        error_ran=sum(each.label in ran for each in errors),
+        refused_ran=sum(each.label in ran and each.error == NOTHING_ACCEPTED for each in errors),
+        stray=len(story.executions.keys() - submissions.keys()),
+        faults=len(story.faults),
+        hits=sum(bool(labels) for labels in flights),
+        in_flight=sum(map(len, flights)),
+        unexplained=len(twice - excused),
+        races=_races(story),
+        removals=len(story.removals),
+        slowest_answer=max((each.answered - each.tried for each in _answered(submissions)), default=0.0),
+        slowest_return=_slowest_return(story),
+    )
+
+
+NOTHING_ACCEPTED: Final = "BrokerUnavailable"
+"""The error that promises that nothing was submitted."""
+
+
+def checks(counts: Counts, *, hits: int) -> list[Check]:
+    """Hold counts against the bars; ``hits`` faults at least must have hit something."""
+    found = [
+        Check("lost", counts.lost, 0),
+        Check("run twice, of those in flight at the faults", counts.twice, counts.in_flight),
+        Check("run twice without having been in flight", counts.unexplained, 0),
+        Check("run although the error said that nothing was accepted", counts.refused_ran, 0),
+        Check("run without having been submitted", counts.stray, 0),
+        Check("faults that hit work in flight", counts.hits, hits, at_least=True),
+        Check("seconds until the slowest answer", counts.slowest_answer, ANSWER_WITHIN),
+    ]
+    if counts.slowest_return is not None:
+        found.append(Check("seconds until the throughput was back", counts.slowest_return, BACK_WITHIN))
+    return found
+
+
+def rate(ends: Sequence[float], since: float, until: float) -> float:
+    """Return how many of the times lie between two moments, for each second."""
+    return (bisect_right(ends, until) - bisect_left(ends, since)) / (until - since)
+
+
+def back_after(ends: Sequence[float], returned: float, until: float, usual: float) -> float | None:
+    """Return how long after the service's return the throughput was what it was before, for a second at least.
+
+    Args:
+        ends: when bodies ended, in order.
+        returned: when the service was back.
+        until: when the next fault began, or the load ended, or now.
+        usual: the throughput before the first fault.
+
+    Returns:
+        Seconds until that second began; infinity if it was not over in time; None if there was not enough time to
+        tell.
+    """
+    deadline = returned + BACK_WITHIN
+    for since in (returned, *ends[bisect_left(ends, returned) :]):
+        if since + _WINDOW > min(deadline, until):
+            break
+        if rate(ends, since, since + _WINDOW) >= BACK_TO * usual:
+            return since - returned
+    return inf if until >= deadline else None
+
+
+def _slowest_return(story: Story) -> float | None:
+    if story.calm is None:
+        return None
+    ends = story.ends
+    usual = rate(ends, *story.calm)
+    last = max((each.tried for each in story.submissions.values()), default=0.0)
+    moments = [*(fault.began for fault in story.faults[1:]), last]
+    found = [
+        back_after(ends, fault.ended, until, usual)
+        for fault, until in zip(story.faults, moments, strict=True)
+    ]
+    return max((seconds for seconds in found if seconds is not None), default=None)
+
+
+def _in_flight(story: Story, fault: Fault) -> set[str]:
+    """Return the labels of what was in flight at a fault."""
+    began, ended = fault.began - SLACK, fault.ended + fault.reach + SLACK
+    running = {
+        label
+        for label, runs in story.executions.items()
+        if any(
+            run.started <= ended and run.ended >= began and fault.worker in {None, run.worker} for run in runs
+        )
+    }
+    if fault.worker is not None:
+        return running
+    under_way = {
+        each.label for each in story.submissions.values() if each.tried <= ended and each.answered >= began
+    }
+    return running | under_way
+
+
+def _answered(submissions: dict[str, Submission]) -> Iterable[Submission]:
+    return (each for each in submissions.values() if each.outcome != "unanswered")
+
+
+def _deleted(story: Story) -> set[str]:
+    """Return what went with a queue that was deleted by hand: in it, or on its way into it, and never run."""
+    deletions = defaultdict(list)
+    for fault in story.faults:
+        if fault.tenant is not None:
+            deletions[fault.tenant].append(fault)
+    lost = (story.submissions[label] for label in story.unaccounted)
+    return {
+        each.label
+        for each in lost
+        if any(
+            each.tried <= fault.ended and not _started_before(story.executions.get(each.label, ()), fault)
+            for fault in deletions[each.tenant]
+        )
+    }
+
+
+def _started_before(runs: Iterable[Execution], fault: Fault) -> bool:
+    return any(run.started < fault.began for run in runs)
+
+
+def _races(story: Story) -> int:
+    removals = defaultdict(list)
+    for removal in story.removals:
+        removals[removal.tenant].append(removal)
+    return sum(
+        any(
+            each.tried <= removal.ended and each.answered >= removal.began
+            for removal in removals[each.tenant]
+        )
+        for each in story.submissions.values()
+    )
