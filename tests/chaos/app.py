@@ -5,16 +5,14 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from celery import Celery, current_task, signals
 
 from chaos import controls
-from chaos.ledger import VARIABLE, Ledger
+from chaos.ledger import Ledger
+from chaos.variables import LEDGER, RESULTS
 from taketurns import TakeTurns, TenantTask
-
-RESULTS: Final = "CHAOS_RESULTS"
-"""The environment variable with the URL of a result backend; by default there is none."""
 
 app = Celery("chaos", backend=os.environ.get(RESULTS))
 app.conf.task_ignore_result = RESULTS not in os.environ
@@ -23,7 +21,7 @@ app.conf.worker_cancel_long_running_tasks_on_connection_loss = False
 app.conf.broker_heartbeat = 4  # a connection that nobody answers on is noticed within 8 s
 turns = TakeTurns(app)
 
-_ledger = Ledger(Path(os.environ[VARIABLE]))
+_ledger = Ledger(Path(os.environ[LEDGER]))
 
 
 @app.task(base=TenantTask, expose=True, shared=False)

@@ -69,13 +69,16 @@ def _play(name: str, broker: str, options: argparse.Namespace, rows: list[Row]) 
     )
     plans = [plan]
     if scenario.control is not None and not options.no_controls:
-        plans.append(replace(plan, control=scenario.control))
+        plans.append(
+            replace(plan, faults=plan.faults // 3, seconds=plan.seconds / 4, control=scenario.control)
+        )
     for each in plans:
         say(f"{name} on RabbitMQ {broker}" + (f", without {each.control}" if each.control else ""))
         try:
             with fresh_nodes(BROKERS[broker]) as nodes:
                 ground = Ground(_settings(nodes), _directory(options.results, broker, name, each), nodes)
-                verdict = perform(scenario, ground, each, hits=min(scenario.hits, each.faults))
+                hits, races = min(scenario.hits, each.faults), scenario.races
+                verdict = perform(scenario, ground, each, hits=hits, races=races)
         except Exception as error:  # noqa: BLE001  # what the others showed must not be lost
             traceback.print_exception(error)
             say(f"{name} on RabbitMQ {broker} failed")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, Final, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from kombu.transport import pyamqp
 
+from chaos.variables import CONTROL
 from taketurns import confirms
 
 if TYPE_CHECKING:
@@ -15,14 +16,12 @@ if TYPE_CHECKING:
     from taketurns.reaper.policy import Decision
     from taketurns.reaper.removal import Removal
 
-VARIABLE: Final = "CHAOS_CONTROL"
-
 Control = Literal["late acknowledgements", "confirms", "draining"]
 
 
 def take_away(task: Any) -> None:
     """Take away from the app of this process what the environment names, if anything."""
-    match os.environ.get(VARIABLE):
+    match os.environ.get(CONTROL):
         case None:
             return
         case "late acknowledgements":
@@ -34,7 +33,7 @@ def take_away(task: Any) -> None:
 
             Removal.remove = _remove_undrained  # type: ignore[method-assign]
         case unknown:
-            raise ValueError(f"{VARIABLE}: {unknown!r} is none of {', '.join(get_args(Control))}")
+            raise ValueError(f"{CONTROL}: {unknown!r} is none of {', '.join(get_args(Control))}")
 
 
 def _publish_unconfirmed(self: confirms.Channel, message: Any, **options: Any) -> None:

@@ -11,13 +11,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from chaos import controls, ledger
+from chaos.variables import CONTROL, LEDGER
 from support.api_server import SECRET
 from support.workers import environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from chaos.controls import Control
     from chaos.load import Load
     from taketurns.settings import Settings
 
@@ -36,7 +37,7 @@ class Member:
         self.name = name
         self.process = process
         self._log = log
-        self._left = False
+        self.killed = False
 
     @property
     def log(self) -> str:
@@ -46,7 +47,7 @@ class Member:
     @property
     def runs(self) -> bool:
         """Whether it has not ended."""
-        return not self._left and self.process.poll() is None
+        return not self.killed and self.process.poll() is None
 
     def children(self) -> list[int]:
         """Return the ids of its child processes."""
@@ -57,6 +58,7 @@ class Member:
 
     def kill(self) -> None:
         """Kill it and what it has started, at once."""
+        self.killed = True
         if self.process.returncode is None:  # else the id may be somebody else's by now
             os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
@@ -64,7 +66,7 @@ class Member:
     def behead(self) -> None:
         """Kill it alone, and leave to themselves the processes that it has started."""
         self.process.kill()
-        self._left = True  # not waited for, so that nobody gets its id before [kill][] ends the rest
+        self.killed = True  # not waited for, so that nobody gets its id before [kill][] ends the rest
 
     def stop(self) -> None:
         """Have it end as an operator does, and wait for that.
@@ -111,13 +113,13 @@ class Crew:
         control: what the processes go without.
     """
 
-    def __init__(self, settings: Settings, directory: Path, control: controls.Control | None) -> None:
+    def __init__(self, settings: Settings, directory: Path, control: Control | None) -> None:
         self.settings = settings
         self.directory = directory
         self.ledger_path = directory / "ledger"
-        self._variables = {ledger.VARIABLE: str(self.ledger_path), "TAKETURNS_API_JWT_SECRET": SECRET}
+        self._variables = {LEDGER: str(self.ledger_path), "TAKETURNS_API_JWT_SECRET": SECRET}
         if control is not None:
-            self._variables[controls.VARIABLE] = control
+            self._variables[CONTROL] = control
         self._members: list[Member] = []
         self._workers = 0
 

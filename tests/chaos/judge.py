@@ -13,16 +13,15 @@ if TYPE_CHECKING:
 
     from chaos.story import Execution, Fault, Story, Submission
 
-SLACK: Final = 0.2
-"""Seconds by which a body may have ended before a fault without its acknowledgement having reached the broker, or
-begin after it: what a worker's main process had given to its pool."""
-
 BACK_WITHIN: Final = 10.0
 BACK_TO: Final = 0.9
 """Within so many seconds of the service's return the throughput is so much of what it was."""
 
 ANSWER_WITHIN: Final = 5.0
 """Seconds in which a submission is answered, whatever is away."""
+
+NOTHING_ACCEPTED: Final = "BrokerUnavailable"
+"""The error that promises that nothing was submitted."""
 
 _WINDOW = 1.0  # seconds over which a throughput is taken
 
@@ -45,7 +44,7 @@ class Counts:
         hits: faults that hit work in flight: a body that ran, or, unless a worker was hit, a submission under way.
         in_flight: bodies and submissions in flight at the faults, each counted at each of them.
         unexplained: tasks that ran twice and were not in flight at any fault that may double.
-        races: submissions that were under way, or came, while the reaper removed their tenant's queue.
+        races: submissions that were under way while the reaper tried to remove their tenant's queue.
         removals: queues that the reaper removed.
         slowest_answer: seconds that the slowest answer to a submission took.
         slowest_return: seconds from the return of what was broken until the throughput was back, at worst; infinite
@@ -121,12 +120,8 @@ def count(story: Story) -> Counts:
     )
 
 
-NOTHING_ACCEPTED: Final = "BrokerUnavailable"
-"""The error that promises that nothing was submitted."""
-
-
-def checks(counts: Counts, *, hits: int) -> list[Check]:
-    """Hold counts against the bars; ``hits`` faults at least must have hit something."""
+def checks(counts: Counts, *, hits: int, races: int) -> list[Check]:
+    """Hold counts against the bars, two of which are how many faults hit something, and how many races there were."""
     found = [
         Check("lost", counts.lost, 0),
         Check("run twice, of those in flight at the faults", counts.twice, counts.in_flight),
@@ -134,6 +129,7 @@ def checks(counts: Counts, *, hits: int) -> list[Check]:
         Check("run although the error said that nothing was accepted", counts.refused_ran, 0),
         Check("run without having been submitted", counts.stray, 0),
         Check("faults that hit work in flight", counts.hits, hits, at_least=True),
+        Check("submissions while their tenant's queue was being removed", counts.races, races, at_least=True),
         Check("seconds until the slowest answer", counts.slowest_answer, ANSWER_WITHIN),
     ]
     if counts.slowest_return is not None:
@@ -169,7 +165,7 @@ def back_after(ends: Sequence[float], returned: float, until: float, usual: floa
 
 
 def _slowest_return(story: Story) -> float | None:
-    if story.calm is None:
+    if story.calm is None or not story.faults:
         return None
     ends = story.ends
     usual = rate(ends, *story.calm)
@@ -184,7 +180,7 @@ def _slowest_return(story: Story) -> float | None:
 
 def _in_flight(story: Story, fault: Fault) -> set[str]:
     """Return the labels of what was in flight at a fault."""
-    began, ended = fault.began - SLACK, fault.ended + fault.reach + SLACK
+    began, ended = fault.began - fault.before, fault.ended + fault.after
     running = {
         label
         for label, runs in story.executions.items()
@@ -195,7 +191,9 @@ def _in_flight(story: Story, fault: Fault) -> set[str]:
     if fault.worker is not None:
         return running
     under_way = {
-        each.label for each in story.submissions.values() if each.tried <= ended and each.answered >= began
+        each.label
+        for each in story.submissions.values()
+        if each.tried <= ended and each.answered >= began and each.error != NOTHING_ACCEPTED
     }
     return running | under_way
 
@@ -226,13 +224,13 @@ def _started_before(runs: Iterable[Execution], fault: Fault) -> bool:
 
 
 def _races(story: Story) -> int:
-    removals = defaultdict(list)
-    for removal in story.removals:
-        removals[removal.tenant].append(removal)
+    attempts = defaultdict(list)
+    for attempt in story.attempts:
+        attempts[attempt.tenant].append(attempt)
     return sum(
         any(
-            each.tried <= removal.ended and each.answered >= removal.began
-            for removal in removals[each.tenant]
+            each.tried <= attempt.ended and each.answered >= attempt.began
+            for attempt in attempts[each.tenant]
         )
         for each in story.submissions.values()
     )

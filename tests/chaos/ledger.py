@@ -8,25 +8,23 @@ from __future__ import annotations
 
 import os
 import time
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-VARIABLE: Final = "CHAOS_LEDGER"
-"""The environment variable that leads a process to the file."""
-
 _LENGTH = 128
 
-Kind = Literal["try", "ok", "error", "start", "end", "ready", "reaping", "reaped"]
+Kind = Literal["try", "ok", "error", "start", "end", "ready", "reaping", "removed", "spared"]
 """What happened, and its words:
 
 - ``try LABEL TENANT``: a publisher is about to submit a task;
 - ``ok LABEL``, ``error LABEL WHAT``: what it was answered;
 - ``start LABEL RUN WORKER``, ``end LABEL RUN``: the body of a task began, and reached its end;
 - ``ready WORKER``: a worker is up;
-- ``reaping RUN``, ``reaped RUN TENANT``: a run of the reaper began, and a queue that it had removed when it ended.
+- ``reaping BATCH``, ``removed BATCH TENANT``, ``spared BATCH TENANT``: the reaper began to remove some queues, and what
+  had become of each in the end.
 """
 
 

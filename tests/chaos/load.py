@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING
 
 import httpx
 
-from chaos.ledger import VARIABLE, Ledger
+from chaos.ledger import Ledger
+from chaos.variables import LEDGER
 from support.api_server import Client
 from taketurns.api.auth import Tokens
 from taketurns.errors import TaketurnsError
@@ -123,7 +124,7 @@ class Http(Way):
 
 def publish(load: Load, stop: threading.Event) -> None:
     """Submit until told to stop, or until the load's count is reached."""
-    ledger = Path(os.environ[VARIABLE])
+    ledger = Path(os.environ[LEDGER])
     library = None if load.url else Library()
     threads = [
         threading.Thread(

@@ -41,7 +41,7 @@ class Verdict:
         return [check for check in self.checks if not check.kept]
 
 
-def perform(scenario: Scenario, ground: Ground, plan: Plan, *, hits: int) -> Verdict:
+def perform(scenario: Scenario, ground: Ground, plan: Plan, *, hits: int, races: int) -> Verdict:
     """Play a scenario and judge it.
 
     Args:
@@ -49,6 +49,7 @@ def perform(scenario: Scenario, ground: Ground, plan: Plan, *, hits: int) -> Ver
         ground: where.
         plan: how much of it.
         hits: how many faults at least must hit work in flight.
+        races: how many submissions at least must race a removal.
 
     Raises:
         CrewFailed: a process failed; then there is nothing to judge.
@@ -59,7 +60,7 @@ def perform(scenario: Scenario, ground: Ground, plan: Plan, *, hits: int) -> Ver
         story = scene.story
     counts = count(story)
     if plan.control is None:
-        bars = checks(counts, hits=hits)
+        bars = checks(counts, hits=hits, races=races)
     else:
         bars = [Check(f"lost without {plan.control}", counts.lost, 1, at_least=True)]
     verdict = Verdict(

@@ -1,4 +1,4 @@
-"""The reaper of the scenarios, ``python -m chaos.reaping``: the real one, which also writes down what it removed."""
+"""The reaper of the scenarios, ``python -m chaos.reaping``: the real one, which also writes down what it tries to remove."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from chaos.app import turns
-from chaos.ledger import VARIABLE, Ledger
-from taketurns.reaper.reaper import Reaper, ReaperReport
+from chaos.ledger import Ledger
+from chaos.variables import LEDGER
+from taketurns.reaper.removal import Removal
 from taketurns.reaper.service import ReaperService
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
+
+    from taketurns.reaper.policy import Decision
 
 
 def main() -> None:
@@ -23,25 +26,25 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    Reaper.run_once = _written_down(Reaper.run_once)  # type: ignore[method-assign]
+    Removal.remove = _written_down(Removal.remove)  # type: ignore[method-assign]
     ReaperService(turns).run_forever(stop)
 
 
-def _written_down(run_once: Callable[..., ReaperReport]) -> Callable[..., ReaperReport]:
-    ledger = Ledger(Path(os.environ[VARIABLE]))
-    runs = 0
+def _written_down(remove: Callable[..., list[Decision]]) -> Callable[..., list[Decision]]:
+    ledger = Ledger(Path(os.environ[LEDGER]))
+    batches = 0
 
-    def run(self: Reaper, **options: object) -> ReaperReport:
-        nonlocal runs
-        runs += 1
-        name = f"{os.getpid()}-{runs}"
+    def write_down(self: Removal, candidates: Sequence[Decision]) -> list[Decision]:
+        nonlocal batches
+        batches += 1
+        name = f"{os.getpid()}-{batches}"
         ledger.write("reaping", name)
-        report = run_once(self, **options)
-        for tenant in report.removed:
-            ledger.write("reaped", name, tenant)
-        return report
+        outcomes = remove(self, candidates)
+        for outcome in outcomes:
+            ledger.write("removed" if outcome.remove else "spared", name, outcome.tenant)
+        return outcomes
 
-    return run
+    return write_down
 
 
 if __name__ == "__main__":

@@ -7,7 +7,9 @@ import socket
 import time
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import unquote, urlsplit
 
 from chaos.crew import Crew, CrewFailed
 from chaos.judge import BACK_WITHIN, back_after, rate
@@ -16,6 +18,7 @@ from chaos.story import Fault, Story
 from support.progress import say
 from support.proxy import Proxy, running
 from support.uninterrupted import uninterrupted
+from taketurns.management import Management
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -32,6 +35,7 @@ UP_WITHIN: Final = 60.0
 QUIET: Final = 20.0
 """Seconds without any news after which what is unaccounted for is given up; longer than any timeout of ours."""
 SETTLED_WITHIN: Final = 180.0
+_TELL_EVERY = 5.0
 _AFTERGLOW = 2.0  # what runs twice does so soon after all has run once
 
 
@@ -82,7 +86,7 @@ class Scene:
         self.leaving: list[Member] = []
         self.pool = "prefork"
         self.variables: dict[str, str] = {}
-        self.proxy: Proxy | None = None
+        self._proxy: Proxy | None = None
         self._publishers: list[Member] = []
         self._ledger = Ledger(self.crew.ledger_path)
         self._stack = stack
@@ -94,11 +98,27 @@ class Scene:
             raise CrewFailed("this scenario ends its servers, so it needs nodes of its own")
         return self.ground.nodes
 
+    @property
+    def proxy(self) -> Proxy:
+        """The proxy before RabbitMQ."""
+        if self._proxy is None:
+            raise CrewFailed("in this scenario there is no proxy before RabbitMQ")
+        return self._proxy
+
+    @cached_property
+    def management(self) -> Management:
+        """RabbitMQ's management API."""
+        url = str(self.ground.settings.broker.amqp_url)
+        vhost = unquote(urlsplit(url).path[1:]) or "/"
+        management = Management(self.ground.settings.broker.management_url, vhost=vhost)
+        self._stack.callback(management.close)
+        return management
+
     def go_through_a_proxy(self) -> None:
         """Have everything that is started from now on reach RabbitMQ by way of a proxy."""
         broker = self.ground.settings.broker
-        self.proxy = self._stack.enter_context(running(str(broker.amqp_url)))
-        through = broker.model_copy(update={"amqp_url": self.proxy.url})
+        self._proxy = self._stack.enter_context(running(str(broker.amqp_url)))
+        through = broker.model_copy(update={"amqp_url": self._proxy.url})
         self.crew.settings = replace(self.ground.settings, broker=through)
 
     def join(self) -> None:
@@ -187,20 +207,26 @@ class Scene:
                 quiet_since = time.monotonic()
             if time.monotonic() > quiet_since + (QUIET if self.story.unaccounted else _AFTERGLOW):
                 break
-            if time.monotonic() > told + 5:
+            if time.monotonic() > told + _TELL_EVERY:
                 told = time.monotonic()
                 say(f"settling: {self._so_far()}")
             time.sleep(POLL)
         for member in self.leaving:
-            member.ended()
+            if not member.killed:
+                member.ended()
 
-    def done(self) -> bool:
-        """Return whether all publishers have come to their own end."""
-        self.hear()
-        return not any(publisher.runs for publisher in self._publishers)
+    def exhaust(self) -> None:
+        """Wait until all publishers have come to their own end, or the plan's seconds are over."""
+        deadline = told = time.monotonic()
+        deadline += self.plan.seconds
+        while any(publisher.runs for publisher in self._publishers) and time.monotonic() < deadline:
+            self.sleep(POLL)
+            if time.monotonic() > told + _TELL_EVERY:
+                told = time.monotonic()
+                say(f"{self._so_far()}, {len(self.story.removals):,} queues removed")
 
     def hear(self) -> int:
-        """Read what is new in the ledger; return how much that was."""
+        """Read what is new in the ledger; return how much of that is about tasks."""
         return self.story.add(self._ledger.news())
 
     def sleep(self, seconds: float) -> None:

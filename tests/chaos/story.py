@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass, field
 from math import inf
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from chaos.ledger import Entry
+
+SLACK: Final = 0.2
+"""Seconds that an acknowledgement takes at most, and a message from a worker's main process into its pool."""
 
 Outcome = Literal["accepted", "error", "unanswered"]
 
@@ -48,7 +51,8 @@ class Fault:
         doubles: whether what is in flight meanwhile may run twice; a clean stop of a worker doubles nothing.
         worker: the worker that was hit, if it was just one.
         tenant: for the deletion of a queue, whose it was.
-        reach: seconds after the end in which its victims may still go on unaware.
+        before: seconds before the fault whose acknowledgements may not have got through.
+        after: seconds after the fault in which its victims may still go on unaware.
     """
 
     name: str
@@ -57,7 +61,8 @@ class Fault:
     doubles: bool = True
     worker: str | None = None
     tenant: str | None = None
-    reach: float = 0.0
+    before: float = SLACK
+    after: float = SLACK
 
 
 @dataclass
@@ -69,21 +74,23 @@ class Story:
     workers: dict[str, float] = field(default_factory=dict)
     """When each worker was up."""
     removals: list[Fault] = field(default_factory=list)
-    """Each removal of a queue by the reaper, as the run in which it happened."""
+    """Each removal of a queue by the reaper."""
+    attempts: list[Fault] = field(default_factory=list)
+    """Each of its attempts to remove one, the removals included."""
     faults: list[Fault] = field(default_factory=list)
     calm: tuple[float, float] | None = None
     """When nothing was broken yet and everything was up: what the throughput is compared with."""
 
     def __post_init__(self) -> None:
         self._open: dict[str, Execution] = {}
-        self._runs: dict[str, float] = {}
+        self._batches: dict[str, float] = {}
 
     def add(self, entries: Iterable[Entry]) -> int:
-        """Add records in the order in which they were written; return how many they were."""
+        """Add records in the order in which they were written; return how many were about tasks."""
         count = 0
         for entry in entries:
             getattr(self, f"_{entry.kind}")(entry.at, *entry.words)
-            count += 1
+            count += entry.kind in {"try", "ok", "error", "start", "end"}
         return count
 
     @property
@@ -126,8 +133,12 @@ class Story:
     def _ready(self, at: float, worker: str) -> None:
         self.workers[worker] = at
 
-    def _reaping(self, at: float, run: str) -> None:
-        self._runs[run] = at
+    def _reaping(self, at: float, batch: str) -> None:
+        self._batches[batch] = at
 
-    def _reaped(self, at: float, run: str, tenant: str) -> None:
-        self.removals.append(Fault("removal", self._runs[run], at, tenant=tenant))
+    def _removed(self, at: float, batch: str, tenant: str) -> None:
+        self._spared(at, batch, tenant)
+        self.removals.append(self.attempts[-1])
+
+    def _spared(self, at: float, batch: str, tenant: str) -> None:
+        self.attempts.append(Fault("removal", self._batches[batch], at, tenant=tenant))

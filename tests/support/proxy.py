@@ -1,11 +1,13 @@
-"""A TCP proxy before a real server: its connections can be counted, cut, and left without an answer."""
+"""A TCP proxy before a real server: its connections can be counted, cut, slowed, and left without an answer."""
 
 from __future__ import annotations
 
 import contextlib
+import math
 import selectors
 import socket
 import threading
+import time
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -24,6 +26,9 @@ class Proxy:
         self._from_server: set[socket.socket] = set()
         self._answering = threading.Event()
         self._answering.set()
+        self._stalled = False
+        self._forsaken: set[socket.socket] = set()
+        self._bytes_per_second = math.inf
         self._held: list[tuple[socket.socket, bytes]] = []
         self._lock = threading.Lock()
         self._stopped = False
@@ -46,10 +51,25 @@ class Proxy:
         """Hold back from now on what the server answers."""
         self._answering.clear()
 
+    def stall(self) -> None:
+        """Hold back from now on whatever either side says."""
+        self._stalled = True
+        self._answering.clear()
+
+    def slow(self, bytes_per_second: float) -> None:
+        """Pass no more than so many bytes a second from now on, all connections and both ways together."""
+        self._bytes_per_second = bytes_per_second
+
+    def forsake(self) -> None:
+        """Leave all connections half-open: neither side is told, and what it says from now on is lost."""
+        with self._lock:
+            self._forsaken |= set(self._peers)
+
     def answer(self) -> None:
         """Deliver what was held back, and what comes from now on."""
         with self._lock:
             self._answering.set()
+            self._stalled = False
             for peer, data in self._held:
                 with contextlib.suppress(OSError):
                     peer.sendall(data)
@@ -90,7 +110,11 @@ class Proxy:
 
     def _accept(self) -> None:
         client, _ = self._listener.accept()
-        server = socket.create_connection((self._url.hostname, self._url.port))
+        try:
+            server = socket.create_connection((self._url.hostname, self._url.port))
+        except OSError:  # the server is away, which the client is to notice
+            client.close()
+            return
         with self._lock:
             self.accepted += 1
             self._from_server.add(server)
@@ -102,17 +126,21 @@ class Proxy:
         if end not in self._peers:
             return
         try:
-            data = end.recv(65536)
+            data = end.recv(4096 if self._bytes_per_second < math.inf else 65536)
         except OSError:
             data = b""
+        time.sleep(len(data) / self._bytes_per_second)
         with self._lock:
             peer = self._peers[end]
             if not data:
-                for closed in (end, peer):
+                for closed in (end,) if end in self._forsaken else (end, peer):
                     self._selector.unregister(closed)
                     del self._peers[closed]
+                    self._forsaken.discard(closed)
                     closed.close()
-            elif end in self._from_server and not self._answering.is_set():
+            elif end in self._forsaken:
+                pass
+            elif self._stalled or (end in self._from_server and not self._answering.is_set()):
                 self._held.append((peer, data))
             else:
                 with contextlib.suppress(OSError):
