@@ -54,6 +54,15 @@ class TenantConsumer(Consumer):
         )
         return self.ensure_connected(connection)
 
+    def on_connection_error_after_connected(self, exc: BaseException) -> None:
+        """Drop the lost connection, and with it the one of the events.
+
+        Celery would close that one in good form, and wait without end for an answer if it is half-open.
+        """
+        super().on_connection_error_after_connected(exc)
+        if self.event_dispatcher is not None and self.event_dispatcher.connection is not None:
+            self.event_dispatcher.connection.collect()
+
     def on_close(self) -> None:
         """Forget what was begun on the connection: it is lost, or the worker stops."""
         if self.connection is not None:
