@@ -137,8 +137,9 @@ def delete_a_queue(scene: Scene) -> None:
 def close_the_connections(scene: Scene) -> None:
     """Have RabbitMQ close all connections, as an operator can in its pages."""
     with scene.fault("connections closed by the broker"):
-        for name in requests.get(_api(scene, "connections"), timeout=_TIMEOUT).json():
-            requests.delete(_api(scene, f"connections/{quote(name['name'], safe='')}"), timeout=_TIMEOUT)
+        vhost = quote(scene.management.vhost, safe="")
+        for each in requests.get(_api(scene, f"vhosts/{vhost}/connections"), timeout=_TIMEOUT).json():
+            requests.delete(_api(scene, f"connections/{quote(each['name'], safe='')}"), timeout=_TIMEOUT)
 
 
 def _api(scene: Scene, path: str) -> str:

@@ -14,16 +14,15 @@ from chaos.performance import perform
 from chaos.results import Row, show, write
 from chaos.scenarios import SCENARIOS, SOAK
 from chaos.scene import Ground, Plan
+from chaos.settings import settings_for
 from support.nodes import TREE, TreeRabbitMQ, fresh_nodes
 from support.progress import say
 from support.uninterrupted import interrupt_on_signals
 from taketurns.services.rabbitmq import RabbitMQ
-from taketurns.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from support.nodes import FreshNodes
 
 BROKERS: Final[dict[str, type[RabbitMQ]]] = {"own": RabbitMQ, "4.3": TreeRabbitMQ}
 _RESULTS = Path("chaos-results")
@@ -76,7 +75,7 @@ def _play(name: str, broker: str, options: argparse.Namespace, rows: list[Row]) 
         say(f"{name} on RabbitMQ {broker}" + (f", without {each.control}" if each.control else ""))
         try:
             with fresh_nodes(BROKERS[broker]) as nodes:
-                ground = Ground(_settings(nodes), _directory(options.results, broker, name, each), nodes)
+                ground = Ground(settings_for(nodes), _directory(options.results, broker, name, each), nodes)
                 hits, races = min(scenario.hits, each.faults), scenario.races
                 verdict = perform(scenario, ground, each, hits=hits, races=races)
         except Exception as error:  # noqa: BLE001  # what the others showed must not be lost
@@ -85,17 +84,6 @@ def _play(name: str, broker: str, options: argparse.Namespace, rows: list[Row]) 
             return True
         rows.append(Row(name, broker, verdict))
     return False
-
-
-def _settings(nodes: FreshNodes) -> Settings:
-    base, where = Settings.load(), nodes.identity
-    return replace(
-        base,
-        broker=base.broker.model_copy(
-            update={"amqp_url": where.amqp_url, "management_url": where.management_url}
-        ),
-        redis=base.redis.model_copy(update={"redis_url": where.redis_url, "redis_prefix": "chaos"}),
-    )
 
 
 def _directory(results: Path, broker: str, name: str, plan: Plan) -> Path:

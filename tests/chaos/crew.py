@@ -111,28 +111,31 @@ class Crew:
         settings: where the servers are, for those of the crew.
         directory: the folder of the ledger and the logs.
         control: what the processes go without.
+
+    Attributes:
+        variables: the environment of whatever is started from now on, beside what leads it to the servers.
     """
 
     def __init__(self, settings: Settings, directory: Path, control: Control | None) -> None:
         self.settings = settings
         self.directory = directory
         self.ledger_path = directory / "ledger"
-        self._variables = {LEDGER: str(self.ledger_path), "TAKETURNS_API_JWT_SECRET": SECRET}
+        self.variables = {LEDGER: str(self.ledger_path), "TAKETURNS_API_JWT_SECRET": SECRET}
         if control is not None:
-            self._variables[CONTROL] = control
+            self.variables[CONTROL] = control
         self._members: list[Member] = []
         self._workers = 0
 
     def __iter__(self) -> Iterator[Member]:
         return (member for member in self._members if member.runs)
 
-    def worker(self, *, pool: str, **variables: str) -> Member:
+    def worker(self, *, pool: str) -> Member:
         """Start a worker of two slots; it says in the ledger when it is up."""
         self._workers += 1
         name = f"w{self._workers}@{self.settings.redis.redis_prefix}"
         options = ["-n", name, "-P", pool, "-c", "2", "-l", "WARNING", "--without-mingle"]
         command = [sys.executable, "-m", "celery", "-A", "chaos.app", "worker", *options]
-        return self.start(name, command, **variables)
+        return self.start(name, command)
 
     def publisher(self, load: Load) -> Member:
         """Start a publisher process."""
@@ -154,7 +157,7 @@ class Crew:
         with path.open("wb") as log:
             process = subprocess.Popen(
                 [*guarded, *command],
-                env=environment(self.settings, **self._variables, **variables),
+                env=environment(self.settings, **self.variables, **variables),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

@@ -9,7 +9,7 @@ from math import inf
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from chaos.story import Execution, Fault, Story, Submission
 
@@ -22,6 +22,9 @@ ANSWER_WITHIN: Final = 5.0
 
 NOTHING_ACCEPTED: Final = "BrokerUnavailable"
 """The error that promises that nothing was submitted."""
+
+GROWTH: Final = 1.0
+"""MB a minute that a process may grow by after its first three."""
 
 _WINDOW = 1.0  # seconds over which a throughput is taken
 
@@ -120,8 +123,15 @@ def count(story: Story) -> Counts:
     )
 
 
-def checks(counts: Counts, *, hits: int, races: int) -> list[Check]:
-    """Hold counts against the bars, two of which are how many faults hit something, and how many races there were."""
+def checks(counts: Counts, *, hits: int, races: int, slopes: Mapping[str, float]) -> list[Check]:
+    """Hold counts, and the growth of processes, against the bars.
+
+    Args:
+        counts: the counts.
+        hits: faults at least that hit work in flight.
+        races: submissions at least that raced a removal.
+        slopes: MB a minute by which processes grew.
+    """
     found = [
         Check("lost", counts.lost, 0),
         Check("run twice, of those in flight at the faults", counts.twice, counts.in_flight),
@@ -131,6 +141,7 @@ def checks(counts: Counts, *, hits: int, races: int) -> list[Check]:
         Check("faults that hit work in flight", counts.hits, hits, at_least=True),
         Check("submissions while their tenant's queue was being removed", counts.races, races, at_least=True),
         Check("seconds until the slowest answer", counts.slowest_answer, ANSWER_WITHIN),
+        *(Check(f"MB a minute that {name} grew", slope, GROWTH) for name, slope in slopes.items()),
     ]
     if counts.slowest_return is not None:
         found.append(Check("seconds until the throughput was back", counts.slowest_return, BACK_WITHIN))

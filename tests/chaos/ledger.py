@@ -23,8 +23,8 @@ Kind = Literal["try", "ok", "error", "start", "end", "ready", "reaping", "remove
 - ``ok LABEL``, ``error LABEL WHAT``: what it was answered;
 - ``start LABEL RUN WORKER``, ``end LABEL RUN``: the body of a task began, and reached its end;
 - ``ready WORKER``: a worker is up;
-- ``reaping BATCH``, ``removed BATCH TENANT``, ``spared BATCH TENANT``: the reaper began to remove some queues, and what
-  had become of each in the end.
+- ``reaping BATCH``, ``removed BATCH TENANT``, ``spared BATCH TENANT``: the reaper began to remove some
+  queues, and what had become of each in the end.
 """
 
 

@@ -44,7 +44,7 @@ class Load:
         seed: what the choices depend on.
         shortest, longest: seconds that most tasks take.
         long_part: the part of the tasks that take 0.5 to 1 s instead.
-        countdowns: the delays to choose from; 0 is none.
+        countdowns: the delays, in turn; 0 is none.
         count: ends after so many; 0 is never.
         url: the API to submit through; by default it is the library.
     """
@@ -152,7 +152,7 @@ def _publish(load: Load, number: int, way: Way, ledger: Ledger, stop: threading.
             label=f"{load.name}-{number}-{each}",
             tenant=f"t{choose.randrange(load.tenants)}",
             seconds=round(choose.uniform(*((0.5, 1.0) if is_long else (load.shortest, load.longest))), 4),
-            countdown=choose.choice(load.countdowns),
+            countdown=load.countdowns[(number + each * load.threads) % len(load.countdowns)],
         )
         ledger.write("try", order.label, order.tenant)
         error = way.submit(order)

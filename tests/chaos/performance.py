@@ -57,10 +57,10 @@ def perform(scenario: Scenario, ground: Ground, plan: Plan, *, hits: int, races:
     began = time.monotonic()
     with opened(ground, plan) as scene:
         scenario.play(scene)
-        story = scene.story
+        story, slopes = scene.story, scene.memory.slopes()
     counts = count(story)
     if plan.control is None:
-        bars = checks(counts, hits=hits, races=races)
+        bars = checks(counts, hits=hits, races=races, slopes=slopes)
     else:
         bars = [Check(f"lost without {plan.control}", counts.lost, 1, at_least=True)]
     verdict = Verdict(

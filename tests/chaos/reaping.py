@@ -1,4 +1,4 @@
-"""The reaper of the scenarios, ``python -m chaos.reaping``: the real one, which also writes down what it tries to remove."""
+"""The reaper of the scenarios, ``python -m chaos.reaping``: the real one, which also writes down what it does."""
 
 from __future__ import annotations
 

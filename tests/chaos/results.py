@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from dataclasses import asdict, dataclass
 from math import inf
 from typing import TYPE_CHECKING
@@ -88,7 +87,10 @@ def write(rows: Sequence[Row], directory: Path, *, seed: int) -> None:
             "without": row.verdict.control,
             "seconds": round(row.verdict.seconds, 1),
             "counts": asdict(row.verdict.counts),
-            "faults": Counter(fault.name for fault in row.verdict.story.faults),
+            "faults": [
+                {"what": fault.name, "began": fault.began, "ended": fault.ended}
+                for fault in row.verdict.story.faults
+            ],
             "bars": [asdict(check) | {"kept": check.kept} for check in row.verdict.checks],
         }
         for row in rows

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from chaos import breaking
+from chaos.ladder import CLIMBERS, bring_down
 from chaos.load import Load
 from chaos.variables import RESULTS
 
@@ -38,6 +39,8 @@ class Scenario:
         proxied: whether all reach RabbitMQ through a proxy.
         results: whether the tasks' results go into Redis.
         recovers: whether to wait after each fault until the throughput is back.
+        climbs: whether tasks wait on every level of the delay ladder meanwhile.
+        veteran: whether one worker is left alone, so that its memory can be watched.
     """
 
     title: str
@@ -57,6 +60,8 @@ class Scenario:
     proxied: bool = False
     results: bool = False
     recovers: bool = False
+    climbs: bool = False
+    veteran: bool = False
 
     def play(self, scene: Scene) -> None:
         """Set the stage, break things, and wait for the last task."""
@@ -69,19 +74,26 @@ class Scenario:
             if self.recovers:
                 scene.recover()
         scene.recover()
+        if self.climbs:
+            bring_down(scene)
         scene.settle()
 
     def _set(self, scene: Scene) -> None:
         if self.proxied:
             scene.go_through_a_proxy()
         if self.results:
-            scene.variables[RESULTS] = scene.ground.settings.redis.redis_url
+            scene.crew.variables[RESULTS] = scene.ground.settings.redis.redis_url
         scene.pool = self.pool
         for _ in range(self.workers):
             scene.join()
         if self.reaper is not None:
             scene.crew.reaper(**self.reaper)
         scene.staffed()
+        if self.veteran:
+            scene.veterans = scene.workers[:1]
+        if self.climbs:
+            scene.publish(CLIMBERS)
+            scene.exhaust()
         scene.publish(self.load)
         if self.api:
             scene.publish(Load("http", rate=10.0, threads=3, url=scene.serve()))
@@ -172,6 +184,40 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
         faults=40,
         workers=4,
         load=Load("library", tenants=500),
+    ),
+    "ladder": Scenario(
+        "kill -9 or clean restart of RabbitMQ with tasks on every level of the delay ladder",
+        (breaking.kill_the_broker, breaking.restart_the_broker),
+        load=Load("library", countdowns=(0.0, 0.1, 0.3, 1.0, 3.0)),
+        own_nodes=True,
+        recovers=True,
+        climbs=True,
+    ),
+    SOAK: Scenario(
+        "all at once for ten minutes, and the memory of each process",
+        (
+            breaking.kill_a_worker,
+            breaking.kill_the_broker,
+            breaking.restart_the_broker,
+            breaking.kill_redis,
+            breaking.flush_redis,
+            breaking.cut,
+            breaking.stall,
+            breaking.slow,
+            breaking.forsake,
+            breaking.delete_a_queue,
+            breaking.close_the_connections,
+        ),
+        faults=10_000,
+        seconds=600.0,
+        workers=4,
+        load=Load("library", tenants=200, countdowns=(0.0, 0.0, 0.5, 2.0)),
+        api=True,
+        reaper=_AGGRESSIVE,
+        own_nodes=True,
+        proxied=True,
+        recovers=True,
+        veteran=True,
     ),
 }
 """By the names that ``--only`` takes, in the order of a whole run."""

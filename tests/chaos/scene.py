@@ -14,6 +14,7 @@ from urllib.parse import unquote, urlsplit
 from chaos.crew import Crew, CrewFailed
 from chaos.judge import BACK_WITHIN, back_after, rate
 from chaos.ledger import Ledger
+from chaos.memory import Memory
 from chaos.story import Fault, Story
 from support.progress import say
 from support.proxy import Proxy, running
@@ -85,7 +86,8 @@ class Scene:
         self.workers: list[Member] = []
         self.leaving: list[Member] = []
         self.pool = "prefork"
-        self.variables: dict[str, str] = {}
+        self.memory = Memory()
+        self.veterans: list[Member] = []
         self._proxy: Proxy | None = None
         self._publishers: list[Member] = []
         self._ledger = Ledger(self.crew.ledger_path)
@@ -123,7 +125,7 @@ class Scene:
 
     def join(self) -> None:
         """Start one more worker, without waiting for it."""
-        self.workers.append(self.crew.worker(pool=self.pool, **self.variables))
+        self.workers.append(self.crew.worker(pool=self.pool))
 
     def replace(self, gone: Member) -> None:
         """Start a worker in the place of one that has gone or is going."""
@@ -137,9 +139,10 @@ class Scene:
         )
 
     def ready(self) -> list[Member]:
-        """Return the workers that are up and have not been told to go."""
+        """Return the workers that are up, have not been told to go, and may be."""
         self.hear()
-        return [each for each in self.workers if each.runs and each.name in self.story.workers]
+        up = (each for each in self.workers if each.runs and each.name in self.story.workers)
+        return [each for each in up if each not in self.veterans]
 
     def publish(self, load: Load) -> None:
         """Start a publisher process."""
@@ -231,6 +234,7 @@ class Scene:
 
     def sleep(self, seconds: float) -> None:
         """Let time pass, and hear what happens."""
+        self.memory.sample(self.crew)
         time.sleep(max(0.0, seconds))
         self.hear()
 

@@ -1,0 +1,35 @@
+"""Where the short versions are played: on a vhost of the test's own, or on nodes that may be killed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+import requests
+
+from chaos.scene import Ground
+from chaos.settings import settings_for
+from support.nodes import TREE, TreeRabbitMQ, fresh_nodes
+from taketurns.services.rabbitmq import RabbitMQ
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from support.servers import Servers
+    from taketurns.settings import Settings
+
+
+@pytest.fixture
+def ground(settings: Settings, tmp_path: Path) -> Ground:
+    """A vhost and a key prefix of the test's own."""
+    return Ground(settings, tmp_path)
+
+
+@pytest.fixture
+def own_ground(servers: Servers, tmp_path: Path) -> Iterator[Ground]:
+    """Servers of the test's own, of the version that the tests run on."""
+    overview = requests.get(f"{servers.management_url}/api/overview", timeout=30).json()
+    is_newer = not overview["rabbitmq_version"].startswith("3.")
+    with fresh_nodes(TreeRabbitMQ if is_newer and TREE.exists() else RabbitMQ) as nodes:
+        yield Ground(settings_for(nodes), tmp_path, nodes)
