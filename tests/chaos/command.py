@@ -62,7 +62,7 @@ def _play(name: str, broker: str, options: argparse.Namespace, rows: list[Row]) 
     """Play one scenario on one broker, and its control run; tell whether one failed."""
     scenario = SCENARIOS[name]
     plan = Plan(
-        faults=options.faults or scenario.faults,
+        faults=(options.faults or scenario.faults) if scenario.breakages else 0,
         seconds=options.seconds or scenario.seconds,
         seed=options.seed,
     )

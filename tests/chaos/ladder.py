@@ -30,7 +30,9 @@ CLIMBERS: Final = Load(
 def bring_down(scene: Scene) -> None:
     """Send on what still waits on the ladder, as if it were due, each message once its copy is confirmed."""
     moved = {}
-    with closing(BlockingConnection(URLParameters(str(scene.ground.settings.broker.amqp_url)))) as connection:
+    parameters = URLParameters(str(scene.ground.settings.broker.amqp_url))
+    parameters.virtual_host = scene.management.vhost
+    with closing(BlockingConnection(parameters)) as connection:
         channel = connection.channel()
         channel.confirm_delivery()
         for level in range(LEVELS):
