@@ -77,6 +77,8 @@ def _play(name: str, broker: str, options: argparse.Namespace, rows: list[Row]) 
             with fresh_nodes(BROKERS[broker]) as nodes:
                 ground = Ground(settings_for(nodes), _directory(options.results, broker, name, each), nodes)
                 hits, races = min(scenario.hits, each.faults), scenario.races
+                if options.seconds:  # cut short by hand
+                    hits, races = min(hits, 1), min(races, 1)
                 verdict = perform(scenario, ground, each, hits=hits, races=races)
         except Exception as error:  # noqa: BLE001  # what the others showed must not be lost
             traceback.print_exception(error)

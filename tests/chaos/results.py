@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from chaos.performance import Verdict
 
-_WIDTH = 150
+_WIDTH = 170
 _COLUMNS = {
     "submitted": "submitted",
     "once": "run once",
@@ -28,6 +28,7 @@ _COLUMNS = {
     "error_ran": "error but ran",
     "hits": "faults that hit",
     "in_flight": "in flight",
+    "races": "met a removal",
 }
 
 
@@ -51,7 +52,7 @@ def show(rows: Sequence[Row]) -> None:
         return
     console = Console(width=None if Console().is_terminal else _WIDTH, highlight=False)
     table = Table(title="What became of every task", title_justify="left")
-    table.add_column("scenario")
+    table.add_column("scenario", no_wrap=True)
     table.add_column("broker")
     for heading in (*_COLUMNS.values(), "back after", "took"):
         table.add_column(heading, justify="right")

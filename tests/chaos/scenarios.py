@@ -168,7 +168,7 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
         races=20_000,
         control="draining",
         workers=2,
-        load=Load("library", tenants=200, rate=250.0, threads=8, count=45_000, longest=0.005, long_part=0.0),
+        load=Load("library", tenants=200, rate=250.0, threads=8, count=65_000, longest=0.005, long_part=0.0),
         reaper=_AGGRESSIVE,
     ),
     "delete-queues": Scenario(
