@@ -12,10 +12,12 @@ be missing (404) closes its channel, and with it must not go the message of a ru
 from __future__ import annotations
 
 from collections import deque
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from amqp import spec
 from amqp.exceptions import RecoverableConnectionError
+from celery.utils.log import get_logger
 from kombu.transport import pyamqp
 
 from taketurns.worker.messages import TenantMessage
@@ -25,9 +27,12 @@ if TYPE_CHECKING:
 
     from taketurns.worker.pool import ChannelPool
 
+logger = get_logger(__name__)
+
 _SUBSCRIPTIONS = (
     256  # subscriptions of one channel at most: so many are made again when one of them closes it
 )
+_LONG = 5.0  # seconds after which a message that is not settled may be that of a long task
 
 
 class TenantChannel(pyamqp.Channel):
@@ -52,7 +57,8 @@ class TenantChannel(pyamqp.Channel):
         self.credit = 1
         self.early: list[tuple[str, TenantMessage]] = []
         """Deliveries that came while another consume was unanswered, and so might still close the channel."""
-        self.unsettled: set[TenantMessage] = set()
+        self.unsettled: dict[TenantMessage, float] = {}
+        """Each with the time at which it came; the oldest first."""
         super().__init__(pool.connection)
         self.send_method(spec.Channel.Open, "s", ("",))
         self.is_open = True
@@ -79,6 +85,14 @@ class TenantChannel(pyamqp.Channel):
     def may_listen(self) -> bool:
         """Whether one more subscription fits here, and may close the channel without harm to any message."""
         return self.usable and len(self.tags) < _SUBSCRIPTIONS and not (self.unsettled or self.early)
+
+    @property
+    def may_end(self) -> bool:
+        """Whether the broker may close this channel before a message that comes now is done with.
+
+        It does so when a message is unsettled for longer than its ``consumer_timeout``.
+        """
+        return monotonic() - next(iter(self.unsettled.values())) > _LONG if self.unsettled else False
 
     # ---- sending
 
@@ -130,7 +144,7 @@ class TenantChannel(pyamqp.Channel):
 
     def settled(self, message: TenantMessage) -> None:
         """Note that a message of this channel is done with."""
-        self.unsettled.discard(message)
+        self.unsettled.pop(message, None)
         self.listener.on_settled(message)
         self.pool.returned(self)
 
@@ -141,7 +155,7 @@ class TenantChannel(pyamqp.Channel):
         self._on_get_ok(*answer)  # py-amqp's own part: it makes the raw message's delivery_info
         queue = self._fetched()
         message = TenantMessage(raw, self, queue)
-        self.unsettled.add(message)
+        self.unsettled[message] = monotonic()
         self.listener.on_fetched(queue, message, remaining)
 
     def _on_get_empty_listener(self, *_: object) -> None:
@@ -178,7 +192,7 @@ class TenantChannel(pyamqp.Channel):
         else:
             queue = self.tags.get(tag) or self.cancelling[tag]
         message = TenantMessage(raw, self, queue)
-        self.unsettled.add(message)
+        self.unsettled[message] = monotonic()
         if self.subscribing:
             self.early.append((queue, message))
         else:
@@ -225,6 +239,7 @@ class TenantChannel(pyamqp.Channel):
         """Answer the broker's Channel.Close and give up the channel: neither reopen it nor raise."""
         self.send_method(spec.Channel.CloseOk)
         blamed = None
+        unsettled = len(self.unsettled)
         if (class_id, method_id) == spec.Basic.Get:
             blamed = self.fetching
         elif (class_id, method_id) == spec.Basic.Consume and self.subscribing:
@@ -232,6 +247,12 @@ class TenantChannel(pyamqp.Channel):
         self._abandon(blamed)
         if blamed is not None:
             self.listener.on_refused(blamed, reply_code, reply_text)
+        else:
+            logger.warning(
+                "RabbitMQ closed a channel and took %d messages back; those whose tasks run will run again: %s",
+                unsettled,
+                reply_text,
+            )
 
     def _refused(self, reply_text: str) -> str | None:
         """Return the queue whose consume closed the channel.

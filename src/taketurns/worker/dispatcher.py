@@ -231,6 +231,9 @@ class Dispatcher:
 
     def on_delivered(self, queue: str, message: TenantMessage) -> None:
         """See [Listener][taketurns.worker.messages.Listener], as for all that follow."""
+        if message.channel.may_end:
+            self._move(queue, message)
+            return
         self.turns.delivered(queue, message, message.kind)
         self._changed = True
 
@@ -283,6 +286,14 @@ class Dispatcher:
         if self._gate.settled(message):
             self.turns.unpark(message.queue, Park.THROTTLED)
         self.turns.settled(message, now, ran=ran)
+        self._changed = True
+
+    def _move(self, queue: str, message: TenantMessage) -> None:
+        """Give a pushed message back and subscribe to its queue anew, on a channel that has no long task."""
+        if self._channels.unlisten(queue):  # first, or the message would come straight back
+            self._cancelling.add(queue)
+        message.requeue()
+        self.turns.unlistened(queue)
         self._changed = True
 
     # ---- commands, from the scheduler
