@@ -28,7 +28,12 @@ management.tcp.ip = {host}
 management.tcp.port = {management}
 default_user = {user}
 default_pass = {password}
+consumer_timeout = {consumer_timeout}
 """
+
+# The default of half an hour ends long tasks: their message goes back, and they run again. But a consumer that
+# hangs for ever is to lose its messages some day.
+_CONSUMER_TIMEOUT = 24 * 3600 * 1000  # milliseconds
 
 
 class PortMapper(Server):
@@ -78,6 +83,7 @@ class RabbitMQ(Server):
             management=who.ports.management,
             user=who.user,
             password=who.password,
+            consumer_timeout=_CONSUMER_TIMEOUT,
         )
         write_private(self._home / "rabbitmq.conf", configuration)
         write_private(self._home / "enabled_plugins", "[rabbitmq_management].\n")
