@@ -202,7 +202,12 @@ class ConnectionPool:
 
 
 def broker_version(app: Celery, timeout: float) -> str:
-    """Return the version of the app's broker, by a connection of its own: those of the pool may all be in use.
+    """Return the version of the app's broker; see [broker_properties][] for the rest."""
+    return str(broker_properties(app, timeout).get("version", ""))
+
+
+def broker_properties(app: Celery, timeout: float) -> dict[str, Any]:
+    """Return what the app's broker says of itself, by a connection of its own: those of the pool may all be in use.
 
     Args:
         app: the Celery app.
@@ -215,7 +220,7 @@ def broker_version(app: Celery, timeout: float) -> str:
         with app.connection_for_write(connect_timeout=timeout) as connection:
             others = len(connection.alt or ()) or 1
             connection.ensure_connection(max_retries=others - 1, interval_start=0, interval_step=0)
-            return str(connection.connection.server_properties.get("version", ""))
+            return dict(connection.connection.server_properties)
     except (OperationalError, AMQPError) as error:
         raise BrokerUnavailable(str(error)) from error
 

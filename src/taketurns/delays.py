@@ -18,7 +18,7 @@ from taketurns.errors import InvalidInput
 from taketurns.topology import EXCHANGE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 LEVELS: Final = 25
 STEP: Final = 0.1
@@ -78,19 +78,14 @@ def without_traces(headers: Mapping[str, Any] | None) -> dict[str, Any]:
     return {name: value for name, value in without_deaths(headers).items() if name not in _HEADERS}
 
 
-def declare(channel: Any) -> None:
-    """Declare the ladder, on an open channel; the shared exchange must exist. May be repeated.
-
-    From the bottom up, so that no message can reach a level whose way down is not complete.
-    """
+def ladder() -> Iterator[tuple[str, dict[str, Any]]]:
+    """Give the queues of the ladder from the bottom up, each with its arguments."""
     below = EXCHANGE
     for level in range(LEVELS):
         name = exchange_name(level)
-        channel.queue_declare(
-            queue=name,
-            durable=True,
-            auto_delete=False,
-            arguments={
+        yield (
+            name,
+            {
                 "x-queue-type": "quorum",
                 "x-message-ttl": 2**level * 100,
                 "x-dead-letter-exchange": below,
@@ -98,9 +93,19 @@ def declare(channel: Any) -> None:
                 "x-overflow": "reject-publish",
             },
         )
+        below = name
+
+
+def declare(channel: Any) -> None:
+    """Declare the ladder, on an open channel; the shared exchange must exist. May be repeated.
+
+    From the bottom up, so that no message can reach a level whose way down is not complete.
+    """
+    for level, (name, arguments) in enumerate(ladder()):
+        below = arguments["x-dead-letter-exchange"]
+        channel.queue_declare(queue=name, durable=True, auto_delete=False, arguments=arguments)
         channel.exchange_declare(exchange=name, type="headers", durable=True, auto_delete=False)
         channel.exchange_bind(
             destination=below, source=name, arguments={"x-match": "all", _HEADERS[level]: False}
         )
         channel.queue_bind(queue=name, exchange=name, arguments={"x-match": "all", _HEADERS[level]: True})
-        below = name

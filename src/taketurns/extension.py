@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from celery import signals
 
 from taketurns.deadletters.box import DeadLetters
+from taketurns.doctor import Finding, examine
 from taketurns.errors import TaketurnsError
 from taketurns.explain import Explanation, explain
 from taketurns.inheritance import pass_tenant_on
@@ -133,6 +134,13 @@ class TakeTurns:
         not even refuse.
         """
         return look(self)
+
+    def doctor(self) -> list[Finding]:
+        """Look at all that taketurns depends on, change nothing, and say what to do; see [Finding][taketurns.doctor].
+
+        Never fails: what is away is told. Takes as long as [status][].
+        """
+        return examine(self)
 
     def close(self) -> None:
         """Close the connections of this process; a later use opens new ones."""

@@ -126,8 +126,12 @@ class Management:
         Raises:
             ManagementUnavailable: the API can't be used.
         """
+        return {name: queue for name, queue in self.queues().items() if tenant_of(name) is not None}
+
+    def queues(self) -> dict[str, QueueInfo]:
+        """Return all queues of the vhost by name, tenants' and others; see [tenant_queues][] for the rest."""
         listing = self._get(f"queues/{self._vhost}", list, **_LIVE)
-        return {queue.name: queue for queue in map(_queue_info, listing) if tenant_of(queue.name) is not None}
+        return {queue.name: queue for queue in map(_queue_info, listing)}
 
     def queue(self, name: str) -> QueueInfo | None:
         """Return one queue as it is now, or None if there is no such queue.
@@ -157,6 +161,25 @@ class Management:
         return {
             name: stamp for name, stamp in stamps.items() if stamp is not None and tenant_of(name) is not None
         }
+
+    def read(self, path: str, **params: str) -> Any:
+        """Return what the API says at a path below ``/api/``; None if there is nothing, or not in this version.
+
+        A health check that failed is an answer too.
+
+        Args:
+            path: the path; ``{vhost}`` in it becomes the vhost.
+            **params: the query.
+
+        Raises:
+            ManagementUnavailable: the API can't be used, or its user may not see this.
+        """
+        response = self._send("GET", path.format(vhost=self._vhost), params)
+        if response.status_code in {HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED}:
+            return None
+        if response.status_code not in {HTTPStatus.OK, HTTPStatus.SERVICE_UNAVAILABLE}:
+            self._refused(response)
+        return self._decoded(object, response)
 
     def delete_queue(self, name: str, *, if_empty: bool, if_unused: bool) -> Deletion:
         """Delete a queue, under conditions that the broker checks in the same step.
@@ -193,10 +216,13 @@ class Management:
         response = self._send("GET", path, params)
         if response.status_code != HTTPStatus.OK:
             self._refused(response)
+        return self._decoded(kind, response)
+
+    def _decoded(self, kind: type[_T], response: requests.Response) -> _T:
         try:
             return self._checked(kind, response.json())
         except requests.JSONDecodeError:
-            return self._checked(kind, None)
+            self._no_answer()
 
     def _send(self, method: str, path: str, params: Mapping[str, str]) -> requests.Response:
         now = time.monotonic()
@@ -233,8 +259,11 @@ class Management:
 
     def _checked(self, kind: type[_T], value: object) -> _T:
         if not isinstance(value, kind):
-            self._fail("answers something else than that API does: see TAKETURNS_MANAGEMENT_URL")
+            self._no_answer()
         return value
+
+    def _no_answer(self) -> NoReturn:
+        self._fail("answers something else than that API does: see TAKETURNS_MANAGEMENT_URL")
 
     def _fail(self, what: str) -> NoReturn:
         raise ManagementUnavailable(f"RabbitMQ's management API at {self.url} {what}")

@@ -35,6 +35,7 @@ def test_version_and_help(tmp_path: Path) -> None:
         "token",
         "tenants",
         "status",
+        "doctor",
         "services",
         "--app",
         "--config",
@@ -188,3 +189,21 @@ def test_the_reaper_stops_when_told(
     assert "Traceback" not in log
     assert turns.registry.lead("reaper", "another", ttl=1)
     turns.close()
+
+
+def test_the_doctor(settings: Settings, tmp_path: Path) -> None:
+    """It tells a line or more of each thing, for people or as JSON; a problem makes it exit with 1, a warning not."""
+    (tmp_path / "shop.py").write_text(SHOP)
+    variables = {
+        name: value for name, value in environment(settings).items() if name.startswith("TAKETURNS_")
+    }
+    well = run("-A", "shop", "doctor", cwd=tmp_path, **variables)
+    assert (well.returncode, well.stderr) == (0, "")
+    assert re.search(r"^ *ok +RabbitMQ +\d+\.\d+\.\d+ answers, vhost", well.stdout, re.MULTILINE)
+    assert re.search(r"^ *warning +reaper +none is active *\n +→ start one", well.stdout, re.MULTILINE)
+    away = {**variables, "TAKETURNS_REDIS_URL": "redis://127.0.0.1:1/0"}
+    ill = run("-A", "shop", "doctor", "--json", cwd=tmp_path, **away)
+    assert (ill.returncode, ill.stderr) == (1, "")
+    findings = json.loads(ill.stdout)
+    assert {tuple(each) for each in findings} == {("check", "level", "found", "advice")}
+    assert [each["check"] for each in findings if each["level"] == "problem"] == ["Redis"]

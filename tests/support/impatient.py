@@ -26,7 +26,8 @@ class Impatient(RabbitMQ):
         write_private(more / "impatient.conf", f"consumer_timeout = {CONSUMER_TIMEOUT * 1000:.0f}\n")
         # The one setting of the two that only Erlang's own form has.
         write_private(
-            self._home / "advanced.config", f"[{{rabbit, [{{channel_tick_interval, {_LATE * 1000:.0f}}}]}}].\n"
+            self._home / "advanced.config",
+            f"[{{rabbit, [{{channel_tick_interval, {_LATE * 1000:.0f}}}]}}].\n",
         )
         return command
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from taketurns import __version__
-from taketurns.cli import api, reaper, services, status, tenants, token
+from taketurns.cli import api, doctor, reaper, services, status, tenants, token
 from taketurns.errors import TaketurnsError
 from taketurns.settings import CONFIG_VARIABLE
 
@@ -21,6 +21,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("api")(api.api)
+app.command("doctor", epilog="Example: taketurns -A shop doctor")(doctor.doctor)
 app.command("reaper")(reaper.reaper)
 app.command("status", epilog="Example: taketurns -A shop status --json")(status.status)
 app.command("token")(token.token)
@@ -49,6 +50,7 @@ def _print_version(wanted: bool) -> None:  # noqa: FBT001  # typer passes it so
     "taketurns -A shop:app reaper --dry-run\n\n"
     "taketurns -A shop tenants set acme --rate 10/60s --tag plan=pro\n\n"
     "taketurns -A shop status\n\n"
+    "taketurns -A shop doctor\n\n"
     "taketurns token acme --hours 8\n\n"
     "The workers are the ordinary ones: celery -A shop worker"
 )

@@ -76,7 +76,7 @@ def unrecorded(snapshot: Snapshot) -> list[str]:
 
     Redis was flushed, or the queue was made by hand: their idle time begins when they are first seen.
     """
-    tenants = (tenant_of(name) for name, queue in sorted(snapshot.queues.items()) if _is_ours(queue))
+    tenants = (tenant_of(name) for name, queue in sorted(snapshot.queues.items()) if is_ours(queue))
     return [tenant for tenant in tenants if tenant is not None and tenant not in snapshot.activity]
 
 
@@ -89,16 +89,17 @@ def outlived(snapshot: Snapshot) -> list[str]:
     )
 
 
+def is_ours(queue: QueueInfo) -> bool:
+    """Tell whether a tenant queue is declared as taketurns declares it."""
+    return queue.durable and dict(queue.arguments) == dict(TENANT_QUEUE_ARGUMENTS)
+
+
 def _reason_to_keep(tenant: str, queue: QueueInfo, snapshot: Snapshot) -> str | None:
-    if not _is_ours(queue):
+    if not is_ours(queue):
         return DECLARED_OTHERWISE
     if tenant in snapshot.draining:
         return "draining by another instance"
     return _contents(queue) or _recent_activity(tenant, snapshot)
-
-
-def _is_ours(queue: QueueInfo) -> bool:
-    return queue.durable and dict(queue.arguments) == dict(TENANT_QUEUE_ARGUMENTS)
 
 
 def _contents(queue: QueueInfo) -> str | None:

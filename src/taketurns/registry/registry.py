@@ -247,6 +247,11 @@ class Registry:
         """
         return bool(self._lead([self._store.key("lead", role)], [owner, max(1, math.ceil(ttl * 1000))]))
 
+    def leader(self, role: str) -> str | None:
+        """Return who has a role, or None if nobody has it."""
+        owner = self._store.call(lambda redis: redis.get(self._store.key("lead", role)))
+        return None if owner is None else str(owner)
+
     def resign(self, role: str, owner: str) -> None:
         """Give a role up, if the owner has it."""
         self._lead([self._store.key("lead", role)], [owner, 0])

@@ -21,7 +21,7 @@ Reply = dict[str, Any]
 
 def register() -> None:
     """Make the commands known to this process's worker. May be repeated."""
-    for command in (drain, holding, resume, drop, refresh, status, explain):
+    for command in (drain, holding, unserved, resume, drop, refresh, status, explain):
         name = f"taketurns_{command.__name__}"
         if name not in Panel.data:
             _register(name, command)
@@ -41,6 +41,12 @@ def holding(state: Any, tenants: list[str], **_: Any) -> Reply:
     """Tell of which tenants this worker still consumes, fetches, holds or runs anything."""
     dispatcher = _step(state).dispatcher
     return {"holding": [tenant for tenant in tenants if dispatcher.holds(queue_name(tenant))]}
+
+
+def unserved(state: Any, tenants: list[str], **_: Any) -> Reply:
+    """Tell which tenants this worker does not serve, neither as one of their own workers nor to help."""
+    served = _step(state).dispatcher.turns
+    return {"unserved": [tenant for tenant in tenants if queue_name(tenant) not in served]}
 
 
 def resume(state: Any, tenants: list[str], **_: Any) -> Reply:
