@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from benchmarks.fresh import TREE, fresh_node
 from support.impatient import CONSUMER_TIMEOUT, Impatient, ImpatientTree
+from support.nodes import TREE, fresh_nodes
 from support.servers import Servers
 from support.workers import worker
 
@@ -31,7 +31,8 @@ def servers(request: pytest.FixtureRequest) -> Iterator[Servers]:
     """Nodes of these tests' own, of both versions."""
     if request.param is ImpatientTree and not TREE.exists():
         pytest.skip(f"RabbitMQ 4.3 is not installed in {TREE}")
-    with fresh_node(request.param) as identity:
+    with fresh_nodes(request.param) as nodes:
+        identity = nodes.identity
         yield Servers(identity.amqp_url, identity.management_url, identity.redis_url)
 
 

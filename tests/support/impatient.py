@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from benchmarks.fresh import TreeRabbitMQ
+from support.nodes import TreeRabbitMQ
 from taketurns.services.identity import write_private
 from taketurns.services.rabbitmq import RabbitMQ
 
