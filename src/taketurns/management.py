@@ -119,7 +119,7 @@ class Management:
         return self._checked(str, overview.get("rabbitmq_version"))
 
     def tenant_queues(self) -> dict[str, QueueInfo]:
-        """Return all tenant queues of the vhost by name, as they are now.
+        """Return all tenant queues of the vhost by name, as they are now; what quorum queues hold is up to 5 s old.
 
         A queue that did not answer RabbitMQ in time may be absent: absence alone does not prove it gone.
 
@@ -191,7 +191,7 @@ class Management:
 
         Returns:
             ``deleted``; ``gone``: there was no such queue; ``refused``: a condition did not hold, or the
-            queue is of a kind that knows no conditions (a quorum queue).
+            queue is of a type that knows no conditions: see ``Witnesses`` for quorum queues.
 
         Raises:
             ManagementUnavailable: the API can't be used. After a timeout the queue may have been deleted.

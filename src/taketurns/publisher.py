@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from celery import Celery
 
     from taketurns.registry import Registry
-    from taketurns.settings import Settings
+    from taketurns.settings import QueueType, Settings
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -45,6 +45,7 @@ class Publisher:
         self._app = app
         self._registry = registry
         self._seconds = settings.broker.publish_timeout
+        self._queue_type = settings.broker.queue_type
         self._pool = ConnectionPool(lambda: PublishConnection.of(app), settings.broker.publish_connections)
         self._shared = False
         self._ladder = False
@@ -183,7 +184,7 @@ class Publisher:
             return
         try:
             for tenant in tenants:
-                self.tell(self._workers, "add_consumer", add_consumer_arguments(tenant))
+                self.tell(self._workers, "add_consumer", add_consumer_arguments(tenant, self._queue_type))
         except BrokerUnavailable as error:
             logger.warning("workers were not told of a new tenant queue and will find it later: %s", error)
 
@@ -212,16 +213,22 @@ class Publisher:
 
     def _declare(self, connection: PublishConnection, tenant: str) -> None:
         self._declare_shared(connection)
-        queue = tenant_queue(tenant)
-        if queue.name not in self._foreign:
+        queue = tenant_queue(tenant, self._queue_type)
+        refusal: PreconditionFailed | None = None
+        # One of our other type is from before the setting was changed, and used as it is.
+        for queue_type in sorted(TENANT_QUEUE_ARGUMENTS, key=lambda each: each != self._queue_type):
             try:
-                queue(connection.default_channel).queue_declare()
+                tenant_queue(tenant, queue_type)(connection.default_channel).queue_declare()
+                break
             except PreconditionFailed as error:
+                connection.collect()
+                refusal = refusal or error
+        else:
+            if queue.name not in self._foreign:
                 self._foreign.add(queue.name)
                 logger.warning(
-                    "queue %s was declared otherwise by somebody, used as it is: %s", queue.name, error
+                    "queue %s was declared otherwise by somebody, used as it is: %s", queue.name, refusal
                 )
-                connection.collect()
         queue(connection.default_channel).queue_bind()
 
     def _declare_shared(self, connection: PublishConnection, *, ladder: bool = False) -> None:
@@ -275,7 +282,7 @@ class ConfirmedProducer(Producer):
         return self._attempt(once)
 
 
-def add_consumer_arguments(tenant: str) -> dict[str, Any]:
+def add_consumer_arguments(tenant: str, queue_type: QueueType) -> dict[str, Any]:
     """Return the arguments of Celery's ``add_consumer`` for a tenant's queue, complete.
 
     With less of them a stock worker that acts on the command would declare another queue of that name, be refused
@@ -289,5 +296,5 @@ def add_consumer_arguments(tenant: str) -> dict[str, Any]:
         "routing_key": name,
         "durable": True,
         "exchange_arguments": dict(tenant_exchange().arguments),
-        "queue_arguments": dict(TENANT_QUEUE_ARGUMENTS),
+        "queue_arguments": dict(TENANT_QUEUE_ARGUMENTS[queue_type]),
     }

@@ -33,6 +33,7 @@ PREFIX = "TAKETURNS_"
 CONFIG_VARIABLE = "TAKETURNS_CONFIG"
 
 Seconds = Annotated[float, Field(gt=0)]
+QueueType = Literal["classic", "quorum"]
 KeyPrefix = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.:-]+$")]
 
 
@@ -77,6 +78,8 @@ class BrokerSettings(BaseSettings):
     """Seconds until an unconfirmed publish fails; the API's 503 comes within this and a connect attempt."""
     publish_connections: Annotated[int, Field(ge=1)] = 10
     """Connections at most that one process publishes through at a time."""
+    queue_type: QueueType = "classic"
+    """What new tenant queues are: ``quorum`` ones are replicated in a cluster and survive the loss of a node."""
 
 
 class RedisSettings(BaseSettings):

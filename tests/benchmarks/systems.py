@@ -192,7 +192,9 @@ class Turns(System):
         """See the base class."""
         with Loader(self.lab.amqp_url) as loader:
             declare_shared(loader.channel)
-            loader.declare(map(queue_name, tenants), exchange=EXCHANGE, arguments=TENANT_QUEUE_ARGUMENTS)
+            loader.declare(
+                map(queue_name, tenants), exchange=EXCHANGE, arguments=TENANT_QUEUE_ARGUMENTS["classic"]
+            )
 
     def load(self, run: str, tasks: Iterable[Task]) -> int:
         """See the base class."""

@@ -35,6 +35,7 @@ def environment(settings: Settings, **more: str) -> dict[str, str]:
         "PYTHONWARNINGS": "default",
         "TAKETURNS_AMQP_URL": str(settings.broker.amqp_url),
         "TAKETURNS_MANAGEMENT_URL": settings.broker.management_url,
+        "TAKETURNS_QUEUE_TYPE": settings.broker.queue_type,
         "TAKETURNS_REDIS_URL": settings.redis.redis_url,
         "TAKETURNS_REDIS_PREFIX": settings.redis.redis_prefix,
         "TAKETURNS_WORKER_RECONCILE_INTERVAL": "1",

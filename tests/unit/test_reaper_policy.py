@@ -28,7 +28,7 @@ def queue(tenant: str = "acme", *, ready: int | None = 0, unacknowledged: int | 
         unacknowledged=unacknowledged,
         consumers=None,
         durable=True,
-        arguments=dict(TENANT_QUEUE_ARGUMENTS),
+        arguments=dict(TENANT_QUEUE_ARGUMENTS["classic"]),
     )
 
 
@@ -89,7 +89,7 @@ def test_a_queue_whose_tenant_is_not_known_to_be_idle_stays(idle: dict[str, floa
     "foreign",
     [
         replace(queue(), arguments={"x-queue-type": "quorum"}),
-        replace(queue(), arguments={**TENANT_QUEUE_ARGUMENTS, "x-expires": 1000}),
+        replace(queue(), arguments={**TENANT_QUEUE_ARGUMENTS["classic"], "x-expires": 1000}),
         replace(queue(), arguments={}),
         replace(queue(), durable=False),
     ],

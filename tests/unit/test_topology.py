@@ -52,7 +52,7 @@ def test_a_bad_tenant_never_becomes_a_queue(tenant: str) -> None:
 
 def test_a_broadcast_names_the_queue_with_everything_it_is_declared_with() -> None:
     """A stock worker that acts on the broadcast declares the very same queue, and not one of its own."""
-    arguments = add_consumer_arguments("acme")
+    arguments = add_consumer_arguments("acme", "classic")
     assert arguments == {
         "queue": "usersequence_acme",
         "exchange": "usersequence",

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from taketurns.tenants import tenant_of
-from taketurns.topology import TENANT_QUEUE_ARGUMENTS
+from taketurns.topology import tenant_queue_type
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from collections.abc import Set as AbstractSet
 
     from taketurns.management import QueueInfo
+    from taketurns.settings import QueueType
 
 DECLARED_OTHERWISE = "declared otherwise than ours: left alone"
 """Why a queue of our name with other arguments stays, whatever is or isn't in it."""
@@ -46,16 +47,18 @@ class Decision:
         queue: the queue's name.
         remove: whether it goes.
         reason: why it goes or stays, in words.
+        queue_type: which of our types it is; None: it was declared otherwise, or that is not known.
     """
 
     tenant: str
     queue: str
     remove: bool
     reason: str
+    queue_type: QueueType | None = None
 
     def kept(self, reason: str) -> Decision:
         """Return the decision that this queue stays after all."""
-        return Decision(self.tenant, self.queue, remove=False, reason=reason)
+        return replace(self, remove=False, reason=reason)
 
 
 def decide(snapshot: Snapshot) -> list[Decision]:
@@ -67,7 +70,7 @@ def decide(snapshot: Snapshot) -> list[Decision]:
             continue
         keep = _reason_to_keep(tenant, queue, snapshot)
         reason = keep or f"idle for {_seconds(snapshot.now - snapshot.activity[tenant])}"
-        decisions.append(Decision(tenant, name, remove=keep is None, reason=reason))
+        decisions.append(Decision(tenant, name, keep is None, reason, _type_of(queue)))
     return decisions
 
 
@@ -90,8 +93,12 @@ def outlived(snapshot: Snapshot) -> list[str]:
 
 
 def is_ours(queue: QueueInfo) -> bool:
-    """Tell whether a tenant queue is declared as taketurns declares it."""
-    return queue.durable and dict(queue.arguments) == dict(TENANT_QUEUE_ARGUMENTS)
+    """Tell whether a tenant queue is declared as taketurns declares those of one of its types."""
+    return _type_of(queue) is not None
+
+
+def _type_of(queue: QueueInfo) -> QueueType | None:
+    return tenant_queue_type(durable=queue.durable, arguments=queue.arguments)
 
 
 def _reason_to_keep(tenant: str, queue: QueueInfo, snapshot: Snapshot) -> str | None:

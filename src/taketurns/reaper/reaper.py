@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from taketurns.reaper.policy import DECLARED_OTHERWISE, Decision, Snapshot, decide, outlived, unrecorded
 from taketurns.reaper.removal import Removal
 from taketurns.reaper.routes import Routes
+from taketurns.reaper.witnesses import Witnesses
 from taketurns.reaper.workers import LiveWorkers
 from taketurns.tenants import queue_name
 
@@ -72,6 +73,7 @@ class Reaper:
         timeout = turns.settings.broker.publish_timeout
         self._workers = LiveWorkers(turns.app, turns.registry, timeout=timeout)
         self._routes = Routes(turns.app, timeout=timeout)
+        self._witnesses = Witnesses(turns.app, timeout=timeout)
         self._owner = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
         self._reported: set[str] = set()
 
@@ -196,6 +198,7 @@ class Reaper:
                 registry=self._registry,
                 workers=self._workers,
                 routes=self._routes,
+                witnesses=self._witnesses,
                 settings=self._settings,
                 look=look,
                 must_stop=must_stop,
@@ -203,6 +206,7 @@ class Reaper:
         finally:
             self._workers.disconnect()
             self._routes.disconnect()
+            self._witnesses.disconnect()
 
     def _report_foreign(self, decisions: Sequence[Decision]) -> None:
         foreign = {each.queue for each in decisions if each.reason == DECLARED_OTHERWISE}

@@ -65,6 +65,7 @@ class Recoverer:
         self._publisher = turns.publisher
         self._registry = turns.registry
         self._seconds = turns.settings.broker.publish_timeout
+        self._queue_type = turns.settings.broker.queue_type
         self._connection = PublishConnection.of(turns.app)
         self._channel: Any = None
         self._declaring: Any = None
@@ -164,8 +165,10 @@ class Recoverer:
         """
         # First of all, since the reaper that has looked at a tenant's activity counts on the way being closed.
         self._publisher.touch(tenant)
-        queue = tenant_queue(tenant)(self._declaring)
-        with suppress(PreconditionFailed):  # declared otherwise by somebody: used as it is
+        queue = tenant_queue(tenant, self._queue_type)(self._declaring)
+        with suppress(
+            PreconditionFailed
+        ):  # of our other type, or declared otherwise by somebody: used as it is
             queue.queue_declare()
         queue.queue_bind()
         self._publisher.broadcast([tenant])

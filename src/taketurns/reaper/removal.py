@@ -21,9 +21,10 @@ from taketurns.reaper.policy import decide
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
-    from taketurns.management import Management
+    from taketurns.management import Deletion, Management
     from taketurns.reaper.policy import Decision, Snapshot
     from taketurns.reaper.routes import Routes
+    from taketurns.reaper.witnesses import Witnesses
     from taketurns.reaper.workers import LiveWorkers
     from taketurns.registry import Registry
     from taketurns.settings import ReaperSettings
@@ -43,6 +44,7 @@ class Removal:
         registry: Registry,
         workers: LiveWorkers,
         routes: Routes,
+        witnesses: Witnesses,
         settings: ReaperSettings,
         look: Callable[[], Snapshot],
         must_stop: Callable[[], str | None],
@@ -50,10 +52,11 @@ class Removal:
         """Prepare a removal.
 
         Args:
-            management: lists and deletes the queues.
+            management: lists the queues, and deletes the classic ones.
             registry: keeps draining marks and activity.
             workers: the live workers.
             routes: the ways into the queues.
+            witnesses: delete the quorum queues.
             settings: how long the steps may take.
             look: returns a new snapshot.
             must_stop: returns why nothing more may be removed, or None.
@@ -62,6 +65,7 @@ class Removal:
         self._registry = registry
         self._workers = workers
         self._routes = routes
+        self._witnesses = witnesses
         self._settings = settings
         self._look = look
         self._must_stop = must_stop
@@ -71,7 +75,8 @@ class Removal:
 
         The tenants are marked as draining, so that nobody subscribes to their queues or binds them; each live
         worker confirms that it holds and runs nothing of them; their bindings are taken away; everything is looked
-        at again; the broker deletes each queue only if it is empty and without a consumer. Whatever isn't removed
+        at again; each queue is deleted only if it is empty and without a consumer: a classic one by the broker's own
+        condition, a quorum one if its witnesses say so. Whatever isn't removed
         is served again at the end, also if a step fails. Should this process die, the marks and the workers' drain
         expire, and the recoverer binds a queue for which something comes.
 
@@ -81,7 +86,7 @@ class Removal:
         Raises:
             ManagementUnavailable: the management API went away; a queue may have been deleted unnoticed, which
                 its workers find out by themselves.
-            BrokerUnavailable: the workers can't be reached.
+            BrokerUnavailable: the workers, or a quorum queue, can't be reached; a queue may have been deleted too.
             RegistryUnavailable: Redis went away.
         """
         expiry = self._settings.drain_expiry
@@ -124,12 +129,17 @@ class Removal:
             return candidate.kept(reason)
         if time.monotonic() >= deadline:
             return candidate.kept("its draining mark has expired")
-        outcome = self._management.delete_queue(candidate.queue, if_empty=True, if_unused=True)
+        outcome = self._delete_if_idle(candidate)
         if outcome == "refused":
             # By somebody who may leave no record; without one of ours it would be tried again in every run.
             self._registry.touch(candidate.tenant)
             return candidate.kept("in use: a message or a consumer came meanwhile")
         return candidate
+
+    def _delete_if_idle(self, candidate: Decision) -> Deletion:
+        if candidate.queue_type == "quorum":
+            return self._witnesses.delete_queue(candidate.queue)
+        return self._management.delete_queue(candidate.queue, if_empty=True, if_unused=True)
 
     def _finish(self, removed: Collection[str]) -> None:
         """Have everybody forget removed queues."""

@@ -115,6 +115,7 @@ class Places(Generic[M]):
             self.put(tenant)
 
     def _empty_hand(self, tenant: Tenant[M]) -> None:
-        while tenant.hand:
-            self.commands.append(GiveBack(self._hand.drop_last(tenant)))
+        # A quorum queue has them again in the order of their return, at its head.
+        hand = [self._hand.drop_last(tenant) for _ in range(len(tenant.hand))]
+        self.commands += map(GiveBack, reversed(hand))
         tenant.backlog = None

@@ -287,7 +287,8 @@ class TenantQueues(bootsteps.StartStopStep):
         if self._dispatcher is None:
             return []
         names = list(self._dispatcher.turns)[: self._settings.listed_queues]
-        return [tenant_queue(tenant) for name in names if (tenant := tenant_of(name)) is not None]
+        queue_type = self._turns.settings.broker.queue_type
+        return [tenant_queue(tenant, queue_type) for name in names if (tenant := tenant_of(name)) is not None]
 
     def refresh(self) -> None:
         """Read the tenants' settings again now."""

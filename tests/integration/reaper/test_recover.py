@@ -79,7 +79,7 @@ def test_a_message_is_sent_on_as_it_was(recoverer: Recoverer, channel: BlockingC
     assert body == text
     assert properties == sent
     assert (method.exchange, method.routing_key) == (EXCHANGE, name)
-    channel.queue_declare(name, durable=True, arguments=dict(TENANT_QUEUE_ARGUMENTS))
+    channel.queue_declare(name, durable=True, arguments=dict(TENANT_QUEUE_ARGUMENTS["classic"]))
     recoverer.close()  # what it had not acknowledged would come back now
     assert waiting(channel, LOST_QUEUE) == 0
 
@@ -164,7 +164,7 @@ def test_what_cannot_be_sent_on_stays(
     definition = {"max-length": 1, "overflow": "reject-publish"}
     full = {"pattern": "^usersequence_full$", "definition": definition, "apply-to": "queues"}
     requests.put(policy, json=full, timeout=10).raise_for_status()
-    channel.queue_declare(queue_name("full"), durable=True, arguments=dict(TENANT_QUEUE_ARGUMENTS))
+    channel.queue_declare(queue_name("full"), durable=True, arguments=dict(TENANT_QUEUE_ARGUMENTS["classic"]))
     channel.basic_publish("", queue_name("full"), b"the one that fits", mandatory=True)
     lose(channel, "full")
     lose(channel, "acme")
