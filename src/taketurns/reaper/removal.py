@@ -129,6 +129,8 @@ class Removal:
             return candidate.kept(reason)
         if time.monotonic() >= deadline:
             return candidate.kept("its draining mark has expired")
+        if candidate.tenant not in self._registry.draining():  # Redis was flushed: its way may be open again
+            return candidate.kept("its draining mark is gone")
         outcome = self._delete_if_idle(candidate)
         if outcome == "refused":
             # By somebody who may leave no record; without one of ours it would be tried again in every run.
