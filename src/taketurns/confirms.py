@@ -15,6 +15,7 @@ from amqp import exceptions
 from kombu.transport import pyamqp
 
 from taketurns.errors import PublishNotConfirmed
+from taketurns.undecodable import tolerant_frame_handler
 
 if TYPE_CHECKING:
     from amqp import Message
@@ -103,6 +104,9 @@ class Connection(pyamqp.Connection):
 
     Channel = Channel
     deadline: float = math.inf
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, frame_handler=tolerant_frame_handler, **options)
 
     def remaining(self) -> float | None:
         """Return the seconds until the deadline, None if there is none.

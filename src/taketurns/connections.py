@@ -68,15 +68,20 @@ class PublishConnection(Connection):
 
     def begin(self, seconds: float) -> None:
         """Allow what follows this many seconds, and drop a connection that the broker has left meanwhile."""
-        self._deadline = time.monotonic() + seconds
+        self.extend(seconds)
         if not self.connected:
             return
-        self.connection.deadline = self._deadline
         try:
             self.drain_events(timeout=0)
         except (OSError, AMQPError) as error:
             if not confirms.is_deadline(error):
                 self.collect()
+
+    def extend(self, seconds: float) -> None:
+        """Allow what follows this many seconds, while the connection is in use."""
+        self._deadline = time.monotonic() + seconds
+        if self.connected:
+            self.connection.deadline = self._deadline
 
     def mailbox(self, app: Celery) -> Any:
         """Return the mailbox of the app's remote control, which sends and receives on this connection."""

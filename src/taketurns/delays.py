@@ -69,7 +69,7 @@ def without_deaths(headers: Mapping[str, Any] | None) -> dict[str, Any]:
     return {
         name: value
         for name, value in (headers or {}).items()
-        if name != "x-death" and not name.startswith(traces)
+        if name != "x-death" and not str(name).startswith(traces)  # bytes, if it is no UTF-8
     }
 
 

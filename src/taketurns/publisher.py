@@ -16,6 +16,7 @@ from kombu import Producer
 from taketurns import delays
 from taketurns.connections import ConnectionPool, PublishConnection, call_after_fork
 from taketurns.errors import BrokerUnavailable, RegistryUnavailable
+from taketurns.sending_on import sent_on
 from taketurns.tenants import queue_name
 from taketurns.topology import EXCHANGE, TENANT_QUEUE_ARGUMENTS, declare_shared, tenant_exchange, tenant_queue
 
@@ -151,7 +152,7 @@ class Publisher:
     def publish(
         self, body: bytes, *, routing_key: str, exchange: str = EXCHANGE, properties: Mapping[str, Any]
     ) -> None:
-        """Publish a message as it is, persistent and mandatory, and return when it is confirmed.
+        """Send a received message on as it is, persistent and mandatory, and return when it is confirmed.
 
         Args:
             body: the encoded body.
@@ -164,8 +165,7 @@ class Publisher:
             BrokerUnavailable: nothing was accepted.
             PublishNotConfirmed: it may have been stored, or no queue took it.
         """
-        headers = delays.without_deaths(properties.get("application_headers"))
-        message = Message(body, **{**properties, "application_headers": headers, "delivery_mode": 2})
+        message = Message(body, **sent_on(properties))
         with self._pool.lease(self._seconds) as connection:
             self._attempt(
                 connection,

@@ -11,6 +11,7 @@ import pytest
 from pika import BasicProperties, BlockingConnection, URLParameters
 
 from support.workers import worker
+from taketurns.deadletters.box import Outcome, Step
 from taketurns.deadletters.selection import Selection
 from taketurns.errors import BrokerUnavailable, DeadLettersBusy
 from taketurns.topology import DEAD_QUEUE, EXCHANGE
@@ -78,7 +79,7 @@ def test_a_task_that_failed_for_good_is_a_dead_letter_and_runs_again_when_replay
         assert Counter(ledger.labels()) == {"luck": 1, "twice": 2, "no": 1, "fine": 1}
 
         replayed = letters.replay(Selection(ids={luck.id}))
-        assert (replayed.replayed, replayed.without_tenant) == (1, 0)
+        assert (replayed.done, replayed.without_tenant) == (1, 0)
         eventually(lambda: ledger.labels().count("luck") == 2)
         eventually(lambda: letters.count() == 3)
         again = letters.list(Selection(tenant="acme", cause="failed"))
@@ -158,11 +159,17 @@ def test_letters_are_listed_in_their_order_and_stay_there(
     assert {letter.body for letter in letters.list(Selection(tenant="bolt"))} == {"300", "301", "302"}
     assert letters.get(listed[250].id) == listed[250]
     assert letters.get("nobody") is None
-    told: list[int] = []
-    assert letters.discard(Selection(tenant="acme"), limit=299, progress=told.append) == 299
-    assert told == list(range(1, 300))
-    assert [letter.body for letter in letters.list(Selection(tenant="acme"))] == [listed[-1].body]
-    assert letters.discard(Selection()) == 4
+    found = letters.look(Selection(tenant="bolt"), limit=1, brief=True)
+    assert (found.total, [(letter.headers, letter.body) for letter in found.letters]) == (303, [({}, "")])
+    told: list[Step] = []
+    acme = Selection(tenant="acme")
+    assert letters.discard(acme, limit=299, progress=told.append) == Outcome(done=299)
+    assert [step.passed for step in told] == list(range(1, len(told) + 1))
+    assert (told[-1].done, told[-1].total) == (299, 303)
+    assert [letter.body for letter in letters.list(acme)] == [listed[-1].body]
+    ids = {listed[-1].id, listed[0].id, "nobody"}
+    assert letters.discard(Selection(ids=ids)) == Outcome(done=1, missing=frozenset({listed[0].id, "nobody"}))
+    assert letters.discard(Selection()) == Outcome(done=3)
     assert letters.count() == 0
     assert letters.list() == []
 
@@ -170,9 +177,9 @@ def test_letters_are_listed_in_their_order_and_stay_there(
 def test_a_letter_of_no_tenant_can_only_be_discarded(letters: DeadLetters, amqp: BlockingChannel) -> None:
     letters.count()  # which declares the queue
     amqp.basic_publish("", DEAD_QUEUE, b"whose?")
-    replayed = letters.replay(Selection())
-    assert (replayed.replayed, replayed.without_tenant) == (0, 1)
-    assert letters.discard(Selection()) == 1
+    replayed = letters.replay(Selection(), limit=1)
+    assert (replayed.done, replayed.without_tenant) == (0, 1)
+    assert letters.discard(Selection()).done == 1
 
 
 def test_one_looks_at_a_time_and_the_next_one_waits(

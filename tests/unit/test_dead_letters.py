@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import replace
+from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -37,6 +41,7 @@ def test_a_letter_tells_all_that_was_noted() -> None:
         attempts=3,
         replays=0,
         died_at="2026-01-01T00:00:00+00:00",
+        size=15,
         headers={**TASK, "taketurns_tenant": "acme"},
         body=BODY.decode(),
     )
@@ -75,6 +80,54 @@ def test_what_somebody_else_put_there_is_read_too(headers: dict[str, Any]) -> No
     assert letter.id == DeadLetter.read(headers, b"\xff").id
     assert letter.id != DeadLetter.read(headers, b"x").id
     assert letter.headers == original(headers)
+
+
+def test_headers_of_any_type_are_told_as_json() -> None:
+    odd = {
+        "at": datetime(2026, 1, 2, 3, 4, 5),  # noqa: DTZ001  # as py-amqp has it
+        "price": Decimal("1.5"),
+        "blob": b"a\xff",
+        "table": {"list": [1, None, True, {b"\xfe": 0.5}]},
+        b"\xff": "lone \ud800",
+        "taketurns_dead_id": "../../etc",
+    }
+    letter = DeadLetter.read(odd, b"")
+    assert letter.headers == {
+        "at": "2026-01-02T03:04:05+00:00",
+        "price": "1.5",
+        "blob": "a\ufffd",
+        "table": {"list": [1, None, True, {"\ufffd": 0.5}]},
+        "\ufffd": "lone ?",
+    }
+    json.dumps(letter.headers, allow_nan=False).encode()
+    assert re.fullmatch("[0-9a-f]{32}", letter.id)
+    assert (letter.body, letter.size) == ("", 0)
+
+
+def test_headers_that_are_nested_too_deep_are_cut() -> None:
+    deep: dict[str, Any] = {}
+    for _ in range(5000):
+        deep = {"a": deep}
+    assert '"..."' in json.dumps(DeadLetter.read(deep, b"").headers)
+
+
+def test_what_a_policy_put_there_has_the_reason_of_rabbitmq() -> None:
+    died = datetime(2026, 1, 2, tzinfo=None)  # noqa: DTZ001  # as py-amqp has it
+    earlier = {"queue": "usersequence.delay.100", "reason": "expired", "count": 1}
+    deaths = [{"queue": "usersequence_acme", "reason": "maxlen", "count": 1, "time": died}, earlier]
+    letter = DeadLetter.read({**TASK, "x-death": deaths}, BODY)
+    assert (letter.tenant, letter.queue, letter.task) == ("acme", "usersequence_acme", "shop.work")
+    assert (letter.cause, letter.reason, letter.died_at) == (None, "maxlen", "2026-01-02T00:00:00+00:00")
+    ours = DeadLetter.read(dead({**TASK, "x-death": deaths}, queue="usersequence_bolt"), BODY)
+    assert (ours.tenant, ours.reason) == ("bolt", "ValueError('no')")
+    for nonsense in (7, [], [7], [{"queue": 7}]):
+        assert DeadLetter.read({"x-death": nonsense}, BODY).queue == ""
+
+
+def test_a_brief_letter_has_neither_headers_nor_body() -> None:
+    whole, brief = DeadLetter.read(dead(), BODY), DeadLetter.read(dead(), BODY, brief=True)
+    assert brief == replace(whole, headers={}, body="")
+    assert brief.size == len(BODY)
 
 
 def test_a_letter_without_a_valid_tenant_has_none() -> None:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections import deque
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from amqp.exceptions import AMQPError, ResourceLocked
 
 from taketurns.connections import PublishConnection
 from taketurns.deadletters.letter import DeadLetter, revived
+from taketurns.deadletters.reader import Reader
 from taketurns.deadletters.selection import Selection
-from taketurns.errors import BrokerUnavailable, DeadLettersBusy
+from taketurns.errors import BrokerUnavailable, DeadLettersBusy, TaketurnsError
 from taketurns.topology import DEAD_QUEUE, declare_shared
 
 if TYPE_CHECKING:
@@ -23,38 +24,69 @@ if TYPE_CHECKING:
 
     from taketurns.extension import TakeTurns
 
-    Progress = Callable[[int], None]
-
 _EVERYTHING: Final = Selection()
-_BUSY_FOR: Final = 5.0
+_BUSY_FOR: Final = 3.0
 """Seconds to wait for somebody else who looks through the letters just now."""
 
 _AGAIN_AFTER: Final = 0.1
+_FAREWELL: Final = 0.5
+"""Seconds that the broker has to take back what was read, after a failure that is not its own."""
+
 _LOCK: Final = "usersequence.dead.reader"
 
 
-def _unheard(_: int) -> None:
-    """Take note of no progress."""
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a look through the letters found.
+
+    Attributes:
+        letters: those that were meant, the oldest first.
+        total: all that there are.
+    """
+
+    letters: list[DeadLetter]
+    total: int
 
 
 @dataclass(frozen=True, slots=True)
-class Replayed:
-    """What a replay did.
+class Outcome:
+    """What a replay or a discard did.
 
     Attributes:
-        replayed: letters that went back to their tenant's queue.
-        without_tenant: letters that were meant and stay, since nobody knows whose they are.
+        done: letters that were sent back, or thrown away.
+        without_tenant: letters that a replay meant and left where they are, since nobody knows whose they are.
+        missing: the ids that were named and that no letter has which was meant.
     """
 
-    replayed: int = 0
+    done: int = 0
     without_tenant: int = 0
+    missing: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """How far a replay or a discard is.
+
+    Attributes:
+        passed: letters that it has looked at.
+        total: those that there are to look at.
+        done: letters that were sent back, or thrown away.
+    """
+
+    passed: int
+    total: int
+    done: int
+
+
+def _unheard(_: Step) -> None:
+    """Take note of no progress."""
 
 
 class DeadLetters:
     """The dead letters of an app: ``turns.dead_letters``. Threads may share it.
 
     They are read in the order in which they came, by one reader at a time, who holds all that it has passed until it
-    is done; whoever comes meanwhile waits for five seconds. What is neither replayed nor discarded is in its old
+    is done; whoever comes meanwhile waits for three seconds. What is neither replayed nor discarded is in its old
     place then, also if the reader dies. Each call raises BrokerUnavailable while RabbitMQ is away, and
     DeadLettersBusy if somebody else's look takes longer.
     """
@@ -66,32 +98,34 @@ class DeadLetters:
 
     def count(self) -> int:
         """Return how many there are, but for those that a reader holds just now."""
-        with self._channel() as (_, channel):
-            return int(channel.queue_declare(DEAD_QUEUE, passive=True).message_count)
+        with self._connected() as connection:
+            return int(connection.default_channel.queue_declare(DEAD_QUEUE, passive=True).message_count)
 
-    def list(self, selection: Selection = _EVERYTHING, *, limit: int | None = None) -> list[DeadLetter]:
-        """Return the letters that are meant, the oldest first.
+    def look(
+        self, selection: Selection = _EVERYTHING, *, limit: int | None = None, brief: bool = False
+    ) -> Found:
+        """Return the letters that are meant, and how many there are in all.
 
         Args:
             selection: which ones; all by default.
             limit: how many at most; None is any number.
+            brief: leave headers and bodies empty, since many of them may be large.
         """
-        found: list[DeadLetter] = []
+        with self._reading() as reader:
+            meant = (letter for letter, _ in _letters(reader, brief=brief) if selection.has(letter))
+            return Found(list(islice(meant, limit)), reader.waiting)
 
-        def keep(letter: DeadLetter, _: Message) -> bool:
-            found.append(letter)
-            return False
-
-        self._walk(selection, keep, limit=limit)
-        return found
+    def list(self, selection: Selection = _EVERYTHING, *, limit: int | None = None) -> list[DeadLetter]:
+        """Return the letters that are meant, the oldest first; the arguments are those of [look][]."""
+        return self.look(selection, limit=limit).letters
 
     def get(self, letter_id: str) -> DeadLetter | None:
         """Return the letter of this id, or None if there is none."""
         return next(iter(self.list(Selection(ids={letter_id}), limit=1)), None)
 
     def replay(
-        self, selection: Selection, *, limit: int | None = None, progress: Progress = _unheard
-    ) -> Replayed:
+        self, selection: Selection, *, limit: int | None = None, progress: Callable[[Step], None] = _unheard
+    ) -> Outcome:
         """Send letters back to their tenants' queues, where they run at once and with all of their retries.
 
         A letter is taken away only after the broker has confirmed its copy: if this process dies between the two,
@@ -99,129 +133,119 @@ class DeadLetters:
 
         Args:
             selection: which ones.
-            limit: how many at most; None is any number.
-            progress: told how many have been sent back so far, after each.
+            limit: how many to send back at most; None is any number.
+            progress: told after each letter that was looked at. What it raises ends the replay there, and no task
+                runs twice for it.
 
         Raises:
             PublishNotConfirmed: the broker did not confirm one; it may run, and is still a dead letter.
         """
-        replayed = without_tenant = 0
 
         def send_back(letter: DeadLetter, message: Message) -> bool:
-            nonlocal replayed, without_tenant
             if letter.tenant is None:
-                without_tenant += 1
                 return False
             queue = self._turns.publisher.ensure(letter.tenant)
             properties = {**message.properties, "application_headers": revived(_headers(message))}
-            self._turns.publisher.publish(message.body, routing_key=queue, properties=properties)
-            replayed += 1
-            progress(replayed)
+            self._turns.publisher.publish(_body(message), routing_key=queue, properties=properties)
             return True
 
-        self._walk(selection, send_back, limit=limit)
-        return Replayed(replayed, without_tenant)
+        return self._treat(selection, send_back, limit=limit, progress=progress)
 
     def discard(
-        self, selection: Selection, *, limit: int | None = None, progress: Progress = _unheard
-    ) -> int:
-        """Throw letters away, and return how many.
+        self, selection: Selection, *, limit: int | None = None, progress: Callable[[Step], None] = _unheard
+    ) -> Outcome:
+        """Throw letters away.
 
         Args:
             selection: which ones.
             limit: how many at most; None is any number.
-            progress: told how many have been thrown away so far, after each.
+            progress: told after each letter that was looked at; what it raises ends the discard there.
         """
-        discarded = 0
+        return self._treat(selection, lambda *_: True, limit=limit, progress=progress)
 
-        def throw_away(*_: object) -> bool:
-            nonlocal discarded
-            discarded += 1
-            progress(discarded)
-            return True
-
-        self._walk(selection, throw_away, limit=limit)
-        return discarded
-
-    def _walk(
-        self, selection: Selection, visit: Callable[[DeadLetter, Message], bool], *, limit: int | None
-    ) -> None:
-        """Visit the letters that are meant; those of which the visit returns True are taken away."""
-        visited = 0
-        with (
-            self._channel() as (connection, channel),
-            _alone(connection),
-            _messages(connection, channel) as messages,
-        ):
-            while limit is None or visited < limit:
-                connection.begin(self._seconds)  # anew for each: a visit may take its time
-                if (message := next(messages, None)) is None:
+    def _treat(
+        self,
+        selection: Selection,
+        treat: Callable[[DeadLetter, Message], bool],
+        *,
+        limit: int | None,
+        progress: Callable[[Step], None],
+    ) -> Outcome:
+        """Treat the letters that are meant; those of which ``treat`` returns True are taken away."""
+        done = left = 0
+        missing = set(selection.ids or ())
+        with self._reading() as reader:
+            for passed, (letter, message) in enumerate(_letters(reader, brief=True), start=1):
+                if done == limit:
                     break
-                letter = DeadLetter.read(_headers(message), message.body)
                 if selection.has(letter):
-                    visited += 1
-                    if visit(letter, message):
-                        channel.basic_ack(message.delivery_tag)
+                    missing.discard(letter.id)
+                    if treat(letter, message):
+                        reader.take_away(message)
+                        done += 1
+                    else:
+                        left += 1
+                progress(Step(passed, reader.waiting, done))
+        return Outcome(done, left, frozenset(missing))
 
     @contextmanager
-    def _channel(self) -> Iterator[tuple[PublishConnection, Any]]:
-        """Lend a connection of its own and its channel, on which the queue exists; both are closed at the end."""
+    def _reading(self) -> Iterator[Reader]:
+        """Lend a reader of the letters, while nobody else has one."""
+        with self._connected() as connection:
+            _keep_others_away(connection)
+            reader = Reader(connection, DEAD_QUEUE, seconds=self._seconds)
+            yield reader
+            reader.close()
+
+    @contextmanager
+    def _connected(self) -> Iterator[PublishConnection]:
+        """Lend a connection of its own, with the queue declared; it is closed at the end."""
         connection = PublishConnection.of(self._turns.app)
         connection.begin(self._seconds)
         try:
-            channel = connection.default_channel
-            channel.auto_decode = False  # a body is to be sent on as the bytes that it is
-            declare_shared(channel)
-            yield connection, channel
-        except BrokerUnavailable:
+            declare_shared(connection.default_channel)
+            yield connection
+        except TaketurnsError:
             raise
         except (AMQPError, OSError) as error:
+            connection.collect()  # no farewell, which would have to be waited for as well
             raise BrokerUnavailable(f"RabbitMQ can't be asked for dead letters: {error}") from error
         finally:
-            connection.begin(self._seconds)
+            connection.begin(_FAREWELL)
             connection.release()
 
 
-@contextmanager
-def _alone(connection: PublishConnection) -> Iterator[None]:
-    """Keep others away while the block runs: by a queue that one connection can have, and that ends with it."""
+def _keep_others_away(connection: PublishConnection) -> None:
+    """Wait until nobody else reads, and keep others away by a queue that one connection can have and ends with it.
+
+    Raises:
+        DeadLettersBusy: somebody else reads for too long.
+    """
+    channel = connection.default_channel
     deadline = time.monotonic() + _BUSY_FOR
-    connection.begin(2 * _BUSY_FOR)
-    channel = connection.channel()
     while True:
         try:
             channel.queue_declare(_LOCK, exclusive=True)
-            break
         except ResourceLocked:  # py-amqp has opened the channel again
             if time.monotonic() > deadline:
                 raise DeadLettersBusy(
                     "somebody else is looking through the dead letters; try again in a while"
                 ) from None
             time.sleep(_AGAIN_AFTER)
-    yield
+        else:
+            return
 
 
-@contextmanager
-def _messages(connection: PublishConnection, channel: Any) -> Iterator[Iterator[Message]]:
-    """Lend the messages that are there now, unacknowledged; those that still are at the end go back."""
-    waiting = channel.queue_declare(DEAD_QUEUE, passive=True).message_count
-    arrived: deque[Message] = deque()
-    tag = channel.basic_consume(DEAD_QUEUE, callback=arrived.append)
-
-    def read() -> Iterator[Message]:
-        for _ in range(waiting):
-            while not arrived:
-                connection.drain_events(timeout=connection.connection.remaining())
-            yield arrived.popleft()
-
-    try:
-        yield read()
-    finally:
-        # One after the other, and waited for: whoever is next then finds all of them.
-        channel.basic_cancel(tag)
-        channel.close()
+def _letters(reader: Reader, *, brief: bool) -> Iterator[tuple[DeadLetter, Message]]:
+    for message in reader.messages():
+        yield DeadLetter.read(_headers(message), _body(message), brief=brief), message
 
 
-def _headers(message: Message) -> dict[str, Any]:
-    headers: dict[str, Any] = message.properties.get("application_headers") or {}
+def _headers(message: Message) -> dict[Any, Any]:
+    headers: dict[Any, Any] = message.properties.get("application_headers") or {}
     return headers
+
+
+def _body(message: Message) -> bytes:
+    body: bytes = message.body or b""  # py-amqp has text for an empty one
+    return body

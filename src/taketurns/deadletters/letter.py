@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, get_args
 
 from taketurns.delays import without_traces
@@ -38,6 +41,11 @@ _LONGEST_TRACEBACK: Final = 8000
 _LONGEST_REASON: Final = 1000
 _ROOM: Final = 100_000
 
+_DEEPEST: Final = 32
+"""Levels of tables in tables that are shown of headers."""
+
+_ID: Final = re.compile(r"[0-9A-Za-z-]{1,64}", re.ASCII)
+
 
 @dataclass(frozen=True, slots=True)
 class Death:
@@ -61,19 +69,22 @@ class DeadLetter:
     """A message of the dead-letter queue.
 
     Attributes:
-        id: its name among the dead letters. Should one message die twice, which may be after a crash, there are two.
+        id: its name among the dead letters, of ``A-Z a-z 0-9 -``. Should one message die twice, which may be after a
+            crash, there are two. Equal messages that somebody else put there have one.
         tenant: whose task it was; None if that is not known.
         queue: the tenant queue that it came from, or the routing key that led nowhere; empty if not known.
         task: the task's name; None if it has none.
         task_id: the task's id; None if it has none.
         cause: why it died, as one word; None if somebody else put it there.
-        reason: why it died, in words.
+        reason: why it died, in words; RabbitMQ's own if a policy put it there.
         traceback: where the task failed; empty if it did not run.
         attempts: how often the task was started: its retries, and one more; 0 if it never was.
         replays: how often it was sent back to its tenant's queue before.
         died_at: when, in ISO 8601; empty if that is not known.
-        headers: the original message's headers.
-        body: the original message's body; for a task the JSON ``[args, kwargs, options]``.
+        size: the bytes of its body.
+        headers: the original message's headers as JSON has them: times and whatever else it lacks are text.
+        body: the original message's body as text; for a task the JSON ``[args, kwargs, options]``. What is no UTF-8
+            is replaced.
     """
 
     id: str
@@ -87,29 +98,39 @@ class DeadLetter:
     attempts: int
     replays: int
     died_at: str
+    size: int
     headers: Mapping[str, Any]
     body: str
 
     @classmethod
-    def read(cls, headers: Mapping[str, Any], body: bytes) -> Self:
-        """Read a message of the dead-letter queue, whoever put it there."""
-        cause, queue = _text(headers, "cause"), _text(headers, "queue")
-        named = headers.get(_TENANT)
-        task, task_id = headers.get("task"), headers.get("id")
+    def read(cls, headers: Mapping[Any, Any], body: bytes, *, brief: bool = False) -> Self:
+        """Read a message of the dead-letter queue, whoever put it there, and whatever is in it.
+
+        Args:
+            headers: the message's headers.
+            body: its body.
+            brief: leave ``headers`` and ``body`` empty, since they may be large.
+        """
+        notes = _json(headers)
+        cause, named = _text(notes, f"{_PREFIX}cause"), notes.get(_TENANT)
+        by_policy = {} if cause else _last_death(notes)
+        queue = _text(notes, f"{_PREFIX}queue") or _text(by_policy, "queue")
+        letter_id = _text(notes, f"{_PREFIX}id")
         return cls(
-            id=_text(headers, "id") or _digest(headers, body),
+            id=letter_id if _ID.fullmatch(letter_id) else _digest(notes, body),
             tenant=tenant_of(queue) or (named if is_tenant(named) else None),
             queue=queue,
-            task=task if isinstance(task, str) else None,
-            task_id=task_id if isinstance(task_id, str) else None,
+            task=_text(notes, "task") or None,
+            task_id=_text(notes, "id") or None,
             cause=cause if cause in CAUSES else None,
-            reason=_text(headers, "reason"),
-            traceback=_text(headers, "traceback"),
-            attempts=_number(headers.get(f"{_PREFIX}attempts")),
-            replays=_number(headers.get(_REPLAYS)),
-            died_at=_text(headers, "at"),
-            headers=original(headers),
-            body=body.decode(errors="replace"),
+            reason=_text(notes, f"{_PREFIX}reason") or _text(by_policy, "reason"),
+            traceback=_text(notes, f"{_PREFIX}traceback"),
+            attempts=_number(notes.get(f"{_PREFIX}attempts")),
+            replays=_number(notes.get(_REPLAYS)),
+            died_at=_text(notes, f"{_PREFIX}at") or _text(by_policy, "time"),
+            size=len(body),
+            headers={} if brief else original(notes),
+            body="" if brief else body.decode(errors="replace"),
         )
 
 
@@ -140,9 +161,9 @@ def buried(
     return {**original(headers), **whose, **{f"{_PREFIX}{name}": value for name, value in notes.items()}}
 
 
-def original(headers: Mapping[str, Any]) -> dict[str, Any]:
+def original(headers: Mapping[Any, Any]) -> dict[Any, Any]:
     """Return the headers without what was noted when their message died."""
-    return {name: value for name, value in headers.items() if not name.startswith(_PREFIX)}
+    return {name: value for name, value in headers.items() if not str(name).startswith(_PREFIX)}
 
 
 def revived(headers: Mapping[str, Any]) -> dict[str, Any]:
@@ -155,7 +176,7 @@ def revived(headers: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _text(headers: Mapping[str, Any], name: str) -> str:
-    value = headers.get(f"{_PREFIX}{name}")
+    value = headers.get(name)
     return value if isinstance(value, str) else ""
 
 
@@ -163,7 +184,35 @@ def _number(value: object) -> int:
     return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
 
 
+def _last_death(headers: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what RabbitMQ noted when a policy of the queue put the message here."""
+    deaths = headers.get("x-death")
+    match deaths:
+        case [dict(last), *_]:
+            return last
+    return {}
+
+
 def _digest(headers: Mapping[str, Any], body: bytes) -> str:
     """Name a message that has no name of ours, the same way each time."""
-    text = json.dumps(headers, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode() + body).hexdigest()[:32]
+    return hashlib.sha256(json.dumps(headers, sort_keys=True).encode() + body).hexdigest()[:32]
+
+
+def _json(value: Any, deepest: int = _DEEPEST) -> Any:
+    """Return what AMQP has sent as what JSON can say."""
+    if deepest == 0:
+        return "..."
+    match value:
+        case dict():
+            value = {_json(key): _json(each, deepest - 1) for key, each in value.items()}
+        case list():
+            value = [_json(each, deepest - 1) for each in value]
+        case bytes():
+            value = value.decode(errors="replace")
+        case str():
+            value = value.encode(errors="replace").decode()  # without lone surrogates
+        case datetime():
+            value = value.replace(tzinfo=UTC).isoformat()
+        case Decimal():
+            value = str(value)
+    return value
