@@ -15,6 +15,7 @@ from taketurns.conversation import Conversation
 from taketurns.errors import TaketurnsError
 from taketurns.sample import Sample, count
 from taketurns.tenants import tenant_of
+from taketurns.topology import DEAD_QUEUE, LOST_QUEUE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -112,6 +113,10 @@ class SystemStatus:
     """Tenant queues that did not tell in time what they hold; it is missing in the two sums."""
     running: int | None
     """Tasks of tenants that run in the workers that answered."""
+    dead: int | None
+    """Dead letters: tasks that failed for good or can never run, and that nobody has replayed or discarded."""
+    lost: int | None
+    """Tasks that were published for a queue which was just removed; the reaper sends them on."""
     oldest_wait: OldestWait | None
     """null also if nothing waits, or if what waits has come within the last six seconds. Of a tenant's tasks, only
     those of the highest priority that it has are looked at."""
@@ -138,6 +143,8 @@ class _Queues:
 
     version: str
     queues: Mapping[str, QueueInfo]
+    dead: int | None
+    lost: int | None
     oldest_wait: OldestWait | None
 
 
@@ -171,6 +178,8 @@ def look(turns: TakeTurns) -> SystemStatus:
         if counts is None
         else sum(None in {each.ready, each.unacknowledged} for each in counts),
         running=sum(worker.running for worker in workers) if known else None,
+        dead=told.dead if told else None,
+        lost=told.lost if told else None,
         oldest_wait=told.oldest_wait if told else None,
     )
 
@@ -195,13 +204,23 @@ def _known(turns: TakeTurns) -> _Known:
 
 def _queues(management: Management) -> _Queues:
     version = management.version()
-    queues = {
-        tenant: queue
-        for name, queue in management.tenant_queues().items()
-        if (tenant := tenant_of(name)) is not None
-    }
+    listed = management.queues()
+    queues = {tenant: queue for name, queue in listed.items() if (tenant := tenant_of(name)) is not None}
     waiting = {tenant: queue for tenant, queue in queues.items() if queue.ready}
-    return _Queues(version, queues, _oldest(waiting, management.head_timestamps()) if waiting else None)
+    return _Queues(
+        version,
+        queues,
+        dead=_messages(listed.get(DEAD_QUEUE)),
+        lost=_messages(listed.get(LOST_QUEUE)),
+        oldest_wait=_oldest(waiting, management.head_timestamps()) if waiting else None,
+    )
+
+
+def _messages(queue: QueueInfo | None) -> int | None:
+    """Return how many there are, those that somebody holds included; None: the queue did not tell."""
+    if queue is None:
+        return 0  # it is declared when somebody first publishes
+    return None if queue.ready is None or queue.unacknowledged is None else queue.ready + queue.unacknowledged
 
 
 def _oldest(waiting: Mapping[str, QueueInfo], stamps: Mapping[str, int]) -> OldestWait | None:

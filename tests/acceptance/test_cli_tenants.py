@@ -244,6 +244,8 @@ def test_the_status_is_told(
             r"tenants +2 \(1 paused\)",
             r"tenants throttled +1",
             r"tasks waiting +2",
+            r"dead letters +0",
+            r"lost tasks +0",
             rf"{re.escape(alive.name)} +{alive.process.pid} +0 +0 +2 +1 +\d+ ms",
             r"gone@host +no answer",
         ):

@@ -10,6 +10,7 @@ import pytest
 from support.api_server import assert_problem, serving, shop
 from support.outages import without_broker, without_management, without_redis
 from support.workers import worker
+from taketurns.topology import DEAD_QUEUE, LOST_QUEUE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -52,7 +53,20 @@ def test_an_idle_system(turns: TakeTurns) -> None:
     assert (status.workers, status.silent) == ([], [])
     assert (status.tenants, status.paused, status.running, status.throttled) == (0, 0, 0, 0)
     assert (status.ready, status.unacknowledged, status.uncounted) == (0, 0, 0)
+    assert (status.dead, status.lost) == (0, 0)
     assert status.oldest_wait is None
+
+
+def test_dead_letters_and_lost_tasks_are_counted(turns: TakeTurns, eventually: Eventually) -> None:
+    """Those that somebody holds are counted too, and none of them as a tenant's."""
+    turns.dead_letters.count()
+    for key, number in ((DEAD_QUEUE, 3), (LOST_QUEUE, 2)):
+        for _ in range(number):
+            turns.publisher.publish(b"{}", routing_key=key, exchange="", properties={})
+    with turns.app.connection_for_write() as connection:
+        connection.default_channel.basic_get(DEAD_QUEUE)
+        eventually(lambda: (turns.status().dead, turns.status().lost) == (3, 2))
+        assert (turns.status().ready, turns.status().tenants) == (0, 0)
 
 
 def test_a_busy_system(turns: TakeTurns, settings: Settings, tmp_path: Path, eventually: Eventually) -> None:
@@ -191,6 +205,7 @@ def test_without_the_management_api(settings: Settings, nowhere: str) -> None:
     assert nowhere in status.management.message
     assert (status.ready, status.unacknowledged, status.uncounted) == (None, None, None)
     assert (status.tenants, status.throttled, status.oldest_wait) == (None, None, None)
+    assert (status.dead, status.lost) == (None, None)
     assert (status.workers, status.paused) == ([], 0)
 
 
@@ -230,6 +245,8 @@ def test_operators_see_the_status(turns: TakeTurns) -> None:
         "unacknowledged": 0,
         "uncounted": 0,
         "running": 0,
+        "dead": 0,
+        "lost": 0,
         "oldest_wait": answer["oldest_wait"],
     }
 

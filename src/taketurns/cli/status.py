@@ -45,6 +45,8 @@ def _print(found: SystemStatus) -> None:
                 "held or running",
                 _counted(found.unacknowledged, ("running by the workers' count", found.running)),
             ),
+            ("dead letters", _UNKNOWN if found.dead is None else found.dead),
+            ("lost tasks", _UNKNOWN if found.lost is None else found.lost),
             ("oldest wait", _oldest(found)),
         ]
     )

@@ -13,7 +13,9 @@ from taketurns.errors import RegistryUnavailable
 from taketurns.reaper import reaper as reaper_module
 from taketurns.reaper.policy import DECLARED_OTHERWISE
 from taketurns.reaper.reaper import Reaper
+from taketurns.reaper.recover import RecoverReport
 from taketurns.tenants import queue_name
+from taketurns.topology import DEAD_QUEUE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,6 +60,20 @@ def test_without_workers_idle_queues_go_and_the_others_stay(
     assert why["delayed"].startswith("delayed task due in ")
     assert why["unrecorded"] == "no activity record: its idle time begins now"
     assert queues(turns) == {"full", "delayed", "unrecorded"}
+
+
+@pytest.mark.parametrize("letters", [0, 1])
+def test_the_queue_of_the_dead_letters_stays(
+    letters: int, turns: TakeTurns, recoverer: Recoverer, channel: BlockingChannel
+) -> None:
+    """It is no tenant's, so no run removes it, whether it holds anything or not; nor is a letter sent on."""
+    turns.publisher.ensure("idle")
+    for _ in range(letters):
+        channel.basic_publish("", DEAD_QUEUE, b"x")
+    assert Reaper(turns).run_once().removed == ("idle",)
+    assert recoverer.run_once() == RecoverReport()
+    assert turns.dead_letters.count() == letters
+    assert DEAD_QUEUE in turns.management.queues()
 
 
 def test_a_recently_active_tenant_keeps_its_queue(turns: TakeTurns, settings: Settings) -> None:
