@@ -12,7 +12,7 @@ from taketurns import __version__
 from taketurns.api import errors
 from taketurns.api.body_limit import BodyLimit
 from taketurns.api.dependencies import provide
-from taketurns.api.routers import health, me, status, tasks, tenants
+from taketurns.api.routers import dead_letters, health, me, status, tasks, tenants
 from taketurns.extension import TakeTurns
 
 _DESCRIPTION: Final = """
@@ -27,6 +27,10 @@ _TAGS: Final = [
     {"name": "tasks", "description": "Submit tasks and see what became of them."},
     {"name": "me", "description": "The caller's own tenant: limits, backlog, next token."},
     {"name": "tenants", "description": "All tenants and their settings. For operators."},
+    {
+        "name": "dead letters",
+        "description": "Tasks that failed for good, or can never run: see, replay, discard them. For operators.",
+    },
     {"name": "status", "description": "How the whole system is doing. For operators."},
     {"name": "health", "description": "For load balancers and orchestrators; no token needed."},
 ]
@@ -55,8 +59,8 @@ def create_app(turns: TakeTurns) -> FastAPI:
     provide(app, turns)
     app.add_middleware(BodyLimit, limit=turns.settings.api.max_body)
     errors.install(app)
-    for router in (tasks.router, me.router, tenants.router, status.router, health.router):
-        app.include_router(router)
+    for each in (tasks, me, tenants, dead_letters, status, health):
+        app.include_router(each.router)
     return app
 
 

@@ -19,6 +19,7 @@ from taketurns.api.schemas import Problem
 from taketurns.errors import (
     BacklogFull,
     BrokerUnavailable,
+    DeadLettersBusy,
     InvalidInput,
     ManagementUnavailable,
     PublishNotConfirmed,
@@ -65,8 +66,10 @@ _DESCRIPTIONS: Final[Mapping[HTTPStatus, str]] = {
 class ApiError(HTTPException):
     """An error that belongs to HTTP alone."""
 
-    def __init__(self, status: HTTPStatus, code: str, message: str) -> None:
-        super().__init__(status, message)
+    def __init__(
+        self, status: HTTPStatus, code: str, message: str, *, headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(status, message, headers)
         self.code = code
 
 
@@ -85,9 +88,19 @@ def problem(
     return JSONResponse(body.model_dump(), status_code=status, headers=dict(headers or {}))
 
 
-def describe(*statuses: HTTPStatus) -> dict[int | str, dict[str, Any]]:
-    """Return the ``responses=`` of a route that may fail with these statuses."""
-    return {status.value: {"model": Problem, "description": _DESCRIPTIONS[status]} for status in statuses}
+def describe(*statuses: HTTPStatus, **others: str) -> dict[int | str, dict[str, Any]]:
+    """Return the ``responses=`` of a route that may fail with these statuses.
+
+    Args:
+        *statuses: those that mean the same everywhere.
+        **others: those that mean something of their own there, by their names, such as ``conflict="..."``.
+    """
+    described = {status: _DESCRIPTIONS[status] for status in statuses}
+    described |= {HTTPStatus[name.upper()]: description for name, description in others.items()}
+    return {
+        status.value: {"model": Problem, "description": description}
+        for status, description in described.items()
+    }
 
 
 def install(app: FastAPI) -> None:
@@ -96,6 +109,7 @@ def install(app: FastAPI) -> None:
     app.exception_handler(InvalidInput)(_invalid_input)
     app.exception_handler(UnknownTask)(_unknown_task)
     app.exception_handler(BacklogFull)(_backlog_full)
+    app.exception_handler(DeadLettersBusy)(_busy)
     app.exception_handler(RequestValidationError)(_invalid_request)
     app.exception_handler(StarletteHTTPException)(_http)
     app.exception_handler(Exception)(_unexpected)
@@ -120,6 +134,9 @@ async def _unknown_task(_: Request, error: UnknownTask) -> JSONResponse:
 async def _backlog_full(_: Request, error: BacklogFull) -> JSONResponse:
     headers = {"Retry-After": str(max(1, math.ceil(error.retry_after)))}
     return problem(HTTPStatus.TOO_MANY_REQUESTS, "backlog_full", str(error), headers=headers)
+async def _busy(_: Request, error: DeadLettersBusy) -> JSONResponse:
+    headers = {"Retry-After": str(RETRY_AFTER)}
+    return problem(HTTPStatus.CONFLICT, "busy", str(error), headers=headers)
 
 
 async def _invalid_request(_: Request, error: RequestValidationError) -> JSONResponse:

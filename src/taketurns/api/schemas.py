@@ -4,11 +4,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
+from taketurns.deadletters.letter import Cause
+
 TaskStatus = Literal["QUEUED", "RUNNING", "RETRY", "SUCCESS", "FAILURE", "REVOKED", "IGNORED", "UNKNOWN"]
 
 TaskId = Annotated[str, Field(examples=["5bd3a4b2-9f5c-4a2f-8f0e-3f0c7f1d6a11"])]
 TaskName = Annotated[str, Field(examples=["shop.tasks.thumbnail"])]
 TenantId = Annotated[str, Field(examples=["acme"])]
+LetterId = Annotated[str, Field(examples=["0f8b6f5e-6d0f-4d0f-9a53-6a9ad1b8f1c2"])]
 QueueName = Annotated[str, Field(examples=["usersequence_acme"])]
 Rate = Annotated[str, Field(examples=["10/60s:5"])]
 PriorityRates = Annotated[dict[str, str], Field(examples=[{"high": "10/1s"}])]
@@ -183,6 +186,92 @@ class Me(TenantLimits):
     """Whether the caller is an operator."""
     limits: list[LimitStatus]
     """Every rate limit that applies."""
+
+
+class DeadLetterSummary(_Answer):
+    """A task that failed for good, or a message that can never run."""
+
+    id: LetterId
+    """Its name among the dead letters."""
+    tenant: TenantId | None
+    """Whose task it was; null: unknown, and then it can only be discarded."""
+    queue: QueueName
+    """The tenant queue that it came from, or the routing key that led nowhere; empty: unknown."""
+    task: TaskName | None
+    """The task's name; null: it has none."""
+    task_id: TaskId | None
+    """The task's id; null: it has none."""
+    cause: Cause | None
+    """`failed`: the task raised an error, or exceeded its hard time limit, and has no retry left. `rejected`: it
+    raised Celery's Reject. `malformed`: it can't be decoded, or is no task. `unknown_task`, `wrong_arguments`: the
+    workers know no such task, or it takes others. `crash_loop`: whatever started it died each time. `unroutable`: it
+    was published for a queue that is no tenant's. null: somebody else put it there."""
+    reason: Annotated[str, Field(examples=["ValueError('no such image')"])]
+    """The same in words."""
+    attempts: int
+    """How often the task was started; 0: it never was."""
+    replays: int
+    """How often it was sent back to its tenant's queue before."""
+    died_at: Annotated[str, Field(examples=["2026-01-01T00:00:00+00:00"])]
+    """When; empty: unknown."""
+    size: int
+    """The bytes of its body."""
+
+
+class DeadLetterView(DeadLetterSummary):
+    """All that is known of a dead letter."""
+
+    traceback: str
+    """Where the task failed; empty: it did not run."""
+    headers: dict[str, Any]
+    """The original message's headers; times and whatever else JSON lacks are text."""
+    body: Annotated[str, Field(examples=['[["i-1"], {}, {}]'])]
+    """The original message's body; for a task the JSON `[args, kwargs, options]`. What is no UTF-8 is replaced."""
+
+
+class DeadLetterList(_Answer):
+    """Dead letters, the oldest first."""
+
+    letters: list[DeadLetterSummary]
+    total: int
+    """All dead letters that there are, whatever was asked for."""
+
+
+class ChosenLetters(_Request):
+    """Which dead letters: those that have all of this. At least one of `tenant`, `task` and `cause`, or `all`."""
+
+    tenant: TenantId | None = None
+    """Those of this tenant."""
+    task: TaskName | None = None
+    """Those of this task."""
+    cause: Cause | None = None
+    """Those that died of this."""
+    all: bool = False
+    """Whether really all are meant; not together with the others."""
+    limit: Annotated[int | None, Field(ge=1, examples=[100])] = None
+    """How many at most, the oldest first; null: any number."""
+
+
+class ChosenLettersQuery(ChosenLetters):
+    """The same in a query, where everything is text."""
+
+    model_config = ConfigDict(strict=False)
+
+
+class DeadLettersReplayed(_Answer):
+    """Dead letters that are tasks again."""
+
+    replayed: int
+    """How many went back to their tenants' queues."""
+    without_tenant: int
+    """How many were meant and stay, since nobody knows whose they are."""
+
+
+class DeadLettersDiscarded(_Answer):
+    """Dead letters that are gone."""
+
+    discarded: int
+    """How many."""
 
 
 class Check(_Answer):

@@ -1,8 +1,10 @@
-"""How a tenant looks from outside."""
+"""How a tenant and a dead letter look from outside."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 
-from taketurns.api.schemas import Backlog, TenantView
+from taketurns.api.schemas import Backlog, DeadLetterSummary, DeadLetterView, TenantView
+from taketurns.deadletters.letter import DeadLetter
 from taketurns.errors import ManagementUnavailable
 from taketurns.extension import TakeTurns
 from taketurns.management import QueueInfo
@@ -78,6 +80,17 @@ def look_at(turns: TakeTurns, tenant: str, settings: TenantSettings) -> TenantVi
     except ManagementUnavailable:
         return tenant_view(tenant, settings, None).model_copy(update={"has_queue": None, "backlog": None})
     return tenant_view(tenant, settings, queue)
+
+
+def letter_summary(letter: DeadLetter) -> DeadLetterSummary:
+    """Return a dead letter as one of many."""
+    fields = asdict(letter)
+    return DeadLetterSummary(**{name: fields[name] for name in DeadLetterSummary.model_fields})
+
+
+def letter_view(letter: DeadLetter) -> DeadLetterView:
+    """Return a dead letter with all that is known of it."""
+    return DeadLetterView(**asdict(letter))
 
 
 def _backlog(queue: QueueInfo | None) -> Backlog:
