@@ -36,6 +36,7 @@ def test_version_and_help(tmp_path: Path) -> None:
         "tenants",
         "status",
         "doctor",
+        "dead",
         "services",
         "--app",
         "--config",

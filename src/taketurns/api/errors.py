@@ -134,6 +134,8 @@ async def _unknown_task(_: Request, error: UnknownTask) -> JSONResponse:
 async def _backlog_full(_: Request, error: BacklogFull) -> JSONResponse:
     headers = {"Retry-After": str(max(1, math.ceil(error.retry_after)))}
     return problem(HTTPStatus.TOO_MANY_REQUESTS, "backlog_full", str(error), headers=headers)
+
+
 async def _busy(_: Request, error: DeadLettersBusy) -> JSONResponse:
     headers = {"Retry-After": str(RETRY_AFTER)}
     return problem(HTTPStatus.CONFLICT, "busy", str(error), headers=headers)

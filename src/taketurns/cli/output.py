@@ -19,11 +19,22 @@ _WIDE: Final = 200
 
 
 def print_table(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
-    """Print rows below the columns' names; a cell is shown as it is, whatever brackets it has."""
+    """Print rows below the columns' names; a cell is shown as it is, whatever brackets it has.
+
+    A Text of rich is shown as that says, such as cut to what has room.
+    """
     table = Table(*columns, box=None)
     for row in rows:
-        table.add_row(*(Text(str(cell)) for cell in row))
+        table.add_row(*(cell if isinstance(cell, Text) else Text(str(cell)) for cell in row))
     _print(table)
+
+
+def printable(text: str) -> str:
+    """Escape what a terminal would obey: text that somebody else has written may hold anything."""
+    return "".join(
+        each if each.isprintable() or each in "\n\t" else each.encode("unicode_escape").decode()
+        for each in text
+    )
 
 
 def print_fields(fields: Iterable[tuple[str, object]]) -> None:

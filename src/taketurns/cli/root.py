@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from taketurns import __version__
-from taketurns.cli import api, doctor, reaper, services, status, tenants, token
+from taketurns.cli import api, dead, doctor, reaper, services, status, tenants, token
 from taketurns.errors import TaketurnsError
 from taketurns.settings import CONFIG_VARIABLE
 
@@ -26,6 +26,7 @@ app.command("reaper")(reaper.reaper)
 app.command("status", epilog="Example: taketurns -A shop status --json")(status.status)
 app.command("token")(token.token)
 app.add_typer(tenants.app, name="tenants")
+app.add_typer(dead.app, name="dead")
 app.add_typer(services.app, name="services")
 
 
@@ -51,6 +52,7 @@ def _print_version(wanted: bool) -> None:  # noqa: FBT001  # typer passes it so
     "taketurns -A shop tenants set acme --rate 10/60s --tag plan=pro\n\n"
     "taketurns -A shop status\n\n"
     "taketurns -A shop doctor\n\n"
+    "taketurns -A shop dead list --tenant acme\n\n"
     "taketurns token acme --hours 8\n\n"
     "The workers are the ordinary ones: celery -A shop worker"
 )

@@ -109,7 +109,7 @@ class DeadLetters:
         Args:
             selection: which ones; all by default.
             limit: how many at most; None is any number.
-            brief: leave headers and bodies empty, since many of them may be large.
+            brief: leave tracebacks, headers and bodies empty, since many of them may be large.
         """
         with self._reading() as reader:
             meant = (letter for letter, _ in _letters(reader, brief=brief) if selection.has(letter))

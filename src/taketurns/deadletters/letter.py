@@ -109,7 +109,7 @@ class DeadLetter:
         Args:
             headers: the message's headers.
             body: its body.
-            brief: leave ``headers`` and ``body`` empty, since they may be large.
+            brief: leave ``traceback``, ``headers`` and ``body`` empty, since they may be large.
         """
         notes = _json(headers)
         cause, named = _text(notes, f"{_PREFIX}cause"), notes.get(_TENANT)
@@ -124,7 +124,7 @@ class DeadLetter:
             task_id=_text(notes, "id") or None,
             cause=cause if cause in CAUSES else None,
             reason=_text(notes, f"{_PREFIX}reason") or _text(by_policy, "reason"),
-            traceback=_text(notes, f"{_PREFIX}traceback"),
+            traceback="" if brief else _text(notes, f"{_PREFIX}traceback"),
             attempts=_number(notes.get(f"{_PREFIX}attempts")),
             replays=_number(notes.get(_REPLAYS)),
             died_at=_text(notes, f"{_PREFIX}at") or _text(by_policy, "time"),

@@ -11,10 +11,10 @@ import pytest
 from pika import BlockingConnection, URLParameters
 
 from support.api_server import Client, assert_problem, serving, shop
+from support.letters import bury
 from support.outages import without_broker
 from support.proxy import running
-from taketurns.deadletters.letter import CAUSES, Death, buried
-from taketurns.topology import DEAD_QUEUE
+from taketurns.deadletters.letter import CAUSES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,23 +34,6 @@ EVERY_ROUTE = [
     ("DELETE", "/dead-letters/d-1", None),
     ("DELETE", "/dead-letters?all=true", None),
 ]
-
-
-def bury(turns: TakeTurns, letter_id: str, tenant: str | None = "acme", **death: Any) -> None:
-    """Put a task among the dead letters, as a worker does it."""
-    told = Death(**{"cause": "failed", "reason": "ValueError('no')", "traceback": "in work", **death})
-    headers = buried(
-        {"task": "shop.anything", "id": f"task-{letter_id}", "retries": 1},
-        told,
-        letter_id=letter_id,
-        at="2026-01-01T00:00:00+00:00",
-        queue=f"usersequence_{tenant}" if tenant else "nowhere",
-        tenant=tenant,
-    )
-    turns.dead_letters.count()  # which declares the queue
-    turns.publisher.publish(
-        b'[["i-1"], {}, {}]', routing_key=DEAD_QUEUE, exchange="", properties={"application_headers": headers}
-    )
 
 
 def ids(operator: Client, **filters: str) -> list[str]:

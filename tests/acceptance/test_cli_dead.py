@@ -1,0 +1,262 @@
+"""Dead letters on the command line, run as people run it, on real servers."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from support.api_server import serving, shop
+from support.command import COMMAND, SHOP, WITHIN, assert_one_line, run, run_without
+from support.letters import bury
+from support.workers import environment
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from taketurns import TakeTurns
+    from taketurns.settings import Settings
+
+    Run = Callable[..., subprocess.CompletedProcess[str]]
+    Eventually = Callable[..., None]
+
+
+@pytest.fixture
+def command(settings: Settings, tmp_path: Path) -> Run:
+    """Return a function that runs ``taketurns -A shop dead ARGUMENTS`` on the test's own servers."""
+    (tmp_path / "shop.py").write_text(SHOP)
+    own = environment(settings)
+
+    def command(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        return run("-A", "shop", "dead", *arguments, cwd=tmp_path, **{**own, **variables})
+
+    return command
+
+
+@pytest.fixture
+def turns(settings: Settings) -> Iterator[TakeTurns]:
+    turns = shop(settings)
+    yield turns
+    turns.close()
+
+
+@pytest.fixture
+def four(turns: TakeTurns) -> None:
+    """Four dead letters, one of them of no tenant."""
+    bury(turns, "d-1", reason="no " + "x" * 400)
+    bury(turns, "d-2", "bolt", cause="rejected")
+    bury(turns, "d-3", cause="crash_loop", attempts=5)
+    bury(turns, "d-4", None, cause="unroutable")
+
+
+def left(turns: TakeTurns) -> list[str]:
+    return [each.id for each in turns.dead_letters.list()]
+
+
+def ready(turns: TakeTurns, tenant: str) -> int:
+    queue = turns.management.queue(f"usersequence_{tenant}")
+    return queue.ready or 0 if queue else 0
+
+
+def parsed(result: subprocess.CompletedProcess[str]) -> Any:
+    """Return the JSON that a command printed, which succeeded."""
+    assert (result.returncode, result.stderr) == (0, ""), result.stderr
+    return json.loads(result.stdout)
+
+
+# ---- list, show
+
+
+@pytest.mark.usefixtures("four")
+def test_letters_are_listed_and_filtered(command: Run, turns: TakeTurns) -> None:
+    """A line each for people, with as much of the reason as has room; the JSON is that of HTTP."""
+    result = command("list")
+    assert (result.returncode, result.stderr) == (0, "")
+    lines = result.stdout.splitlines()
+    assert len(lines) == 5
+    assert re.match(r"^ d-1 +acme +shop.anything +failed +no x+… +0 +0 +2026-01-01 00:00:00 *$", lines[1])
+    assert re.match(r"^ d-3 +acme +shop.anything +crash_loop +ValueError\('no'\) +5 +0 +2026", lines[3])
+    assert re.match(r"^ d-4 +shop.anything +unroutable ", lines[4])
+    with serving(turns) as api, api.as_("root", operator=True) as operator:
+        listed = operator.get("/dead-letters").json()["letters"]
+    assert parsed(command("list", "--json")) == listed
+    assert parsed(command("list", "--json", "--tenant", "acme", "--cause", "crash_loop")) == [listed[2]]
+    assert parsed(command("list", "--json", "--task", "shop.other")) == []
+    first = command("list", "--limit", "1")
+    assert (len(first.stdout.splitlines()), first.stderr) == (2, "Listed are 1 of 4 dead letters.\n")
+
+
+def test_no_letters_is_said(command: Run) -> None:
+    """On stderr, so that a pipe stays empty."""
+    result = command("list")
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "There are no dead letters.\n")
+    assert_one_line(command("show", "d-1"), "there is no dead letter 'd-1'")
+
+
+def test_a_letter_is_shown(command: Run, turns: TakeTurns) -> None:
+    """With its arguments and its traceback line by line; nothing in it is obeyed by the terminal."""
+    bury(turns, "d-1", traceback="Traceback\n  in work\nValueError: \x1b[31mno", reason="\x1b]0;owned\x07")
+    result = command("show", "d-1")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert re.search(r"^ tenant +acme *$", result.stdout, re.MULTILINE)
+    assert '\narguments:\n["i-1"]\n' in result.stdout
+    assert result.stdout.endswith("\ntraceback:\nTraceback\n  in work\nValueError: \\x1b[31mno\n")
+    assert "\\x1b]0;owned" in result.stdout
+    assert "\x1b" not in result.stdout + command("list").stdout
+    with serving(turns) as api, api.as_("root", operator=True) as operator:
+        assert parsed(command("show", "d-1", "--json")) == operator.get("/dead-letters/d-1").json()
+
+
+# ---- replay, discard
+
+
+@pytest.mark.usefixtures("four")
+def test_letters_are_replayed(command: Run, turns: TakeTurns, eventually: Eventually) -> None:
+    """By id and by filter; what can't be replayed is told, and is a failure if it was named."""
+    result = command("replay", "d-1", "nobody", "nothing")
+    assert (result.returncode, result.stdout) == (1, "1 dead letter replayed.\n")
+    assert result.stderr == "taketurns: there is no such dead letter: nobody, nothing\n"
+    result = command("replay", "d-4")
+    assert (result.returncode, result.stdout) == (1, "0 dead letters replayed.\n")
+    assert result.stderr == "taketurns: 1 dead letter of no known tenant can only be discarded\n"
+    assert command("replay", "--cause", "rejected").stdout == "1 dead letter replayed.\n"
+    result = command("replay", "--all")
+    assert (result.returncode, result.stdout) == (0, "1 dead letter replayed.\n")
+    assert result.stderr == "1 dead letter of no known tenant can only be discarded.\n"
+    assert left(turns) == ["d-4"]
+    eventually(lambda: (ready(turns, "acme"), ready(turns, "bolt")) == (2, 1))
+
+
+@pytest.mark.usefixtures("four")
+def test_letters_are_discarded(command: Run, turns: TakeTurns) -> None:
+    """Without a terminal only by --yes."""
+    refused = command("discard", "--all")
+    assert_one_line(refused, "what is discarded is gone, and nobody can be asked here: pass --yes")
+    result = command("discard", "--tenant", "acme", "--limit", "1", "--yes")
+    assert (result.returncode, result.stdout, result.stderr) == (0, "1 dead letter discarded.\n", "")
+    assert left(turns) == ["d-2", "d-3", "d-4"]
+    result = command("discard", "d-2", "d-1", "-y")
+    assert (result.returncode, result.stdout) == (1, "1 dead letter discarded.\n")
+    assert result.stderr == "taketurns: there is no such dead letter: d-1\n"
+    assert command("discard", "--all", "--yes").stdout == "2 dead letters discarded.\n"
+    assert left(turns) == []
+
+
+@pytest.mark.usefixtures("four")
+def test_who_names_no_letters_is_told_how_to(command: Run, turns: TakeTurns) -> None:
+    """Neither a forgotten filter nor a contradiction touches anything."""
+    for words in (["replay"], ["discard", "--yes"], ["replay", "--limit", "3"], ["replay", "d-1", "--all"]):
+        result = command(*words)
+        assert (result.returncode, result.stdout) == (2, "")
+        assert "name the letters by their ids, by --tenant, --task or --cause, or say --all" in result.stderr
+    assert_one_line(command("replay", "--cause", "bad"), r"cause: 'bad' is not valid; accepted is one of .*")
+    assert_one_line(command("list", "--tenant", "a b"), r"tenant: 'a b' is not valid; .*")
+    assert len(left(turns)) == 4
+
+
+def test_a_broker_that_is_away_is_told_in_one_line(command: Run) -> None:
+    """Whatever was to be done."""
+    for words in (["list"], ["show", "d-1"], ["replay", "--all"], ["discard", "--all", "--yes"]):
+        result = command(*words, TAKETURNS_AMQP_URL="amqp://guest:guest@127.0.0.1:1//")
+        assert_one_line(result, r"RabbitMQ could not be reached at amqp://guest:.*@127\.0\.0\.1:1//: .*")
+
+
+@pytest.mark.parametrize(("answer", "code", "stay"), [("y", 0, 0), ("n", 1, 4)])
+@pytest.mark.usefixtures("four")
+def test_on_a_terminal_it_is_asked_before_letters_are_discarded(
+    answer: str, code: int, stay: int, turns: TakeTurns, settings: Settings, tmp_path: Path
+) -> None:
+    """With how many it would be."""
+    (tmp_path / "shop.py").write_text(SHOP)
+    ours, terminal = pty.openpty()
+    with subprocess.Popen(  # our own command
+        [COMMAND, "-A", "shop", "dead", "discard", "--all"],
+        cwd=tmp_path,
+        env=environment(settings, TERM="xterm", COLUMNS="100"),
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+        start_new_session=True,
+    ) as process:
+        os.close(terminal)
+        said = _read_until(ours, "Discard 4 dead letters? [y/N]: ")
+        os.write(ours, f"{answer}\n".encode())
+        said += _read_until(ours, None)
+        assert process.wait(WITHIN) == code, said
+    os.close(ours)
+    assert ("4 dead letters discarded." in said) == (code == 0), said
+    assert ("4/4" in said) == (code == 0), "the bar"
+    assert len(left(turns)) == stay
+
+
+def _read_until(terminal: int, expected: str | None) -> str:
+    """Return what is written to a terminal until it ends with this, or to the end."""
+    said = ""
+    while expected is None or not said.endswith(expected):
+        try:
+            part = os.read(terminal, 4096).decode()
+        except OSError:  # the other end is closed
+            part = ""
+        if not part:
+            assert expected is None, said
+            return said
+        said += part
+    return said
+
+
+def test_ctrl_c_stops_between_two_letters_and_says_how_many_were_done(
+    turns: TakeTurns, settings: Settings, tmp_path: Path, eventually: Eventually
+) -> None:
+    """As many tasks wait as it says, and all the other letters are still there."""
+    count = 3000
+    for number in range(count):
+        bury(turns, f"d-{number}")
+    (tmp_path / "shop.py").write_text(SHOP)
+    with subprocess.Popen(  # our own command
+        [COMMAND, "-A", "shop", "dead", "replay", "--all"],
+        cwd=tmp_path,
+        env=environment(settings),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            eventually(lambda: ready(turns, "acme") > 0, within=WITHIN)
+            process.send_signal(signal.SIGINT)
+            output, errors = process.communicate(timeout=WITHIN)
+        finally:
+            process.kill()
+    assert (process.returncode, output) == (130, ""), errors
+    said = re.fullmatch(r"Interrupted: (\d+) dead letters? replayed, the rest is still there\.\n", errors)
+    assert said, errors
+    done = int(said[1])
+    assert 0 < done < count
+    assert left(turns) == [f"d-{number}" for number in range(done, count)]
+    eventually(lambda: ready(turns, "acme") == done)
+
+
+# ---- help
+
+
+@pytest.mark.parametrize("name", ["list", "show", "replay", "discard"])
+def test_help_has_an_example(name: str, tmp_path: Path) -> None:
+    """--help shows how the command is used."""
+    text = " ".join(run("dead", name, "--help", cwd=tmp_path).stdout.split())
+    assert f"Example: taketurns -A shop dead {name}" in text
+
+
+@pytest.mark.usefixtures("four")
+def test_dead_letters_do_not_need_the_packages_of_the_api(settings: Settings, tmp_path: Path) -> None:
+    """They can be seen and replayed where FastAPI is not installed."""
+    (tmp_path / "shop.py").write_text(SHOP)
+    for words in (["list"], ["show", "d-1"], ["list", "--json"], ["replay", "d-1"]):
+        result = run_without("fastapi", "-A", "shop", "dead", *words, cwd=tmp_path, **environment(settings))
+        assert result.returncode == 0, result.stderr
+        assert result.stdout
