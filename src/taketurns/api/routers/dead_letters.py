@@ -153,7 +153,7 @@ def _selection(chosen: ChosenLetters) -> Selection:
     """Return what is meant; who names nothing must say that all are."""
     selection = Selection(tenant=chosen.tenant, task=chosen.task, cause=chosen.cause)
     if (selection == Selection()) != chosen.all:
-        accepted = "true without tenant, task and cause, or false with one of them"
+        accepted = "at least one of tenant, task and cause; or true, and none of these"
         raise InvalidInput(chosen.all, accepted, field="all")
     return selection
 
