@@ -285,8 +285,8 @@ def test_a_message_for_nobody_is_an_error(publisher: Publisher) -> None:
 def test_a_refused_message_is_an_error_that_tells_why(publisher: Publisher) -> None:
     """What the broker refuses to take is reported in its own words."""
     publisher.ensure("acme")
-    with pytest.raises(PublishNotConfirmed, match="user_id"):
-        publisher.publish(b"{}", routing_key="usersequence_acme", properties={"user_id": "somebody else"})
+    with pytest.raises(PublishNotConfirmed, match="user_id"), publisher.producer() as producer:
+        producer.publish("{}", exchange=EXCHANGE, routing_key="usersequence_acme", user_id="somebody else")
     send(publisher, "and the next one goes through")
 
 

@@ -129,7 +129,8 @@ class DeadLetters:
         """Send letters back to their tenants' queues, where they run at once and with all of their retries.
 
         A letter is taken away only after the broker has confirmed its copy: if this process dies between the two,
-        its task runs twice. What fails in the middle leaves the rest as it was.
+        its task runs twice. What fails in the middle leaves the rest as it was. RabbitMQ, if it is killed meanwhile,
+        may have forgotten what was taken away a moment before.
 
         Args:
             selection: which ones.
