@@ -39,7 +39,7 @@ QUORUM = {"x-queue-type": "quorum"}
 
 
 def queue(
-    name: str, ready: int = 0, *, arguments: Any = TENANT_QUEUE_ARGUMENTS, durable: bool = True
+    name: str, ready: int = 0, *, arguments: Any = TENANT_QUEUE_ARGUMENTS["classic"], durable: bool = True
 ) -> QueueInfo:
     return QueueInfo(name, ready, 0, None, durable, arguments)
 

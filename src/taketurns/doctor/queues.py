@@ -110,7 +110,7 @@ def dead(facts: Facts) -> Iterator[Verdict]:
     if held:
         yield warning(
             f"{counted(held, 'message')} in {DEAD_QUEUE}",
-            "look at them: their headers tell tenant and reason; by themselves they never run",
+            "look at them by `taketurns dead list`, then replay or discard them; by themselves they never run",
         )
     else:
         yield ok("none")
