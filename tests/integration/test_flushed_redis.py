@@ -54,6 +54,10 @@ class Ledger:
         return Counter(row["label"] for row in self.rows(tenant))
 
 
+# What a client had open to a Redis that was ended may be garbage before anybody closes it.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+
 @pytest.fixture
 def private_redis(tmp_path: Path) -> Iterator[RedisServer]:
     """A Redis of this test's own, as ``taketurns services`` runs it."""
