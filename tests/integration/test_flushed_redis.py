@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import time
 from collections import Counter
@@ -56,6 +57,13 @@ class Ledger:
 
 # What a client had open to a Redis that was ended may be garbage before anybody closes it.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+
+@pytest.fixture(autouse=True)
+def garbage() -> Iterator[None]:
+    """Collect it here, so that no other test is blamed for it."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture
