@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from celery._state import get_current_worker_task
 
+from taketurns.tenants import TENANT_HEADER
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-TENANT_HEADER = "taketurns_tenant"
 _CHORD_UNLOCK = "celery.chord_unlock"
 
 

@@ -139,6 +139,8 @@ class WorkerSettings(BaseSettings):
     """How many tenant queues ``inspect active_queues`` (and so Flower) names, at most."""
     stop_grace: Seconds | None = None
     """Seconds that running tasks have to end after SIGTERM, before they go back; none is as long as they take."""
+    max_held: Seconds = 60.0
+    """Seconds that a message waits in the hand of a worker, before it goes back for others to take."""
     max_starts: Annotated[int, Field(ge=2)] = 5
     """Starts after which a task goes to the dead letters, if its worker or process died each time."""
 

@@ -16,11 +16,11 @@ from taketurns.declared import check_declaration
 from taketurns.delays import plan, without_traces
 from taketurns.errors import BrokerUnavailable, InvalidInput, InvalidSettings, MissingTenant, TaketurnsError
 from taketurns.extension import TakeTurns
-from taketurns.inheritance import TENANT_HEADER, current_tenant, give_all, give_tenant, was_accepted_before
+from taketurns.inheritance import current_tenant, give_all, give_tenant, was_accepted_before
 from taketurns.outcomes import Outcomes
 from taketurns.retries import RETRY_HEADER, RetryOptions, submitted_options
 from taketurns.running import ADMITTED_HEADER, run_body
-from taketurns.tenants import tenant_of, validate_tenant
+from taketurns.tenants import TENANT_HEADER, tenant_of, validate_tenant
 from taketurns.time_limits import check_time_limits
 from taketurns.topology import EXCHANGE, PRIORITIES, tenant_queue
 

@@ -8,6 +8,8 @@ from typing import TypeGuard
 from taketurns.errors import InvalidTenant
 
 QUEUE_PREFIX = "usersequence_"
+TENANT_HEADER = "taketurns_tenant"
+"""The header of a task's message that names its tenant."""
 
 _TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@:+-]{0,127}", re.ASCII)
 _ACCEPTED = "1 to 128 characters of A-Z a-z 0-9 . _ @ : + -, the first one a letter or digit"

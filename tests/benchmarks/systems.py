@@ -13,8 +13,7 @@ from benchmarks.apps import stock, turns
 from benchmarks.fleet import Fleet, fleet
 from benchmarks.loader import Loader, Messages, Task
 from taketurns import TakeTurns
-from taketurns.inheritance import TENANT_HEADER
-from taketurns.tenants import queue_name
+from taketurns.tenants import TENANT_HEADER, queue_name
 from taketurns.topology import EXCHANGE, PRIORITIES, TENANT_QUEUE_ARGUMENTS, declare_shared
 
 if TYPE_CHECKING:

@@ -130,7 +130,7 @@ def test_a_smooth_rate_is_evenly_spaced(limiter: Limiter) -> None:
     """Without a burst two starts are never closer than 19 twentieths of the interval."""
     moments = hammer(limiter, tenant_rate("50/1s"), seconds=0.7)
     assert len(moments) >= 15
-    assert min(later - earlier for earlier, later in pairwise(moments)) >= 0.95 * 0.02
+    assert min(later - earlier for earlier, later in pairwise(moments)) >= 0.95 * 0.02 - 1e-5  # rounded times
 
 
 def test_late_starts_do_not_lower_the_rate(limiter: Limiter) -> None:

@@ -433,6 +433,19 @@ def test_a_killed_worker_loses_nothing(
     assert sum(count - 1 for count in Counter(ledger.labels()).values()) <= 2
 
 
+def test_what_waits_behind_a_long_task_goes_back_to_who_has_a_slot(
+    shop: Any, settings: Settings, ledger: Ledger, tmp_path: Path, eventually: Eventually
+) -> None:
+    """The hand of a worker whose slots are taken for long does not keep a message from a worker that came later."""
+    shop.work.apply_async(("long", 9.0), tenant="acme")
+    for label in "abc":
+        shop.work.apply_async((label,), tenant="acme")
+    with worker(settings, tmp_path, "-P", "threads", "-c", "1", TAKETURNS_WORKER_MAX_HELD="1"):
+        eventually(lambda: _unacknowledged(shop.turns) > 1)
+        with worker(settings, tmp_path, "-P", "threads", "-c", "1", name="w2", TAKETURNS_WORKER_MAX_HELD="1"):
+            eventually(lambda: sorted(ledger.labels()) == ["a", "b", "c"], within=8)
+
+
 @pytest.mark.parametrize("pool", ["prefork", "threads"])
 def test_a_lost_connection_is_made_again(
     pool: str,

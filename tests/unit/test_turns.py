@@ -365,6 +365,7 @@ ACTIONS = st.one_of(
     st.tuples(st.just("pause"), QUEUES, st.just(0)),
     st.tuples(st.just("resume"), QUEUES, st.just(0)),
     st.tuples(st.just("weight"), QUEUES, st.integers(1, 5)),
+    st.tuples(st.just("end turn"), QUEUES, st.just(0)),
     st.tuples(st.just("elsewhere"), QUEUES, st.integers(-1, 2)),
     st.tuples(st.just("remove"), QUEUES, st.just(0)),
     st.tuples(st.just("add"), QUEUES, st.integers(-1, 3)),
@@ -398,6 +399,8 @@ def test_whatever_happens(  # one branch for each kind of event
         elif action == "resume":
             paused.discard(queue)
             model.turns.unpark(queue, Park.PAUSED)
+        elif action == "end turn":
+            model.turns.end_turn(queue)
         elif action == "elsewhere":
             model.turns.charge(queue, number / 100, number)
         elif action == "weight":

@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, get_args
 
 from taketurns.delays import without_traces
-from taketurns.tenants import is_tenant, tenant_of
+from taketurns.tenants import TENANT_HEADER, is_tenant, tenant_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,7 +34,6 @@ CAUSES: Final[tuple[Cause, ...]] = get_args(Cause)
 
 _PREFIX: Final = "taketurns_dead_"
 _REPLAYS: Final = "taketurns_replays"
-_TENANT: Final = "taketurns_tenant"
 
 # A message's headers travel in one AMQP frame, of 131,072 bytes by default; these are characters.
 _LONGEST_TRACEBACK: Final = 8000
@@ -112,7 +111,7 @@ class DeadLetter:
             brief: leave ``traceback``, ``headers`` and ``body`` empty, since they may be large.
         """
         notes = _json(headers)
-        cause, named = _text(notes, f"{_PREFIX}cause"), notes.get(_TENANT)
+        cause, named = _text(notes, f"{_PREFIX}cause"), notes.get(TENANT_HEADER)
         by_policy = {} if cause else _last_death(notes)
         queue = _text(notes, f"{_PREFIX}queue") or _text(by_policy, "queue")
         letter_id = _text(notes, f"{_PREFIX}id")
@@ -157,7 +156,7 @@ def buried(
     }
     if death.traceback and len(repr(headers)) < _ROOM:
         notes["traceback"] = death.traceback[-_LONGEST_TRACEBACK:]  # its end has the error
-    whose = {} if tenant is None else {_TENANT: tenant}
+    whose = {} if tenant is None else {TENANT_HEADER: tenant}
     return {**original(headers), **whose, **{f"{_PREFIX}{name}": value for name, value in notes.items()}}
 
 

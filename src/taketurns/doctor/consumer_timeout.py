@@ -22,8 +22,8 @@ _CLASSIC_FREE_SINCE: Final = (4, 3)
 """From this version on it does not hold for classic queues, whatever is set."""
 
 _ADVICE: Final = (
-    "set consumer_timeout in rabbitmq.conf, in milliseconds, to more than twice what the longest task takes (a "
-    "worker also holds what is next), such as 86400000, unless that is done"
+    "set consumer_timeout in rabbitmq.conf, in milliseconds, to more than what the longest task takes and "
+    "TAKETURNS_WORKER_MAX_HELD, such as 86400000, unless that is done"
 )
 
 
@@ -37,11 +37,12 @@ def consumer_timeout(facts: Facts) -> Iterator[Verdict]:
     timeout = _timeout(facts) if version >= _POLICY_SINCE else None
     said = f"{timeout:g} s by a policy" if timeout else f"{_DEFAULT:g} s, unless rabbitmq.conf says otherwise"
     limits = _limits(facts)
-    # A message that is fetched ahead waits for as long as the task before it runs.
-    long = [name for name, limit in limits.items() if limit is not None and 2 * limit > (timeout or _DEFAULT)]
+    # Its time in the hand counts too, which a worker looks at every quarter of that.
+    longest = (timeout or _DEFAULT) - 1.25 * facts.settings.worker.max_held
+    long = [name for name, limit in limits.items() if limit is not None and limit > longest]
     endless = [name for name, limit in limits.items() if limit is None]
     if long:
-        yield warning(f"it is {said}; the time_limit of {named(long)} is more than half of that", _ADVICE)
+        yield warning(f"it is {said}; the time_limit of {named(long)} is too near to that", _ADVICE)
     if endless:
         yield warning(
             f"it is {said}; whether {counted(len(endless), 'task')} without time_limit may take that long can't be "
@@ -49,7 +50,7 @@ def consumer_timeout(facts: Facts) -> Iterator[Verdict]:
             f"{_ADVICE}; or give tasks a time_limit, which needs the prefork pool",
         )
     if not (long or endless):
-        yield ok(f"{said}; the time_limit of every task is less than half of that")
+        yield ok(f"{said}; the time_limit of every task is less than that")
 
 
 def _kinds(facts: Facts) -> set[str]:

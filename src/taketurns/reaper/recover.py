@@ -7,16 +7,15 @@ import time
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from amqp.exceptions import AMQPError, FrameSyntaxError, PreconditionFailed
-from celery import uuid
 
 from taketurns.connections import PublishConnection
-from taketurns.deadletters.letter import Death, buried
+from taketurns.deadletters.burial import buried_now
+from taketurns.deadletters.letter import Death
 from taketurns.errors import BrokerUnavailable, PublishNotConfirmed, RegistryUnavailable
-from taketurns.tenants import is_tenant, queue_name, tenant_of
+from taketurns.tenants import TENANT_HEADER, is_tenant, queue_name, tenant_of
 from taketurns.topology import DEAD_QUEUE, LOST_QUEUE, declare_shared, tenant_queue
 
 if TYPE_CHECKING:
@@ -175,11 +174,9 @@ class Recoverer:
 
     def _bury(self, message: Message) -> None:
         routing_key = message.delivery_info["routing_key"]
-        headers = buried(
+        headers = buried_now(
             message.properties.get("application_headers", {}),
             Death("unroutable", "lost: its routing key is no tenant queue"),
-            letter_id=uuid(),
-            at=datetime.now(UTC).isoformat(),
             queue=routing_key,
             tenant=None,
         )
@@ -190,5 +187,5 @@ class Recoverer:
 
 def _tenant(message: Message) -> str | None:
     """Return whose task it is: by its routing key, or if that was lost on some detour, by its header."""
-    named = message.properties.get("application_headers", {}).get("taketurns_tenant")
+    named = message.properties.get("application_headers", {}).get(TENANT_HEADER)
     return tenant_of(message.delivery_info["routing_key"]) or (named if is_tenant(named) else None)

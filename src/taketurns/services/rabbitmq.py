@@ -119,7 +119,9 @@ class RabbitMQ(Server):
         who = self._identity
         amqp_address = f"{LOOPBACK}:{who.ports.amqp}"
         try:
-            requests.get(f"{who.management_url}/api/whoami", timeout=5).raise_for_status()
+            # Answered with 500 until the statistics are there, a moment after the listener.
+            overview = f"{who.management_url}/api/overview"
+            requests.get(overview, params={"columns": "node"}, timeout=5).raise_for_status()
             with amqp.Connection(amqp_address, who.user, who.password, connect_timeout=5, read_timeout=5):
                 return True
         except (OSError, amqp.AMQPError):  # those of requests are OSErrors

@@ -57,8 +57,8 @@ class TenantChannel(pyamqp.Channel):
         self.credit = 1
         self.early: list[tuple[str, TenantMessage]] = []
         """Deliveries that came while another consume was unanswered, and so might still close the channel."""
-        self.unsettled: dict[TenantMessage, float] = {}
-        """Each with the time at which it came; the oldest first."""
+        self.unsettled: dict[TenantMessage, None] = {}
+        """The oldest first."""
         super().__init__(pool.connection)
         self.send_method(spec.Channel.Open, "s", ("",))
         self.is_open = True
@@ -92,7 +92,8 @@ class TenantChannel(pyamqp.Channel):
 
         It does so when a message is unsettled for longer than its ``consumer_timeout``.
         """
-        return monotonic() - next(iter(self.unsettled.values())) > _LONG if self.unsettled else False
+        oldest = next(iter(self.unsettled), None)
+        return oldest is not None and monotonic() - oldest.came_at > _LONG
 
     # ---- sending
 
@@ -155,7 +156,7 @@ class TenantChannel(pyamqp.Channel):
         self._on_get_ok(*answer)  # py-amqp's own part: it makes the raw message's delivery_info
         queue = self._fetched()
         message = TenantMessage(raw, self, queue)
-        self.unsettled[message] = monotonic()
+        self.unsettled[message] = None
         self.listener.on_fetched(queue, message, remaining)
 
     def _on_get_empty_listener(self, *_: object) -> None:
@@ -192,7 +193,7 @@ class TenantChannel(pyamqp.Channel):
         else:
             queue = self.tags.get(tag) or self.cancelling[tag]
         message = TenantMessage(raw, self, queue)
-        self.unsettled[message] = monotonic()
+        self.unsettled[message] = None
         if self.subscribing:
             self.early.append((queue, message))
         else:

@@ -67,6 +67,7 @@ class Dispatcher:
         self._channels = ChannelPool(
             connection, self, generation=generation, call_later=consumer.timer.call_after
         )
+        self._max_held = settings.max_held
         self._heartbeats: Heartbeats | None = None
         if isinstance(consumer.pool, SoloPool):
             of_events = consumer.event_dispatcher and consumer.event_dispatcher.connection
@@ -227,6 +228,17 @@ class Dispatcher:
                 logger.error("%r of %s was neither run nor settled; it goes back", request.id, message.queue)
                 message.requeue()
 
+    def give_back_old(self) -> None:
+        """Give back what has been in the hand for long, while long tasks have all slots.
+
+        Others may be free for it. And up to RabbitMQ 4.2 its time here counts for ``consumer_timeout`` once it runs.
+        """
+        oldest = monotonic() - self._max_held
+        for tenant in tuple(self.turns.hand.holding):
+            if tenant.hand[0].came_at < oldest:
+                self.turns.end_turn(tenant.queue)
+                self._changed = True
+
     # ---- events, from the channels
 
     def on_delivered(self, queue: str, message: TenantMessage) -> None:
@@ -322,6 +334,7 @@ class Dispatcher:
             self._channels.flush()  # before the task, which runs here
             with self._heartbeats.going_on():
                 verdict = self._gate.start(message, self.turns.others_wait)
+            self.give_back_old()  # no timer has fired meanwhile
         if not verdict.admitted:
             del self._started[message]
             settle = self.turns.postponed if verdict.hold else self.turns.refused

@@ -7,7 +7,7 @@ from functools import partial
 from time import time
 from typing import TYPE_CHECKING, Any
 
-from celery import signals, uuid
+from celery import signals
 from celery.app.task import Context
 from celery.exceptions import NotRegistered
 from celery.utils.log import get_logger
@@ -15,7 +15,8 @@ from celery.worker import state
 from vine import promise
 
 from taketurns import delays
-from taketurns.deadletters.letter import Death, buried
+from taketurns.deadletters.burial import buried_now
+from taketurns.deadletters.letter import Death
 from taketurns.errors import CrashLoop, RegistryUnavailable, TaketurnsError
 from taketurns.running import ADMITTED_HEADER
 from taketurns.task import ETA_HEADER
@@ -135,7 +136,9 @@ class Gate:
     def _let_go(self, message: TenantMessage, settle: Callable[[], None]) -> None:
         self._forget_starts(message)
         death: Death | None = getattr(self.requests.get(message), "death", None)
-        if death is None:
+        if (
+            death is None or not message.is_ours
+        ):  # lost with its connection: the broker has it, and it runs again
             settle()
         else:
             self._put_away(message, death, settle)
@@ -208,14 +211,7 @@ class Gate:
     def _put_away(self, message: TenantMessage, death: Death, then: Callable[[], None]) -> None:
         """Publish a message to the dead-letter queue; only once that is confirmed, let it go."""
         logger.error("message of %s goes to %s: %s", message.queue, DEAD_QUEUE, death.reason)
-        headers = buried(
-            message.headers,
-            death,
-            letter_id=uuid(),
-            at=datetime.now(UTC).isoformat(),
-            queue=message.queue,
-            tenant=tenant_by(message.queue),
-        )
+        headers = buried_now(message.headers, death, queue=message.queue, tenant=tenant_by(message.queue))
         headers.pop(ADMITTED_HEADER, None)
         self._do(lambda: self._publish(message, headers, "", DEAD_QUEUE), then, message)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol
 
 from kombu.transport import pyamqp
@@ -57,6 +58,7 @@ class TenantMessage(pyamqp.Message):
         super().__init__(raw, channel=channel, accept=_ACCEPTED)
         self.kind = str((self.headers or {}).get("task", ""))
         """The name of its task, as far as it has one."""
+        self.came_at = monotonic()
 
     @property
     def is_ours(self) -> bool:

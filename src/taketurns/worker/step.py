@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import random
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from celery import bootsteps
 from celery.utils.log import get_logger
-from celery.worker import state
 from celery.worker.consumer.tasks import Tasks
 from kombu.asynchronous import get_event_loop, set_event_loop
 
@@ -17,7 +15,7 @@ from taketurns.errors import RegistryUnavailable
 from taketurns.extension import TakeTurns
 from taketurns.tenants import queue_name, tenant_of
 from taketurns.topology import tenant_queue
-from taketurns.worker import control, stopping
+from taketurns.worker import control, stopping, winding_down
 from taketurns.worker.background import Background, Repeated
 from taketurns.worker.commands import Park
 from taketurns.worker.discovery import Discovery
@@ -46,7 +44,6 @@ logger = get_logger(__name__)
 
 _RULES_INTERVAL = 1.0  # seconds until a change of settings applies although its broadcast was missed
 _STRAYS_INTERVAL = 10.0
-_ORPHANED = 5.0  # seconds after which a stopping worker waits no longer for a task that no process has taken
 
 
 class TenantQueues(bootsteps.StartStopStep):
@@ -150,6 +147,7 @@ class TenantQueues(bootsteps.StartStopStep):
         if self._weigher is not None:
             self._repeat(consumer, WEIGHING_INTERVAL, self._weigh)
         self._repeat(consumer, _STRAYS_INTERVAL, self._dispatcher.give_back_strays)
+        self._repeat(consumer, self._settings.max_held / 4, self._dispatcher.give_back_old)
         self.lateness.begin()
         self._repeat(consumer, LATENESS_INTERVAL, self.lateness.measure)
 
@@ -166,7 +164,7 @@ class TenantQueues(bootsteps.StartStopStep):
         if consumer.connection is None:
             dispatcher.close()
         else:
-            self._wind_down(consumer, dispatcher)
+            winding_down.finish(consumer, dispatcher, self._settings.stop_grace)
             self._stopped = dispatcher  # its channels close last: Celery may still acknowledge on them
         consumer.hub.on_tick.discard(dispatcher.on_tick)
 
@@ -186,42 +184,11 @@ class TenantQueues(bootsteps.StartStopStep):
             self._weigher = None
 
     def end_taking(self, consumer: Any) -> None:
-        """Take no more tasks: give the hand back, and see those to their processes that are on the way there.
-
-        Celery is about to have the pool forget what no process has accepted yet, although the pipe to a process may
-        hold it: it would run there, unknown here, and once more elsewhere.
-        """
+        """Take no more tasks; called before Celery has the pool forget those that no process has."""
         if self._dispatcher is None or self._gate is None:
             return
         self._say_farewell()
-        deadline = monotonic() + _ORPHANED
-        try:
-            self._dispatcher.give_back_all()
-            loop = consumer.hub.create_loop()
-            while self._gate.has_unaccepted() and monotonic() < deadline and not _terminating():
-                next(loop)
-        except consumer.connection_errors as error:
-            _log_lost(error)
-
-    def _wind_down(self, consumer: Any, dispatcher: Dispatcher) -> None:
-        """Keep the loop turning until the running tasks have settled."""
-        try:
-            loop = consumer.hub.create_loop()
-            alive = began = monotonic()
-            grace = self._settings.stop_grace or math.inf
-            while dispatcher.turns.running and not _terminating():
-                next(loop)
-                if monotonic() - began > grace:
-                    logger.warning("%d tasks still run after %g s of grace", dispatcher.turns.running, grace)
-                    stopping.stop_now()
-                if state.active_requests:
-                    alive = monotonic()
-                elif monotonic() - alive > _ORPHANED:
-                    # Handed to a pool process that died: a pool that is closing starts no other in its place.
-                    logger.warning("%d tasks never began and go back", dispatcher.turns.running)
-                    break
-        except consumer.connection_errors as error:
-            _log_lost(error)
+        winding_down.hand_over(consumer, self._dispatcher, self._gate)
 
     def _say_farewell(self) -> None:
         try:
@@ -409,11 +376,3 @@ class TenantQueues(bootsteps.StartStopStep):
         if at_once:
             job()
         self._timers.append(consumer.timer.call_repeatedly(interval, job))
-
-
-def _log_lost(error: Exception) -> None:
-    logger.warning("connection lost while stopping, running tasks will be run again: %r", error)
-
-
-def _terminating() -> bool:
-    return state.should_terminate not in (None, False)

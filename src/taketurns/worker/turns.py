@@ -206,6 +206,12 @@ class Turns(Generic[M]):
         tenant = self.tenants.get(queue)
         return frozenset(tenant.parked if tenant else ())
 
+    def end_turn(self, queue: str) -> None:
+        """Give back the hand of a queue, which waits for its next turn."""
+        tenant = self.tenants.get(queue)
+        if tenant is not None and tenant.hand:
+            self._places.end_turn(tenant)
+
     # ---- messages come
 
     def delivered(self, queue: str, message: M, kind: str = "") -> None:

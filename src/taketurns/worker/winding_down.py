@@ -1,0 +1,71 @@
+"""The end of a worker's work: what it has begun is finished, and all else goes back."""
+
+from __future__ import annotations
+
+import math
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Final
+
+from celery.utils.log import get_logger
+from celery.worker import state
+
+from taketurns.worker import stopping
+
+if TYPE_CHECKING:
+    from taketurns.worker.dispatcher import Dispatcher
+    from taketurns.worker.gate import Gate
+
+logger = get_logger(__name__)
+
+_ORPHANED: Final = 5.0
+"""Seconds after which a task that no process has taken is waited for no longer."""
+
+
+def hand_over(consumer: Any, dispatcher: Dispatcher, gate: Gate) -> None:
+    """Give the hand back, and keep the loop turning until processes have all that is on the way to them.
+
+    Celery is about to have the pool forget what no process has accepted yet, although the pipe to a process may hold
+    it: it would run there, unknown here, and once more elsewhere.
+    """
+    deadline = monotonic() + _ORPHANED
+    try:
+        dispatcher.give_back_all()
+        loop = consumer.hub.create_loop()
+        while gate.has_unaccepted() and monotonic() < deadline and not _terminating():
+            next(loop)
+    except consumer.connection_errors as error:
+        _log_lost(error)
+
+
+def finish(consumer: Any, dispatcher: Dispatcher, grace: float | None) -> None:
+    """Keep the loop turning until the running tasks have settled.
+
+    Args:
+        consumer: Celery's consumer.
+        dispatcher: knows the tasks.
+        grace: seconds that they have before they go back; None is as long as they take.
+    """
+    try:
+        loop = consumer.hub.create_loop()
+        alive = began = monotonic()
+        while dispatcher.turns.running and not _terminating():
+            next(loop)
+            if monotonic() - began > (grace or math.inf):
+                logger.warning("%d tasks still run after %g s of grace", dispatcher.turns.running, grace)
+                stopping.stop_now()
+            if state.active_requests:
+                alive = monotonic()
+            elif monotonic() - alive > _ORPHANED:
+                # Handed to a pool process that died: a pool that is closing starts no other in its place.
+                logger.warning("%d tasks never began and go back", dispatcher.turns.running)
+                break
+    except consumer.connection_errors as error:
+        _log_lost(error)
+
+
+def _log_lost(error: Exception) -> None:
+    logger.warning("connection lost while stopping, running tasks will be run again: %r", error)
+
+
+def _terminating() -> bool:
+    return state.should_terminate not in (None, False)
