@@ -23,6 +23,9 @@ ANSWER_WITHIN: Final = 5.0
 NOTHING_ACCEPTED: Final = "BrokerUnavailable"
 """The error that promises that nothing was submitted."""
 
+REFUSALS: Final = {NOTHING_ACCEPTED, "PublishNotConfirmed", "ConnectionLost", "HTTP-503"}
+"""The answers to a submission that cannot be accepted now: errors of the library, and the status of the API."""
+
 GROWTH: Final = 1.0
 """MB a minute that a process may grow by after its first three."""
 
@@ -42,6 +45,7 @@ class Counts:
         deleted: tasks that were in a queue when somebody deleted it by hand; not among the lost.
         error_ran: tasks that ran although their submission was answered with an error.
         refused_ran: those of them of which the error said that nothing was accepted.
+        misnamed: submissions that were answered with another error than those of ``REFUSALS``.
         stray: tasks that ran and that nobody has submitted.
         faults: how many faults there were.
         hits: faults that hit work in flight: a body that ran, or, unless a worker was hit, a submission under way.
@@ -62,6 +66,7 @@ class Counts:
     deleted: int
     error_ran: int
     refused_ran: int
+    misnamed: int
     stray: int
     faults: int
     hits: int
@@ -111,6 +116,7 @@ def count(story: Story) -> Counts:
         deleted=len(deleted),
         error_ran=sum(each.label in ran for each in errors),
         refused_ran=sum(each.label in ran and each.error == NOTHING_ACCEPTED for each in errors),
+        misnamed=sum(each.error not in REFUSALS for each in errors),
         stray=len(story.executions.keys() - submissions.keys()),
         faults=len(story.faults),
         hits=sum(bool(labels) for labels in flights),
@@ -137,6 +143,7 @@ def checks(counts: Counts, *, hits: int, races: int, slopes: Mapping[str, float]
         Check("run twice, of those in flight at the faults", counts.twice, counts.in_flight),
         Check("run twice without having been in flight", counts.unexplained, 0),
         Check("run although the error said that nothing was accepted", counts.refused_ran, 0),
+        Check("errors other than those that tell to try again", counts.misnamed, 0),
         Check("run without having been submitted", counts.stray, 0),
         Check("faults that hit work in flight", counts.hits, hits, at_least=True),
         Check("submissions while their tenant's queue was being removed", counts.races, races, at_least=True),

@@ -37,6 +37,7 @@ def assert_accounted_for(counts: Counts, *, hits: int) -> None:
     assert counts.lost == 0
     assert counts.unexplained == 0
     assert counts.refused_ran == 0
+    assert counts.misnamed == 0
     assert counts.stray == 0
     assert counts.hits >= hits
     assert counts.once > 100

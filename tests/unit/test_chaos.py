@@ -76,9 +76,11 @@ def test_an_error_that_ran_is_counted_and_one_that_promised_otherwise_is_a_fault
         *ran("unsure", "1", 2, 3),
         *ran("refused", "2", 2, 3),
         *ran("unknown", "3", 2, 3),
+        "0 try wrong acme",
+        "1 error wrong HTTP-500",
     )
     counts = count(told)
-    assert (counts.error_ran, counts.refused_ran, counts.stray) == (2, 1, 1)
+    assert (counts.error_ran, counts.refused_ran, counts.stray, counts.misnamed) == (2, 1, 1, 1)
 
 
 @pytest.mark.parametrize(
