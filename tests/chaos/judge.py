@@ -5,11 +5,15 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from dataclasses import dataclass
+from functools import cache
+from itertools import accumulate
 from math import inf
 from typing import TYPE_CHECKING, Final
 
+from taketurns.delays import STEP, plan
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from chaos.story import Execution, Fault, Story, Submission
 
@@ -122,7 +126,7 @@ def count(story: Story) -> Counts:
         hits=sum(bool(labels) for labels in flights),
         in_flight=sum(map(len, flights)),
         unexplained=len(twice - excused),
-        races=_races(story),
+        races=met_removals(story),
         removals=len(story.removals),
         slowest_answer=max((each.answered - each.tried for each in _answered(submissions)), default=0.0),
         slowest_return=_slowest_return(story),
@@ -153,6 +157,20 @@ def checks(counts: Counts, *, hits: int, races: int, slopes: Mapping[str, float]
     if counts.slowest_return is not None:
         found.append(Check("seconds until the throughput was back", counts.slowest_return, BACK_WITHIN))
     return found
+
+
+def met_removals(story: Story) -> int:
+    """Count the submissions that came while the reaper tried to remove their tenant's queue."""
+    attempts = defaultdict(list)
+    for attempt in story.attempts:
+        attempts[attempt.tenant].append(attempt)
+    return sum(
+        any(
+            each.tried <= attempt.ended and each.answered >= attempt.began
+            for attempt in attempts[each.tenant]
+        )
+        for each in story.submissions.values()
+    )
 
 
 def rate(ends: Sequence[float], since: float, until: float) -> float:
@@ -213,7 +231,32 @@ def _in_flight(story: Story, fault: Fault) -> set[str]:
         for each in story.submissions.values()
         if each.tried <= ended and each.answered >= began and each.error != NOTHING_ACCEPTED
     }
-    return running | under_way
+    climbing = {
+        each.label
+        for each in story.submissions.values()
+        if any(move <= ended and answered >= began for move, answered in _moves(each))
+    }
+    return running | under_way | climbing
+
+
+def _moves(submission: Submission) -> Iterator[tuple[float, float]]:
+    """Give when a delayed task moves from one queue of the ladder to the next, at the earliest and at the latest.
+
+    RabbitMQ keeps it in the one until it has it in the other, so a broker that dies between the two may have both.
+    """
+    if not submission.delay or submission.outcome != "accepted":
+        return
+    for waited in _climb(submission.delay):
+        yield submission.tried + waited, submission.answered + waited
+
+
+@cache
+def _climb(delay: float) -> tuple[float, ...]:
+    """Return after how many seconds a task with this delay leaves each of its levels, the highest first."""
+    _, levels = plan(delay)
+    return tuple(
+        accumulate(2**level * STEP for level, waits in reversed([*enumerate(levels.values())]) if waits)
+    )
 
 
 def _answered(submissions: dict[str, Submission]) -> Iterable[Submission]:
@@ -239,16 +282,3 @@ def _deleted(story: Story) -> set[str]:
 
 def _started_before(runs: Iterable[Execution], fault: Fault) -> bool:
     return any(run.started < fault.began for run in runs)
-
-
-def _races(story: Story) -> int:
-    attempts = defaultdict(list)
-    for attempt in story.attempts:
-        attempts[attempt.tenant].append(attempt)
-    return sum(
-        any(
-            each.tried <= attempt.ended and each.answered >= attempt.began
-            for attempt in attempts[each.tenant]
-        )
-        for each in story.submissions.values()
-    )

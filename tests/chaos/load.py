@@ -154,7 +154,7 @@ def _publish(load: Load, number: int, way: Way, ledger: Ledger, stop: threading.
             seconds=round(choose.uniform(*((0.5, 1.0) if is_long else (load.shortest, load.longest))), 4),
             countdown=load.countdowns[(number + each * load.threads) % len(load.countdowns)],
         )
-        ledger.write("try", order.label, order.tenant)
+        ledger.write("try", order.label, order.tenant, str(order.countdown))
         error = way.submit(order)
         if error is None:
             ledger.write("ok", order.label)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import inf
 from typing import TYPE_CHECKING, Final
 
 from chaos import breaking
@@ -26,7 +27,7 @@ class Scenario:
         breakages: what is broken, one of these at a time, chosen at random.
         faults: how many.
         hits: how many of them at least must hit work in flight.
-        races: how many submissions at least must come while their tenant's queue is being removed.
+        races: how many submissions must come while their tenant's queue is being removed; ends the load.
         seconds: ends them earlier.
         interval: seconds between two faults.
         control: what is taken away in the control run, which must lose tasks; None: this scenario has none.
@@ -68,7 +69,7 @@ class Scenario:
         self._set(scene)
         scene.stay_calm()
         if self.load.count:
-            scene.exhaust()
+            scene.exhaust(races=self.races or inf)
         for _ in scene.rounds(self.interval):
             scene.random.choice(self.breakages)(scene)
             if self.recovers:
@@ -166,9 +167,10 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
         faults=0,
         hits=0,
         races=20_000,
+        seconds=900.0,
         control="draining",
         workers=2,
-        load=Load("library", tenants=200, rate=250.0, threads=8, count=65_000, longest=0.005, long_part=0.0),
+        load=Load("library", tenants=200, rate=250.0, threads=8, count=300_000, longest=0.005, long_part=0.0),
         reaper=_AGGRESSIVE,
     ),
     "delete-queues": Scenario(

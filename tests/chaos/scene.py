@@ -8,11 +8,12 @@ import time
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
+from math import inf
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote, urlsplit
 
 from chaos.crew import Crew, CrewFailed
-from chaos.judge import BACK_WITHIN, back_after, rate
+from chaos.judge import BACK_WITHIN, back_after, met_removals, rate
 from chaos.ledger import Ledger
 from chaos.memory import Memory
 from chaos.story import Fault, Story
@@ -192,7 +193,7 @@ class Scene:
         returned = self.story.faults[-1].ended
         while time.time() < returned + BACK_WITHIN + 1.0:
             self.hear()
-            if back_after(self.story.ends, returned, time.time(), usual) not in {None, float("inf")}:
+            if back_after(self.story.ends, returned, time.time(), usual) not in {None, inf}:
                 return
             time.sleep(POLL)
 
@@ -218,15 +219,22 @@ class Scene:
             if not member.killed:
                 member.ended()
 
-    def exhaust(self) -> None:
-        """Wait until all publishers have come to their own end, or the plan's seconds are over."""
+    def exhaust(self, *, races: float = inf) -> None:
+        """Wait until all publishers have come to their own end, or the plan's seconds are over.
+
+        Args:
+            races: enough submissions that met the removal of their tenant's queue.
+        """
         deadline = told = time.monotonic()
         deadline += self.plan.seconds
         while any(publisher.runs for publisher in self._publishers) and time.monotonic() < deadline:
             self.sleep(POLL)
             if time.monotonic() > told + _TELL_EVERY:
                 told = time.monotonic()
-                say(f"{self._so_far()}, {len(self.story.removals):,} queues removed")
+                met = met_removals(self.story)
+                say(f"{self._so_far()}, {len(self.story.removals):,} queues removed, which {met:,} have met")
+                if met >= races:
+                    break
 
     def hear(self) -> int:
         """Read what is new in the ledger; return how much of that is about tasks."""

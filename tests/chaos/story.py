@@ -20,11 +20,12 @@ Outcome = Literal["accepted", "error", "unanswered"]
 
 @dataclass
 class Submission:
-    """A task that somebody tried to submit; times in seconds since the epoch."""
+    """A task that somebody tried to submit; times in seconds since the epoch, its delay in seconds."""
 
     label: str
     tenant: str
     tried: float
+    delay: float = 0.0
     answered: float = inf
     outcome: Outcome = "unanswered"
     error: str = ""
@@ -109,8 +110,8 @@ class Story:
         """When bodies ended, in order."""
         return sorted(run.ended for runs in self.executions.values() for run in runs if run.ended < inf)
 
-    def _try(self, at: float, label: str, tenant: str) -> None:
-        self.submissions[label] = Submission(label, tenant, at)
+    def _try(self, at: float, label: str, tenant: str, delay: str = "0") -> None:
+        self.submissions[label] = Submission(label, tenant, at, float(delay))
 
     def _ok(self, at: float, label: str) -> None:
         self._answer(at, label, "accepted")

@@ -111,6 +111,19 @@ def test_a_submission_under_way_is_in_flight_unless_it_was_refused() -> None:
     assert (count(told).hits, count(told).in_flight) == (1, 1)
 
 
+@pytest.mark.parametrize(("killed", "unexplained"), [(10.8, 0), (11.0, 0), (10.5, 1), (11.5, 1)])
+def test_a_delayed_task_is_in_flight_while_it_moves_on_the_ladder(killed: float, unexplained: int) -> None:
+    """One second is a level of 0.8 s and one of 0.2 s."""
+    told = story(
+        "10 try a acme 1.0",
+        "10 ok a",
+        *ran("a", "1", 20, 21),
+        *ran("a", "2", 22, 23),
+    )
+    told.faults.append(Fault("broker", killed, killed, before=0.01, after=0.01))
+    assert count(told).unexplained == unexplained
+
+
 def test_a_deleted_queue_excuses_only_what_it_may_have_held() -> None:
     """Tasks of its tenant that were submitted before the end of the deletion and had not begun before it."""
     told = story(
