@@ -80,6 +80,13 @@ class Judge:
                 (start.SERVING, "serves its share, s from ready", 15),
                 (start.LATE, "its loop late, ms", 50),
             )
+        ] + [
+            self._bar(
+                "a task of a tenant whose two workers are killed waits, s",
+                self._median(start.NAME, start.TAKEN, start.LEFT),
+                "≤",
+                5,
+            )
         ]
 
     def _throughput(self) -> list[Bar]:

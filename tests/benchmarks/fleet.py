@@ -64,6 +64,10 @@ class Fleet:
             if process.poll() is not None:
                 raise WorkersFailed(f"{name} ended with {process.returncode}:\n{self.log(name)[-3000:]}")
 
+    def kill(self) -> None:
+        """End all of them as a failing machine does."""
+        _stop(list(self._processes.values()))
+
     def log(self, name: str) -> str:
         """Return what a worker printed."""
         return (self._directory / f"{name}.log").read_text(errors="replace")

@@ -100,6 +100,7 @@ class Repeated(Generic[T]):
         self._job = job
         self._done = done
         self._under_way = False
+        self._again = False
         self._failing = False
 
     def __call__(self) -> None:
@@ -108,15 +109,25 @@ class Repeated(Generic[T]):
             self._under_way = True
             self._background.submit(self._job, self._succeeded, self._failed)
 
+    def anew(self) -> None:
+        """Begin the job since something has changed; once more after one that is under way, which may not see it."""
+        self._again = self._under_way
+        self()
+
     def _succeeded(self, result: T) -> None:
-        self._under_way = False
+        self._end()
         if self._failing:
             self._failing = False
             logger.info("%s works again", self._what)
         self._done(result)
 
     def _failed(self, error: TaketurnsError) -> None:
-        self._under_way = False
+        self._end()
         if not self._failing:
             self._failing = True
             logger.warning("%s does not work, will go on trying: %s", self._what, error)
+
+    def _end(self) -> None:
+        self._under_way = False
+        if self._again:
+            self.anew()

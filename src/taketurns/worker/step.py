@@ -115,7 +115,7 @@ class TenantQueues(bootsteps.StartStopStep):
                 self._discovery,
                 self._background,
                 help_with=lambda queue: self.add(queue, backlog=None, rank=None),
-                others_own=self._jobs["queues"],
+                others_own=self._jobs["queues"].anew,
             )
             if (function := self._turns.weight_function) is not None:
                 self._weigher = Weigher(
@@ -259,7 +259,7 @@ class TenantQueues(bootsteps.StartStopStep):
 
     def refresh(self) -> None:
         """Read the tenants' settings again now."""
-        self._jobs["settings"]()
+        self._jobs["settings"].anew()
 
     # ---- what comes back from the background
 

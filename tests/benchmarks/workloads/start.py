@@ -1,6 +1,7 @@
 """A worker that starts while there are 10,000 tenant queues: when its first task runs, when it serves them all.
 
-Alone, and as a second one that joins. The first tasks and the gaps between tasks come from the tasks' stamps.
+Alone, as a second one that joins, and as a third one that is left alone when both are killed, with queues that had no
+other worker. The first tasks and the gaps between tasks come from the tasks' stamps.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from benchmarks.bench import Outcome, tenants
 from benchmarks.loader import Task
+from benchmarks.waits import waits
 from support.progress import say
 from taketurns.settings import WorkerSettings
 from taketurns.tenants import queue_name
@@ -27,11 +29,15 @@ if TYPE_CHECKING:
     from benchmarks.systems import Turns
 
 NAME = "start"
-ALONE, JOINING = "alone", "joining another"
+ALONE, JOINING, LEFT = "alone", "joining another", "left by two"
 FIRST, SERVING, LATE = "first task s", "serves its share s", "loop late by ms"
+TAKEN = "tasks of killed workers' tenants wait s"
 TASKS = 20  # of each backlogged tenant
 _SECONDS = 0.01
 _INTERVAL = 0.1
+_ORPHANS = (
+    300  # tenants that have a task when the workers are killed; about a third of them had no other worker
+)
 _MOST = int(WorkerSettings.model_fields["max_consumers"].default)
 
 
@@ -46,7 +52,7 @@ class Seen(NamedTuple):
 
 
 def run(bench: Bench) -> None:
-    """Start one worker, and then another one."""
+    """Start one worker, then another one, and a third one that is left alone."""
     if not bench.measures_turns:
         return
     with bench.fresh_turns() as turns:
@@ -62,6 +68,10 @@ def run(bench: Bench) -> None:
             spawned = time.time()
             with turns.workers(1) as second:
                 bench.add(NAME, turns, JOINING, _observe(bench, turns, stamps, spawned, second, first))
+                with turns.workers(1) as third:
+                    share = _share(bench, [*first.names, *second.names, *third.names], third.names[0])
+                    _watch(bench, turns, third, None, share)
+                    bench.add(NAME, turns, LEFT, _leave(bench, turns, [first, second]))
 
 
 def _observe(
@@ -107,6 +117,21 @@ def _watch(bench: Bench, turns: Turns, new: Fleet, old: Fleet | None, share: int
     if old is not None:
         others_late = max((status["loop_lag"] for status in turns.status(old)), default=math.nan)
     return Seen(serving, late, others_late)
+
+
+def _leave(bench: Bench, turns: Turns, dying: Sequence[Fleet]) -> Outcome:
+    """Kill workers, and submit a task for each of many tenants in that moment."""
+    names = tenants(bench.profile.start_tenants)[-_ORPHANS:]
+    run, stamps = turns.lab.run(NAME)
+    turns.get_acquainted(names)
+    for fleet in dying:
+        fleet.kill()
+    confirmed = {key: turns.submit(run, Task(tenant, key)) for key, tenant in enumerate(names)}
+    deadline = time.monotonic() + bench.profile.start_limit
+    while len(stamps.read()) < _ORPHANS and time.monotonic() < deadline:
+        time.sleep(_INTERVAL)
+    ran = stamps.read()
+    return Outcome({TAKEN: max(waits(confirmed, ran), default=math.nan)}, len(ran), _ORPHANS)
 
 
 def _share(bench: Bench, workers: Sequence[str], name: str) -> int:
