@@ -7,7 +7,7 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from celery import Task
+from celery import Task, uuid
 from celery.exceptions import Reject
 from celery.utils.time import maybe_iso8601, maybe_make_aware
 
@@ -260,8 +260,13 @@ class TenantTask(Task):
             exchange, bits = publisher.delayed(max(0.0, (due - turns.app.now()).total_seconds()))
             options["headers"] |= {**bits, ETA_HEADER: due.isoformat()}
             publisher.touch(tenant, until=due.timestamp())
+        options["task_id"] = options["task_id"] or uuid()
+        ignored = options.pop("ignore_result", self.ignore_result)
         with publisher.producer() as producer:
-            return super().apply_async(
+            if not ignored:
+                turns.subscriptions.begin(turns.app.backend, producer, options["task_id"])
+            options["headers"]["ignore_result"] = ignored
+            result: AsyncResult = super().apply_async(
                 args,
                 kwargs,
                 producer=producer,
@@ -272,8 +277,11 @@ class TenantTask(Task):
                 mandatory=True,
                 delivery_mode=2,
                 declare=[],
+                ignore_result=True,  # or Celery subscribes, and publishes nothing if it can't
                 **options,
             )
+        result.ignored = ignored
+        return result
 
 
 class _Straight:
@@ -312,13 +320,18 @@ def _due(app: Celery, countdown: float | None, eta: datetime | str | None) -> da
     """Return when a task is due, if not at once.
 
     Raises:
-        InvalidInput: that is too far away.
+        InvalidInput: that is too far away, or no number and no time.
     """
     now: datetime = app.now()
     if countdown is not None:
+        if not isinstance(countdown, int | float):
+            raise InvalidInput(countdown, "a number of seconds", field="countdown")
         plan(max(countdown, 0))
         return now + timedelta(seconds=countdown) if countdown > 0 else None
-    due: datetime | None = maybe_make_aware(maybe_iso8601(eta), app.timezone) if eta is not None else None
+    try:
+        due: datetime | None = maybe_make_aware(maybe_iso8601(eta), app.timezone) if eta is not None else None
+    except (ValueError, TypeError, AttributeError) as error:
+        raise InvalidInput(eta, "a datetime, or one in ISO 8601", field="eta") from error
     if due is None or due <= now:
         return None
     plan((due - now).total_seconds())

@@ -93,6 +93,14 @@ def test_letters_are_listed_and_filtered(command: Run, turns: TakeTurns) -> None
     assert (len(first.stdout.splitlines()), first.stderr) == (2, "Listed are 1 of 4 dead letters.\n")
 
 
+def test_what_the_output_has_no_letters_for_is_escaped(command: Run, turns: TakeTurns) -> None:
+    """Where it is not UTF-8."""
+    bury(turns, "d-1", reason="ValueError('ä')")
+    result = command("list", PYTHONIOENCODING="ascii")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert r"ValueError('\xe4')" in result.stdout
+
+
 def test_no_letters_is_said(command: Run) -> None:
     """On stderr, so that a pipe stays empty."""
     result = command("list")

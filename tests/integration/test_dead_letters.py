@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pika import BasicProperties, BlockingConnection, URLParameters
 
+from support.letters import bury
 from support.proxy import running
 from support.workers import worker
 from taketurns.deadletters.box import Outcome, Step
 from taketurns.deadletters.selection import Selection
-from taketurns.errors import BrokerUnavailable, DeadLettersBusy
+from taketurns.errors import BrokerUnavailable, DeadLettersBusy, InvalidInput
 from taketurns.topology import DEAD_QUEUE, EXCHANGE
 
 if TYPE_CHECKING:
@@ -196,6 +197,18 @@ def test_letters_are_listed_in_their_order_and_stay_there(
     assert letters.discard(Selection()) == Outcome(done=3)
     assert letters.count() == 0
     assert letters.list() == []
+
+
+@pytest.mark.parametrize("limit", [0, -1, "2", 1.5, True])
+def test_a_limit_that_is_none_is_refused_and_does_nothing(
+    limit: Any, shop: Any, letters: DeadLetters
+) -> None:
+    for letter_id in ("d-1", "d-2"):
+        bury(shop.turns, letter_id)
+    for treat in (letters.discard, letters.replay, letters.list):
+        with pytest.raises(InvalidInput, match=r"limit: .* accepted is a whole number from 1, or None"):
+            treat(Selection(tenant="acme"), limit=limit)
+    assert letters.count() == 2
 
 
 def test_a_letter_of_no_tenant_can_only_be_discarded(letters: DeadLetters, amqp: BlockingChannel) -> None:

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from pika.adapters.blocking_connection import BlockingChannel
+
     from support.workers import Ledger
     from taketurns.settings import Settings
 
@@ -37,3 +39,25 @@ def test_tasks_run_once_while_results_can_not_be_stored(
         assert running.output.count("is not in the result backend") <= 4
         assert running.stop() == 0
     assert {letter.cause for letter in shop.turns.dead_letters.list()} == {"failed"}
+
+
+def test_a_task_is_submitted_while_the_result_backend_is_away(
+    shop: Any, settings: Settings, ledger: Ledger, tmp_path: Path, eventually: Eventually
+) -> None:
+    """By a process that never reached it; whoever asks for the result afterwards is told."""
+    shop.app.conf.result_backend = NOWHERE
+    with worker(settings, tmp_path, "-P", "threads", "-c", "1"):
+        for label in "ab":
+            result = shop.work.apply_async((label,), tenant="acme")
+        eventually(lambda: sorted(ledger.labels()) == ["a", "b"], within=20)
+    with pytest.raises(Exception, match=r"(?i)connect"):
+        result.get(timeout=5)
+
+
+def test_a_submission_says_whether_its_result_is_kept(shop: Any, amqp: BlockingChannel) -> None:
+    """As with Celery's own."""
+    kept = shop.work.apply_async(tenant="acme")
+    ignored = shop.work.apply_async(tenant="acme", ignore_result=True)
+    headers = [amqp.basic_get("usersequence_acme")[1].headers for _ in range(2)]
+    assert [bool(each["ignore_result"]) for each in headers] == [False, True]
+    assert [bool(each.ignored) for each in (kept, ignored)] == [False, True]

@@ -158,3 +158,7 @@ def test_a_selection_refuses_what_can_never_be_meant() -> None:
         Selection(cause="bad")
     with pytest.raises(InvalidTenant):
         Selection(tenant="not valid!")
+    with pytest.raises(InvalidInput, match=r"ids: 'd-1' is not valid; accepted is a set or list of ids"):
+        Selection(ids="d-1")
+    with pytest.raises(InvalidInput, match="task: 5"):
+        Selection(task=5)  # type: ignore[arg-type]

@@ -323,6 +323,12 @@ def test_consumer_timeout_holds_for_quorum_queues() -> None:
     assert only(consumer_timeout.consumer_timeout, known).level == "warning"
 
 
+def test_consumer_timeout_looks_at_the_queues_to_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TAKETURNS_QUEUE_TYPE", "quorum")
+    known = limited(facts(version="4.3.6"), t=None)
+    assert only(consumer_timeout.consumer_timeout, known).level == "warning"
+
+
 @pytest.mark.parametrize(
     ("check", "changes", "level"),
     [

@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from celery.result import denied_join_result
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from fastapi_offline import FastAPIOffline
 
 from taketurns import __version__
@@ -13,6 +13,7 @@ from taketurns.api import errors
 from taketurns.api.body_limit import BodyLimit
 from taketurns.api.dependencies import provide
 from taketurns.api.routers import dead_letters, health, me, status, tasks, tenants
+from taketurns.api.strict import refuse_the_unheard
 from taketurns.extension import TakeTurns
 
 _DESCRIPTION: Final = """
@@ -55,6 +56,7 @@ def create_app(turns: TakeTurns) -> FastAPI:
         description=_DESCRIPTION,
         openapi_tags=_TAGS,
         lifespan=_lifespan,
+        dependencies=[Depends(refuse_the_unheard)],
     )
     provide(app, turns)
     app.add_middleware(BodyLimit, limit=turns.settings.api.max_body)

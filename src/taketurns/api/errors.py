@@ -51,6 +51,21 @@ _AWAY: Final[Mapping[type[TaketurnsError], tuple[str, str]]] = {
     ResultsUnavailable: ("results_unavailable", "the app's result backend can't be reached at present"),
 }
 
+_WHOLE, _NUMBER, _CHOICE = "a whole number", "a number", "true or false"
+_ACCEPTED: Final[Mapping[str, str]] = {
+    "int_type": _WHOLE,
+    "int_parsing": _WHOLE,
+    "int_from_float": _WHOLE,
+    "float_type": _NUMBER,
+    "float_parsing": _NUMBER,
+    "bool_type": _CHOICE,
+    "bool_parsing": _CHOICE,
+    "string_type": "text",
+    "list_type": "a list",
+    "dict_type": "an object",
+}
+"""What is accepted where pydantic found another type, by its names of such errors."""
+
 _DESCRIPTIONS: Final[Mapping[HTTPStatus, str]] = {
     HTTPStatus.UNAUTHORIZED: "No valid bearer token.",
     HTTPStatus.FORBIDDEN: "The token is no operator's.",
@@ -67,10 +82,17 @@ class ApiError(HTTPException):
     """An error that belongs to HTTP alone."""
 
     def __init__(
-        self, status: HTTPStatus, code: str, message: str, *, headers: Mapping[str, str] | None = None
+        self,
+        status: HTTPStatus,
+        code: str,
+        message: str,
+        *,
+        field: str | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(status, message, headers)
         self.code = code
+        self.field = field
 
 
 def problem(
@@ -152,7 +174,9 @@ async def _invalid_request(_: Request, error: RequestValidationError) -> JSONRes
 async def _http(_: Request, error: StarletteHTTPException) -> JSONResponse:
     if error.status_code == HTTPStatus.BAD_REQUEST and (said := _unreadable(error.__cause__)):
         return problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_input", f"body: {said}", field="body")
-    code = error.code if isinstance(error, ApiError) else HTTPStatus(error.status_code).name.lower()
+    if isinstance(error, ApiError):
+        return problem(error.status_code, error.code, error.detail, field=error.field, headers=error.headers)
+    code = HTTPStatus(error.status_code).name.lower()
     return problem(error.status_code, code, str(error.detail), headers=error.headers)
 
 
@@ -183,6 +207,10 @@ def _said(detail: Mapping[str, Any]) -> str:
             return f"the body is no JSON ({detail['ctx']['error']})"
         case "missing" | "model_attributes_type" if detail["loc"] == ("body",):
             return "a JSON object is needed, with Content-Type: application/json"
+        case kind if kind in _ACCEPTED:
+            return str(InvalidInput(detail["input"], _ACCEPTED[kind])).removeprefix("value: ")
+        case "literal_error":
+            return str(InvalidInput(detail["input"], detail["ctx"]["expected"])).removeprefix("value: ")
         case _:
             return str(detail["msg"])
 

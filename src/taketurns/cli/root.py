@@ -2,6 +2,7 @@
 
 import os
 import sys
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated
 
@@ -32,11 +33,18 @@ app.add_typer(services.app, name="services")
 
 def run() -> None:
     """Run the command line and exit."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # what its encoding lacks is escaped
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except TaketurnsError as error:
         sys.stderr.write(f"taketurns: {error}\n")
         sys.exit(1)
+    except OSError as error:  # those of servers are told as ours
+        sys.stderr.write(f"taketurns: what is to be said can't be written: {error.strerror}\n")
+        sys.stderr.flush()
+        os._exit(1)  # without another try to write the rest
 
 
 def _print_version(wanted: bool) -> None:  # noqa: FBT001  # typer passes it so

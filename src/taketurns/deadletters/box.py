@@ -14,7 +14,7 @@ from taketurns.connections import PublishConnection
 from taketurns.deadletters.letter import DeadLetter, revived
 from taketurns.deadletters.reader import Reader
 from taketurns.deadletters.selection import Selection
-from taketurns.errors import BrokerUnavailable, DeadLettersBusy, TaketurnsError
+from taketurns.errors import BrokerUnavailable, DeadLettersBusy, InvalidInput, TaketurnsError
 from taketurns.topology import DEAD_QUEUE, declare_shared
 
 if TYPE_CHECKING:
@@ -87,8 +87,8 @@ class DeadLetters:
 
     They are read in the order in which they came, by one reader at a time, who holds all that it has passed until it
     is done; whoever comes meanwhile waits for three seconds. What is neither replayed nor discarded is in its old
-    place then, also if the reader dies. Each call raises BrokerUnavailable while RabbitMQ is away, and
-    DeadLettersBusy if somebody else's look takes longer.
+    place then, also if the reader dies. Each call raises BrokerUnavailable while RabbitMQ is away, DeadLettersBusy if
+    somebody else's look takes longer, and InvalidInput for a limit that is no whole number from 1.
     """
 
     def __init__(self, turns: TakeTurns) -> None:
@@ -111,6 +111,7 @@ class DeadLetters:
             limit: how many at most; None is any number.
             brief: leave tracebacks, headers and bodies empty, since many of them may be large.
         """
+        _check_limit(limit)
         with self._reading() as reader:
             meant = (letter for letter, _ in _letters(reader, brief=brief) if selection.has(letter))
             return Found(list(islice(meant, limit)), reader.waiting)
@@ -173,6 +174,7 @@ class DeadLetters:
         progress: Callable[[Step], None],
     ) -> Outcome:
         """Treat the letters that are meant; those of which ``treat`` returns True are taken away."""
+        _check_limit(limit)
         done = left = 0
         missing = set(selection.ids or ())
         with self._reading() as reader:
@@ -214,6 +216,11 @@ class DeadLetters:
         finally:
             connection.begin(_FAREWELL)
             connection.release()
+
+
+def _check_limit(limit: object) -> None:
+    if limit is not None and not (type(limit) is int and limit > 0):
+        raise InvalidInput(limit, "a whole number from 1, or None", field="limit")
 
 
 def _keep_others_away(connection: PublishConnection) -> None:

@@ -27,7 +27,7 @@ class Selection:
 
     Raises:
         InvalidTenant: the tenant id does not have the accepted form.
-        InvalidInput: there is no such cause.
+        InvalidInput: there is no such cause, the ids are one text instead of several, or the task is no text.
     """
 
     ids: Collection[str] | None = None
@@ -36,6 +36,10 @@ class Selection:
     cause: str | None = None
 
     def __post_init__(self) -> None:
+        if isinstance(self.ids, str | bytes):
+            raise InvalidInput(self.ids, "a set or list of ids", field="ids")
+        if not isinstance(self.task, str | None):
+            raise InvalidInput(self.task, "a task's name", field="task")
         if self.tenant is not None:
             validate_tenant(self.tenant)
         if self.cause is not None and self.cause not in CAUSES:

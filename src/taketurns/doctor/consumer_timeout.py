@@ -60,7 +60,7 @@ def _kinds(facts: Facts) -> set[str]:
         for name, queue in queues.items()
         if tenant_of(name) is not None
     }
-    return there or {"classic"}
+    return there | {facts.settings.broker.queue_type}
 
 
 def _timeout(facts: Facts) -> float | None:

@@ -57,6 +57,43 @@ def four(turns: TakeTurns) -> None:
 
 
 @pytest.mark.usefixtures("four")
+@pytest.mark.parametrize(
+    ("method", "path", "body", "field"),
+    [
+        ("DELETE", "/dead-letters?tenant=acme", {"limit": 1}, "body"),
+        ("DELETE", "/dead-letters?tenant=acme&tenant=bolt", None, "tenant"),
+        ("DELETE", "/dead-letters?tenant=acme&limit=1&limit=2", None, "limit"),
+        ("DELETE", "/dead-letters?tenant=acme&caus=failed", None, "caus"),
+        ("DELETE", "/dead-letters/d-1?tenant=acme", None, "tenant"),
+        ("GET", "/dead-letters?caus=failed", None, "caus"),
+        ("POST", "/dead-letters/replay?tenant=acme", {"all": True}, "tenant"),
+    ],
+)
+def test_what_would_go_unheard_is_refused(
+    method: str, path: str, body: object, field: str, operator: Client
+) -> None:
+    """And nothing is done: who misspells a filter does not mean all letters."""
+    response = operator.request(method, path, json=body)
+    assert_problem(response, 422, code="invalid_input", field=field)
+    assert ids(operator) == ["d-1", "d-2", "d-3", "d-4"]
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ({"tenant": "acme", "limit": "1"}, "limit: '1' is not valid; accepted is a whole number"),
+        ({"tenant": 5}, "tenant: 5 is not valid; accepted is text"),
+        ({"all": "yes"}, "all: 'yes' is not valid; accepted is true or false"),
+    ],
+)
+def test_a_value_of_another_type_is_told_with_what_is_accepted(
+    body: object, message: str, operator: Client
+) -> None:
+    response = operator.post("/dead-letters/replay", json=body)
+    assert assert_problem(response, 422, code="invalid_input", field=message.partition(":")[0]) == message
+
+
+@pytest.mark.usefixtures("four")
 def test_letters_are_listed_filtered_and_seen(operator: Client) -> None:
     """A list has what fits a line each and the number of all; one letter has everything."""
     summary = {

@@ -1,0 +1,47 @@
+"""Requests that ask for something that their endpoint does not know: refused, since it would go unheard.
+
+A filter that is misspelt would otherwise have everything listed, or thrown away.
+"""
+
+from collections import Counter
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import Request
+
+from taketurns.api.errors import ApiError
+
+
+async def refuse_the_unheard(request: Request) -> None:
+    """Refuse query parameters that the endpoint lacks or takes once, and a body where it takes none.
+
+    Raises:
+        ApiError: there is one.
+    """
+    operation = _operation(request)
+    known = {
+        each["name"]: each["schema"] for each in operation.get("parameters", ()) if each["in"] == "query"
+    }
+    for name, times in Counter(name for name, _ in request.query_params.multi_items()).items():
+        if name not in known:
+            accepted = f"accepted are {', '.join(known)}" if known else "there are none here"
+            raise _refused(name, f"there is no such parameter here; {accepted}")
+        if times > 1 and not _is_list(known[name]):
+            raise _refused(name, "it is given more than once")
+    if "requestBody" not in operation and await request.body():
+        raise _refused("body", "none is expected here; give what you want as parameters of the query")
+
+
+def _operation(request: Request) -> dict[str, Any]:
+    """Return what the OpenAPI document, which is made once, says of the endpoint."""
+    paths = request.app.openapi()["paths"]
+    operation: dict[str, Any] = paths[request.scope["route"].path_format][request.method.lower()]
+    return operation
+
+
+def _is_list(schema: dict[str, Any]) -> bool:
+    return any(each.get("type") == "array" for each in (schema, *schema.get("anyOf", ())))
+
+
+def _refused(field: str, why: str) -> ApiError:
+    return ApiError(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_input", f"{field}: {why}", field=field)
