@@ -83,6 +83,9 @@ def test_a_tenant_at_its_maximum(
     """As many of its tasks run as may, though another worker has a slot; when one ends the next one starts."""
     with worker(settings, tmp_path, "-P", "threads", "-c", "1", name="w2"):
         shop.hold.apply_async(("held",), tenant="capped")
+        eventually(
+            lambda: shop.turns.explain("capped").running == 1
+        )  # else the other worker may be the quicker one
         shop.work.apply_async(("next",), tenant="capped")
         eventually(lambda: shop.turns.explain("capped").reason == "concurrency")
         assert not ledger.labels()
