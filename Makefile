@@ -24,8 +24,9 @@ environment:
 demo: setup ## Run the main job: a noisy neighbour, taking turns (KEEP=1 leaves it up)
 	@$(RUN)/python -m taketurns.demo
 
+# One process more than the two cores that it needs: the tests wait for others half of the time.
 test: setup ## Run the tests on real servers of their own (ARGS="-k reaper" chooses)
-	@$(RUN)/pytest -n 2 --dist loadfile $(ARGS)
+	@$(RUN)/pytest -n 3 --dist worksteal $(ARGS)
 
 bench: setup ## Compare with plain Celery and others (FULL=1 for all, ARGS="--only newcomer" chooses)
 	@.ci/bootstrap bench

@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-import requests
 
 from chaos.scene import Ground
 from chaos.settings import settings_for
-from support.nodes import TREE, TreeRabbitMQ, fresh_nodes
+from support.nodes import TreeRabbitMQ, fresh_nodes, runs_on_the_tree
 from taketurns.services.rabbitmq import RabbitMQ
 
 if TYPE_CHECKING:
@@ -29,7 +28,5 @@ def ground(settings: Settings, tmp_path: Path) -> Ground:
 @pytest.fixture
 def own_ground(servers: Servers, tmp_path: Path) -> Iterator[Ground]:
     """Servers of the test's own, of the version that the tests run on."""
-    overview = requests.get(f"{servers.management_url}/api/overview", timeout=30).json()
-    is_newer = not overview["rabbitmq_version"].startswith("3.")
-    with fresh_nodes(TreeRabbitMQ if is_newer and TREE.exists() else RabbitMQ) as nodes:
+    with fresh_nodes(TreeRabbitMQ if runs_on_the_tree(servers) else RabbitMQ) as nodes:
         yield Ground(settings_for(nodes), tmp_path, nodes)

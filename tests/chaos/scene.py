@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 POLL: Final = 0.05
 UP_WITHIN: Final = 60.0
 QUIET: Final = 20.0
-"""Seconds without any news after which what is unaccounted for is given up; longer than any timeout of ours."""
+"""Seconds without any news after which what is unaccounted for is given up: longer than anybody waits."""
 SETTLED_WITHIN: Final = 180.0
 _TELL_EVERY = 5.0
 _AFTERGLOW = 2.0  # what runs twice does so soon after all has run once
@@ -66,6 +66,7 @@ class Plan:
         calm: seconds of undisturbed load before the first fault.
         seed: what all choices depend on.
         control: what is taken away, so that tasks must be lost.
+        quiet: seconds without any news after which what is unaccounted for is given up.
     """
 
     faults: int
@@ -73,6 +74,7 @@ class Plan:
     calm: float = 5.0
     seed: int = 0
     control: Control | None = None
+    quiet: float = QUIET
 
 
 class Scene:
@@ -209,7 +211,7 @@ class Scene:
         while time.monotonic() < deadline:
             if self.hear():
                 quiet_since = time.monotonic()
-            if time.monotonic() > quiet_since + (QUIET if self.story.unaccounted else _AFTERGLOW):
+            if time.monotonic() > quiet_since + (self.plan.quiet if self.story.unaccounted else _AFTERGLOW):
                 break
             if time.monotonic() > told + _TELL_EVERY:
                 told = time.monotonic()

@@ -14,9 +14,13 @@ if TYPE_CHECKING:
     from chaos.scene import Ground
 
 SEED: Final = 7
+NOTICED: Final = 13.0
+"""Seconds in which a connection that has nobody at its other end is noticed, and what it held is delivered again."""
 
 
-def play(name: str, ground: Ground, *, faults: int, without: bool = False, **changes: Any) -> Counts:
+def play(
+    name: str, ground: Ground, *, faults: int, without: bool = False, quiet: float = NOTICED, **changes: Any
+) -> Counts:
     """Play a scenario with some faults and changes; return what became of the tasks.
 
     Args:
@@ -24,11 +28,12 @@ def play(name: str, ground: Ground, *, faults: int, without: bool = False, **cha
         ground: where.
         faults: how many faults.
         without: whether to take away what its control run goes without.
+        quiet: seconds without any news after which what is unaccounted for is given up.
         **changes: other values for attributes of the scenario.
     """
     scenario = replace(SCENARIOS[name], **{"workers": 2, "interval": 1.0, "recovers": False} | changes)
     control = scenario.control if without else None
-    plan = Plan(faults=faults, seconds=30.0, calm=1.0, seed=SEED, control=control)
+    plan = Plan(faults=faults, seconds=30.0, calm=1.0, seed=SEED, control=control, quiet=quiet)
     return perform(scenario, ground, plan, hits=0, races=0).counts
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from support.impatient import CONSUMER_TIMEOUT, Impatient, ImpatientTree
-from support.nodes import TREE, fresh_nodes
+from support.nodes import fresh_nodes, runs_on_the_tree
 from support.servers import Servers
 from support.workers import worker
 
@@ -26,12 +26,10 @@ TAKES = CONSUMER_TIMEOUT + 2
 """Seconds of a task that is too long for them."""
 
 
-@pytest.fixture(scope="module", params=[Impatient, ImpatientTree])
-def servers(request: pytest.FixtureRequest) -> Iterator[Servers]:
-    """Nodes of these tests' own, of both versions."""
-    if request.param is ImpatientTree and not TREE.exists():
-        pytest.skip(f"RabbitMQ 4.3 is not installed in {TREE}")
-    with fresh_nodes(request.param) as nodes:
+@pytest.fixture(scope="module")
+def servers(servers: Servers) -> Iterator[Servers]:
+    """Nodes of these tests' own, of the version that the others run on."""
+    with fresh_nodes(ImpatientTree if runs_on_the_tree(servers) else Impatient) as nodes:
         identity = nodes.identity
         yield Servers(identity.amqp_url, identity.management_url, identity.redis_url)
 

@@ -189,7 +189,7 @@ def test_letters_are_listed_in_their_order_and_stay_there(
     told: list[Step] = []
     acme = Selection(tenant="acme")
     assert letters.discard(acme, limit=299, progress=told.append) == Outcome(done=299)
-    assert [step.passed for step in told] == list(range(1, len(told) + 1))
+    assert [step.passed for step in told] == list(range(len(told)))
     assert (told[-1].done, told[-1].total) == (299, 303)
     assert [letter.body for letter in letters.list(acme)] == [listed[-1].body]
     ids = {listed[-1].id, listed[0].id, "nobody"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import struct
 import threading
 import time
@@ -11,10 +12,12 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import typer
 from amqp import Message
 
 from support.proxy import Proxy, running
 from support.publishing import shop_for
+from taketurns.cli.dead_output import watched
 from taketurns.deadletters.box import Outcome, Step
 from taketurns.deadletters.selection import Selection
 from taketurns.errors import BrokerUnavailable
@@ -152,6 +155,23 @@ def test_an_interrupted_replay_leaves_each_letter_in_one_place(
         letters.replay(Selection(), progress=interrupt)
     assert [each.task_id for each in letters.list()] == list(map(str, range(20, 50)))
     eventually(lambda: ready(shop, "usersequence_acme") == 20)
+
+
+def test_ctrl_c_amid_the_first_letter_lets_that_one_be_done(
+    shop: Any, letters: DeadLetters, eventually: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(letters, *map(letter, range(3)))
+    publish = shop.turns.publisher.publish
+
+    def press_meanwhile(body: bytes, **options: Any) -> None:
+        publish(body, **options)
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(shop.turns.publisher, "publish", press_meanwhile)
+    with pytest.raises(typer.Exit), watched("replayed") as progress:
+        letters.replay(Selection(), progress=progress)
+    assert [each.task_id for each in letters.list()] == ["1", "2"]
+    eventually(lambda: ready(shop, "usersequence_acme") == 1)
 
 
 def test_two_operators_at_once_replay_each_letter_once(

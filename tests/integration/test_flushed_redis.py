@@ -101,7 +101,6 @@ def test_after_a_flush_all_tasks_run_and_all_but_operators_settings_is_as_before
     turns.registry.update("paused", paused=True)
     turns.registry.update("slow", rate_limit="1/1h")
     with worker(settings, tmp_path, "-P", "threads", "-c", "2") as running:
-        shop.work.apply_async(("late0",), tenant="late", countdown=12)
         for n in range(3):
             shop.work.apply_async((f"p{n}",), tenant="paused")
             shop.work.apply_async((f"s{n}",), tenant="slow")
@@ -113,6 +112,7 @@ def test_after_a_flush_all_tasks_run_and_all_but_operators_settings_is_as_before
         assert not ledger.rows("paused")
         assert ledger.labels("slow") == once("s", 1)
 
+        shop.work.apply_async(("late0",), tenant="late", countdown=6)
         flushed = time.time()
         ledger.flush()
         eventually(lambda: turns.registry.workers() == [running.name], within=5)

@@ -261,8 +261,9 @@ def test_workers_that_disagree_lock_nobody_out(limiter: Limiter) -> None:
         decision = admit(limiter, rates[next(FRESH) % 2])
         if decision.admitted:
             moments.append(decision.decided_at)
+        else:
+            assert decision.retry_after <= 0.02
     assert min(later - earlier for earlier, later in pairwise(moments)) >= 0.95 * 0.01
-    assert moments[-1] - moments[0] <= 20 * 0.02 * 2
 
 
 def test_a_clock_set_back_locks_nobody_out(limiter: Limiter, store: Store) -> None:

@@ -9,7 +9,7 @@ from taketurns.services.identity import write_private
 from taketurns.services.rabbitmq import RabbitMQ
 
 CONSUMER_TIMEOUT: Final = 8.0
-"""Seconds after which they do so."""
+"""Seconds after which they do so; a worker takes a task for a long one after five."""
 
 _LATE: Final = 0.2
 """Seconds by which they may be late: how often a channel looks. RabbitMQ's default is a minute."""

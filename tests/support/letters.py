@@ -12,7 +12,13 @@ if TYPE_CHECKING:
 
 
 def bury(turns: TakeTurns, letter_id: str, tenant: str | None = "acme", **death: Any) -> None:
-    """Put a task among the dead letters, as a worker does it."""
+    """Put a task among the dead letters, as a worker does it; their queue is declared if need be."""
+    turns.dead_letters.count()
+    bury_another(turns, letter_id, tenant, **death)
+
+
+def bury_another(turns: TakeTurns, letter_id: str, tenant: str | None = "acme", **death: Any) -> None:
+    """Do so where the queue is known to be there."""
     told = Death(**{"cause": "failed", "reason": "ValueError('no')", "traceback": "in work", **death})
     headers = buried(
         {"task": "shop.anything", "id": f"task-{letter_id}", "retries": 1},
@@ -22,7 +28,6 @@ def bury(turns: TakeTurns, letter_id: str, tenant: str | None = "acme", **death:
         queue=f"usersequence_{tenant}" if tenant else "nowhere",
         tenant=tenant,
     )
-    turns.dead_letters.count()  # which declares the queue
     turns.publisher.publish(
         b'[["i-1"], {}, {}]', routing_key=DEAD_QUEUE, exchange="", properties={"application_headers": headers}
     )

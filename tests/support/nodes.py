@@ -12,6 +12,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+import requests
+
 from support.uninterrupted import uninterrupted
 from taketurns.services.identity import Identity
 from taketurns.services.rabbitmq import PortMapper, RabbitMQ
@@ -20,6 +22,7 @@ from taketurns.services.redis_server import RedisServer
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from support.servers import Servers
     from taketurns.services.server import Server
 
 TREE: Final = Path(os.environ.get("RABBITMQ43_ROOT", "/var/tmp/rabbitmq-4.3"))  # noqa: S108  # the script's default
@@ -81,6 +84,12 @@ def fresh_nodes(kind: type[RabbitMQ] = RabbitMQ) -> Iterator[FreshNodes]:
         finally:
             with uninterrupted():
                 nodes.stop()
+
+
+def runs_on_the_tree(servers: Servers) -> bool:
+    """Return whether the tests' RabbitMQ is a 4, and that tree is here: then nodes of their own come from it too."""
+    overview = requests.get(f"{servers.management_url}/api/overview", timeout=30).json()
+    return TREE.exists() and not overview["rabbitmq_version"].startswith("3.")
 
 
 def kill(server: Server) -> None:

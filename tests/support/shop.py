@@ -57,6 +57,14 @@ def work(label: str = "", seconds: float = 0.0) -> str:
     return label
 
 
+@task(base=TenantTask)
+def hold(label: str) -> None:
+    """Run until the ledger lets one go; for a minute at most."""
+    started = time.time()
+    _redis.blpop(f"{LEDGER}-let-go", timeout=60)
+    _note(label, started)
+
+
 @task(base=TenantTask, expose=True, rate_limit_per_tenant="10/1s")
 def limited(label: str = "") -> str:
     """Be limited by the task's own rate."""

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from taketurns.settings import Settings
 
 TESTS = Path(__file__).parents[1]
+ALONE = "--without-mingle"
+"""At each start it would wait a second for others' answers, of which nothing here depends."""
 START_WITHIN = 40.0
 
 
@@ -90,7 +92,7 @@ def worker(
 ) -> Iterator[Worker]:
     """Run ``celery -A APP worker OPTIONS`` until the block ends; it is ready when the block begins."""
     node = f"{name}@{settings.redis.redis_prefix}"
-    command = [sys.executable, "-m", "celery", "-A", app, "worker", "-n", node, "-l", "INFO", *options]
+    command = [sys.executable, "-m", "celery", "-A", app, "worker", "-n", node, "-l", "INFO", ALONE, *options]
     path = log / f"{name}.log"
     with path.open("wb") as output:
         process = subprocess.Popen(  # our own worker
@@ -146,3 +148,7 @@ class Ledger:
     def labels(self) -> list[str]:
         """Return the label of each run."""
         return [row["label"] for row in self.rows()]
+
+    def let_go(self) -> None:
+        """Have one run of the task ``hold`` end."""
+        self._redis.rpush(f"{self._key}-let-go", "")

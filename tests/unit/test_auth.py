@@ -16,6 +16,7 @@ from taketurns.errors import InvalidSettings, InvalidTenant
 from taketurns.settings import ApiSettings
 
 SECRET = "a secret that is long enough for HS256"
+DAY = 86_400
 
 
 def api_settings(**changes: Any) -> ApiSettings:
@@ -23,8 +24,11 @@ def api_settings(**changes: Any) -> ApiSettings:
 
 
 def signed(secret: str = SECRET, algorithm: str = "HS256", **claims: Any) -> str:
-    """Return a token of exactly these claims, and an expiry in a minute unless one is given."""
-    claims = {"exp": time.time() + 60, **claims}
+    """Return a token of exactly these claims, and an expiry in a day unless one is given.
+
+    Those of parameters are made long before their test runs.
+    """
+    claims = {"exp": time.time() + DAY, **claims}
     return jwt.encode({name: value for name, value in claims.items() if value is not None}, secret, algorithm)
 
 
@@ -72,7 +76,7 @@ def test_only_the_exact_role_makes_an_operator(role: object, operator: bool) -> 
         pytest.param(signed(secret=SECRET * 2, algorithm="HS512", sub="acme"), id="another algorithm"),
         pytest.param(jwt.encode({"sub": "acme", "exp": 4e9}, None, algorithm="none"), id="no algorithm"),
         pytest.param(signed(sub="acme", exp=time.time() - 60), id="expired"),
-        pytest.param(signed(sub="acme", nbf=time.time() + 60), id="not valid yet"),
+        pytest.param(signed(sub="acme", nbf=time.time() + DAY / 2), id="not valid yet"),
         pytest.param(signed(sub=7), id="the tenant is a number"),
     ],
 )

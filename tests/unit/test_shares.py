@@ -185,7 +185,8 @@ def test_the_error_of_a_share_is_bounded(slots: int, tenants: list[tuple[float, 
     model = Model(slots=slots)
     weights = {}
     for number, (seconds, weight) in enumerate(tenants):
-        backlogged(model, f"t{number}", seconds=seconds, weight=weight)
+        enough = round(20 * slots / seconds) + 100  # for all slots, and a hand
+        backlogged(model, f"t{number}", seconds=seconds, weight=weight, count=enough)
         weights[f"t{number}"] = weight
     model.run_until(20)
     used = model.seconds()

@@ -136,8 +136,8 @@ class DeadLetters:
         Args:
             selection: which ones.
             limit: how many to send back at most; None is any number.
-            progress: told after each letter that was looked at. What it raises ends the replay there, and no task
-                runs twice for it.
+            progress: told before the first letter, and after each that was looked at. What it raises ends the replay
+                there, and no task runs twice for it.
 
         Raises:
             PublishNotConfirmed: the broker did not confirm one; it may run, and is still a dead letter.
@@ -161,7 +161,8 @@ class DeadLetters:
         Args:
             selection: which ones.
             limit: how many at most; None is any number.
-            progress: told after each letter that was looked at; what it raises ends the discard there.
+            progress: told before the first letter, and after each that was looked at; what it raises ends the
+                discard there.
         """
         return self._treat(selection, lambda *_: True, limit=limit, progress=progress)
 
@@ -178,6 +179,7 @@ class DeadLetters:
         done = left = 0
         missing = set(selection.ids or ())
         with self._reading() as reader:
+            progress(Step(0, reader.waiting, done))
             for passed, (letter, message) in enumerate(_letters(reader, brief=True), start=1):
                 if done == limit:
                     break

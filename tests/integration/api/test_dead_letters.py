@@ -222,7 +222,8 @@ def test_a_broker_that_falls_silent_meanwhile_is_told_with_what_was_done(
 ) -> None:
     """The answer says how many were replayed, since these will run."""
     with running(str(settings.broker.amqp_url)) as proxy:
-        turns = shop(replace(settings, broker=settings.broker.model_copy(update={"amqp_url": proxy.url})))
+        through = {"amqp_url": proxy.url, "publish_timeout": 2.0}
+        turns = shop(replace(settings, broker=settings.broker.model_copy(update=through)))
         for number in range(5):
             bury(turns, f"d-{number}")
         publish = turns.publisher.publish
