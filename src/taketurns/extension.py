@@ -24,7 +24,6 @@ from taketurns.registry import Registry
 from taketurns.settings import Settings
 from taketurns.status import SystemStatus, look
 from taketurns.store import Store
-from taketurns.subscriptions import Subscriptions
 from taketurns.weights import checked_function
 
 if TYPE_CHECKING:
@@ -64,7 +63,6 @@ class TakeTurns:
         limits: which limits a task has, at most a second old.
         publisher: confirmed publishing into tenant queues.
         backlog: how many tasks of a tenant may wait.
-        subscriptions: those to tasks' results.
 
     Raises:
         TaketurnsError: the app has the extension already.
@@ -91,7 +89,6 @@ class TakeTurns:
         self.limits = CurrentLimits(self.registry, parse_rate(default_rate) if default_rate else None)
         self.publisher = Publisher(app, self.settings, self.registry)
         self.backlog = BacklogCaps(self.registry, self.publisher, self.settings.limiter)
-        self.subscriptions = Subscriptions()
         app.taketurns = self
         app.on_after_configure.connect(self._configure)
         if app.configured:

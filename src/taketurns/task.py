@@ -7,7 +7,8 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from celery import Task, uuid
+from celery import Task
+from celery.backends.redis import RedisBackend
 from celery.exceptions import Reject
 from celery.utils.time import maybe_iso8601, maybe_make_aware
 
@@ -260,11 +261,10 @@ class TenantTask(Task):
             exchange, bits = publisher.delayed(max(0.0, (due - turns.app.now()).total_seconds()))
             options["headers"] |= {**bits, ETA_HEADER: due.isoformat()}
             publisher.touch(tenant, until=due.timestamp())
-        options["task_id"] = options["task_id"] or uuid()
         ignored = options.pop("ignore_result", self.ignore_result)
+        # Celery would subscribe to the result in Redis before it publishes; while that is away it would publish
+        # nothing, after 19 s of trying. Whoever asks for the result subscribes then.
         with publisher.producer() as producer:
-            if not ignored:
-                turns.subscriptions.begin(turns.app.backend, producer, options["task_id"])
             options["headers"]["ignore_result"] = ignored
             result: AsyncResult = super().apply_async(
                 args,
@@ -277,7 +277,7 @@ class TenantTask(Task):
                 mandatory=True,
                 delivery_mode=2,
                 declare=[],
-                ignore_result=True,  # or Celery subscribes, and publishes nothing if it can't
+                ignore_result=ignored or isinstance(turns.app.backend, RedisBackend),
                 **options,
             )
         result.ignored = ignored

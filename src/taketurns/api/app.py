@@ -4,7 +4,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
-from celery.result import denied_join_result
 from fastapi import Depends, FastAPI
 from fastapi_offline import FastAPIOffline
 
@@ -68,8 +67,5 @@ def create_app(turns: TakeTurns) -> FastAPI:
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    # With a result backend in Redis, each submission would subscribe to its result, and wait long for a Redis
-    # that is away. Nobody here waits for a result that way: GET /tasks asks the backend when it is asked.
-    with denied_join_result():
-        yield
+    yield
     app.state.turns.close()

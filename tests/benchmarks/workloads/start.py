@@ -71,7 +71,9 @@ def run(bench: Bench) -> None:
                 with turns.workers(1) as third:
                     share = _share(bench, [*first.names, *second.names, *third.names], third.names[0])
                     _watch(bench, turns, third, None, share)
-                    watch(stamps, third, TASKS * backlogged, bench.profile.start_limit)  # or they wait for turns
+                    watch(
+                        stamps, third, TASKS * backlogged, bench.profile.start_limit
+                    )  # or they wait for turns
                     bench.add(NAME, turns, LEFT, _leave(bench, turns, [first, second]))
 
 
