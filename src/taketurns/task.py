@@ -19,6 +19,7 @@ from taketurns.errors import BrokerUnavailable, InvalidInput, InvalidSettings, M
 from taketurns.extension import TakeTurns
 from taketurns.inheritance import current_tenant, give_all, give_tenant, was_accepted_before
 from taketurns.outcomes import Outcomes
+from taketurns.result import TenantResult
 from taketurns.retries import RETRY_HEADER, RetryOptions, submitted_options
 from taketurns.running import ADMITTED_HEADER, run_body
 from taketurns.tenants import TENANT_HEADER, tenant_of, validate_tenant
@@ -27,7 +28,7 @@ from taketurns.topology import EXCHANGE, PRIORITIES, tenant_queue
 
 if TYPE_CHECKING:
     from celery import Celery
-    from celery.result import AsyncResult
+    from celery.result import AsyncResult as Result
 
     from taketurns.limits.rate import RateLimit
 
@@ -118,6 +119,10 @@ class TenantTask(Task):
         """
         return BoundTask(self, validate_tenant(tenant))
 
+    def AsyncResult(self, task_id: str, **kwargs: Any) -> Result:  # noqa: N802  # Celery's name
+        """Return the result of a task of this type."""
+        return TenantResult(task_id, backend=self.backend, task_name=self.name, app=self._get_app(), **kwargs)
+
     def apply_async(
         self,
         args: Any = None,
@@ -130,7 +135,7 @@ class TenantTask(Task):
         shadow: str | None = None,
         tenant: str | None = None,
         **options: Any,
-    ) -> AsyncResult:
+    ) -> Result:
         """Submit the task for a tenant, and return when the broker has confirmed it.
 
         Takes the options of Celery's own ``apply_async``, but for those that choose another queue.
@@ -248,7 +253,7 @@ class TenantTask(Task):
 
     def _publish(
         self, turns: TakeTurns, tenant: str, args: Any, kwargs: Any, options: dict[str, Any]
-    ) -> AsyncResult:
+    ) -> Result:
         publisher = turns.publisher
         due = _due(turns.app, options.pop("countdown", None), options.pop("eta", None))
         name = publisher.ensure(tenant)
@@ -263,10 +268,11 @@ class TenantTask(Task):
             publisher.touch(tenant, until=due.timestamp())
         ignored = options.pop("ignore_result", self.ignore_result)
         # Celery would subscribe to the result in Redis before it publishes; while that is away it would publish
-        # nothing, after 19 s of trying. Whoever asks for the result subscribes then.
+        # nothing, after 19 s of trying. Whoever asks for the result subscribes then; a group does so for its tasks.
+        unheard = isinstance(turns.app.backend, RedisBackend) and not options.get("group_id")
+        options["headers"]["ignore_result"] = ignored
         with publisher.producer() as producer:
-            options["headers"]["ignore_result"] = ignored
-            result: AsyncResult = super().apply_async(
+            result: Result = super().apply_async(
                 args,
                 kwargs,
                 producer=producer,
@@ -277,7 +283,7 @@ class TenantTask(Task):
                 mandatory=True,
                 delivery_mode=2,
                 declare=[],
-                ignore_result=ignored or isinstance(turns.app.backend, RedisBackend),
+                ignore_result=ignored or unheard,
                 **options,
             )
         result.ignored = ignored

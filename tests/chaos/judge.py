@@ -107,7 +107,7 @@ def count(story: Story) -> Counts:
         label
         for fault, labels in zip(story.faults, flights, strict=True)
         if fault.doubles
-        for label in labels
+        for label in labels | _moving(story, fault)
     }
     deleted = _deleted(story)
     errors = [each for each in submissions.values() if each.outcome == "error"]
@@ -162,15 +162,17 @@ def checks(counts: Counts, *, hits: int, races: int, slopes: Mapping[str, float]
 def met_removals(story: Story) -> int:
     """Count the submissions that came while the reaper tried to remove their tenant's queue."""
     attempts = defaultdict(list)
-    for attempt in story.attempts:
+    for attempt in sorted(story.attempts, key=lambda each: each.ended):
         attempts[attempt.tenant].append(attempt)
-    return sum(
-        any(
-            each.tried <= attempt.ended and each.answered >= attempt.began
-            for attempt in attempts[each.tenant]
-        )
-        for each in story.submissions.values()
-    )
+    ends = {tenant: [each.ended for each in some] for tenant, some in attempts.items()}
+
+    def met(submission: Submission) -> bool:
+        """Tell whether it met one: a tenant's come one after another."""
+        some = attempts.get(submission.tenant, [])
+        first = bisect_left(ends.get(submission.tenant, []), submission.tried)
+        return first < len(some) and some[first].began <= submission.answered
+
+    return sum(map(met, story.submissions.values()))
 
 
 def rate(ends: Sequence[float], since: float, until: float) -> float:
@@ -231,12 +233,19 @@ def _in_flight(story: Story, fault: Fault) -> set[str]:
         for each in story.submissions.values()
         if each.tried <= ended and each.answered >= began and each.error != NOTHING_ACCEPTED
     }
-    climbing = {
+    return running | under_way
+
+
+def _moving(story: Story, fault: Fault) -> set[str]:
+    """Return the labels of the delayed tasks that moved on the ladder at a fault, unless it hit just one worker."""
+    if fault.worker is not None:
+        return set()
+    began, ended = fault.began - fault.before, fault.ended + fault.after
+    return {
         each.label
         for each in story.submissions.values()
-        if any(move <= ended and answered >= began for move, answered in _moves(each))
+        if any(first <= ended and last >= began for first, last in _moves(each))
     }
-    return running | under_way | climbing
 
 
 def _moves(submission: Submission) -> Iterator[tuple[float, float]]:

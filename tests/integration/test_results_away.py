@@ -6,6 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from celery import group
 
 from support.proxy import running
 from support.workers import worker
@@ -63,3 +64,27 @@ def test_a_submission_says_whether_its_result_is_kept(shop: Any, amqp: BlockingC
     headers = [amqp.basic_get("usersequence_acme")[1].headers for _ in range(2)]
     assert [bool(each["ignore_result"]) for each in headers] == [False, True]
     assert [bool(each.ignored) for each in (kept, ignored)] == [False, True]
+
+
+def test_a_callback_on_a_result_that_has_come_already_is_called(
+    shop: Any, settings: Settings, tmp_path: Path, eventually: Eventually
+) -> None:
+    """As with Celery's own, which has subscribed before."""
+    called: list[str] = []
+    with worker(settings, tmp_path, "-P", "threads", "-c", "1"):
+        result = shop.work.apply_async(("a",), tenant="acme")
+        eventually(lambda: shop.app.AsyncResult(result.id).ready())
+        result.then(lambda done: called.append(done.get()))
+        assert shop.work.apply_async(("b",), tenant="acme").get(timeout=20) == "b"
+    assert called == ["a"]
+
+
+def test_a_group_is_submitted_as_a_whole_or_not_at_all(
+    shop: Any, settings: Settings, amqp: BlockingChannel
+) -> None:
+    """Celery subscribes to the results of its tasks, which fails before any is published."""
+    shop.app.conf.result_backend = NOWHERE
+    shop.turns.publisher.ensure("acme")
+    with pytest.raises(Exception, match=r"(?i)connect|Retry limit"):
+        group(shop.work.s(label).set(tenant="acme") for label in "ab").apply_async()
+    assert amqp.basic_get("usersequence_acme")[0] is None

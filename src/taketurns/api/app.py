@@ -55,13 +55,12 @@ def create_app(turns: TakeTurns) -> FastAPI:
         description=_DESCRIPTION,
         openapi_tags=_TAGS,
         lifespan=_lifespan,
-        dependencies=[Depends(refuse_the_unheard)],
     )
     provide(app, turns)
     app.add_middleware(BodyLimit, limit=turns.settings.api.max_body)
     errors.install(app)
     for each in (tasks, me, tenants, dead_letters, status, health):
-        app.include_router(each.router)
+        app.include_router(each.router, dependencies=[Depends(refuse_the_unheard)])
     return app
 
 

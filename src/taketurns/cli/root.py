@@ -1,10 +1,11 @@
 """The command itself: its options, its commands, and how errors are told."""
 
+import errno
 import os
 import sys
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -31,6 +32,10 @@ app.add_typer(dead.app, name="dead")
 app.add_typer(services.app, name="services")
 
 
+_OF_OUTPUT: Final = {errno.ENOSPC, errno.EIO, errno.EBADF}
+"""What is wrong with a standard output that can't be written."""
+
+
 def run() -> None:
     """Run the command line and exit."""
     for stream in (sys.stdout, sys.stderr):
@@ -41,7 +46,9 @@ def run() -> None:
     except TaketurnsError as error:
         sys.stderr.write(f"taketurns: {error}\n")
         sys.exit(1)
-    except OSError as error:  # those of servers are told as ours
+    except OSError as error:
+        if error.filename is not None or error.errno not in _OF_OUTPUT:
+            raise
         sys.stderr.write(f"taketurns: what is to be said can't be written: {error.strerror}\n")
         sys.stderr.flush()
         os._exit(1)  # without another try to write the rest

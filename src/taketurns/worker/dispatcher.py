@@ -235,7 +235,7 @@ class Dispatcher:
         """
         oldest = monotonic() - self._max_held
         for tenant in tuple(self.turns.hand.holding):
-            if tenant.hand[0].came_at < oldest:
+            if tenant.hand[0].came_at < oldest and not tenant.fetching:  # what comes would be ahead of it
                 self.turns.end_turn(tenant.queue)
                 self._changed = True
 
@@ -334,7 +334,6 @@ class Dispatcher:
             self._channels.flush()  # before the task, which runs here
             with self._heartbeats.going_on():
                 verdict = self._gate.start(message, self.turns.others_wait)
-            self.give_back_old()  # no timer has fired meanwhile
         if not verdict.admitted:
             del self._started[message]
             settle = self.turns.postponed if verdict.hold else self.turns.refused
@@ -342,6 +341,8 @@ class Dispatcher:
             self._changed = True
         elif verdict.next_after:
             self.turns.throttle(message.queue, monotonic() + verdict.next_after)
+        if self._heartbeats is not None:
+            self.give_back_old()  # no timer has fired meanwhile
 
     def _fetch(self, queue: str, count: int) -> None:
         wait = self._gate.throttle.may_fetch(queue, self.turns.others_wait)

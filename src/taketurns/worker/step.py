@@ -108,6 +108,7 @@ class TenantQueues(bootsteps.StartStopStep):
         if self._background is None:
             # What has been imported stays: Python's collector need not look through all of it, for 50 ms and
             # more, just while thousands of queues are taken in.
+            gc.collect()
             gc.freeze()
             self._background = Background(consumer.hub)
             # By itself: a listing of 10,000 queues takes a second, and a pause is to take effect within one.
@@ -175,6 +176,7 @@ class TenantQueues(bootsteps.StartStopStep):
     def shutdown(self, consumer: Any) -> None:
         """Let go of channels and threads; the worker ends."""
         self.stop(consumer)
+        gc.unfreeze()  # the process may be a test's, and go on
         self._say_farewell()  # also if the connection was lost before
         if self._stopped is not None:
             self._stopped.close()

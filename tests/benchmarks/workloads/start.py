@@ -134,7 +134,8 @@ def _leave(bench: Bench, turns: Turns, dying: Sequence[Fleet]) -> Outcome:
     while len(stamps.read()) < _ORPHANS and time.monotonic() < deadline:
         time.sleep(_INTERVAL)
     ran = stamps.read()
-    return Outcome({TAKEN: max(waits(confirmed, ran), default=math.nan)}, len(ran), _ORPHANS)
+    longest = max(waits(confirmed, ran)) if len(ran) == _ORPHANS else math.inf
+    return Outcome({TAKEN: longest}, len(ran), _ORPHANS)
 
 
 def _share(bench: Bench, workers: Sequence[str], name: str) -> int:
