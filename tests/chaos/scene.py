@@ -36,7 +36,7 @@ POLL: Final = 0.05
 UP_WITHIN: Final = 60.0
 QUIET: Final = 20.0
 """Seconds without any news after which what is unaccounted for is given up: longer than anybody waits."""
-SETTLED_WITHIN: Final = 180.0
+SETTLED_WITHIN: Final = 900.0
 _TELL_EVERY = 5.0
 _AFTERGLOW = 2.0  # what runs twice does so soon after all has run once
 
