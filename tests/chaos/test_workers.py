@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def test_a_killed_worker_loses_nothing(name: str, ground: Ground) -> None:
     """What it ran and held runs elsewhere, and only what it ran runs twice."""
     counts = play(name, ground, faults=3)
-    assert_accounted_for(counts, hits=3)
+    assert_accounted_for(counts, hits=2)  # a worker may be killed that runs nothing
     assert counts.twice <= counts.in_flight
 
 

@@ -103,10 +103,10 @@ def test_a_failure_whose_message_the_broker_has_back_is_no_letter_yet(
         broker = settings.broker.model_copy(update={"amqp_url": proxy.url})
         through = replace(settings, broker=broker)
         with worker(through, tmp_path, "-P", "threads", "-c", "1") as this:
-            shop.fail.apply_async(("luck", 3.0), tenant="acme")
+            shop.fail.apply_async(("luck", 8.0), tenant="acme")
             eventually(lambda: shop.turns.management.queue("usersequence_acme").unacknowledged == 1)
             proxy.cut()
-            eventually(lambda: len(ledger) == 2, within=20)
+            eventually(lambda: len(ledger) == 2, within=45)
             eventually(lambda: letters.count() > 0)
             assert this.stop() == 0
     assert letters.count() == 1
