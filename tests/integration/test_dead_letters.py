@@ -5,12 +5,14 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from contextlib import closing
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from pika import BasicProperties, BlockingConnection, URLParameters
 
 from support.letters import bury
+from support.proxy import running
 from support.workers import worker
 from taketurns.deadletters.box import Outcome, Step
 from taketurns.deadletters.selection import Selection
@@ -86,6 +88,33 @@ def test_a_task_that_failed_for_good_is_a_dead_letter_and_runs_again_when_replay
         again = letters.list(Selection(tenant="acme", cause="failed"))
         assert [(letter.task_id, letter.replays) for letter in again] == [(failed.id, 1)]
         eventually(lambda: shop.turns.management.queue("usersequence_acme").unacknowledged == 0)
+
+
+def test_a_failure_whose_message_the_broker_has_back_is_no_letter_yet(
+    shop: Any,
+    letters: DeadLetters,
+    ledger: Ledger,
+    settings: Settings,
+    tmp_path: Path,
+    eventually: Eventually,
+) -> None:
+    """It runs again, and of that run there is one."""
+    with running(str(settings.broker.amqp_url)) as proxy:
+        broker = settings.broker.model_copy(update={"amqp_url": proxy.url})
+        through = replace(settings, broker=broker)
+        with worker(through, tmp_path, "-P", "threads", "-c", "1") as this:
+            shop.hold_and_fail.apply_async(("luck",), tenant="acme")
+            eventually(lambda: "received" in this.output)  # it was delivered, and has a thread
+            before = proxy.accepted
+            proxy.cut()
+            eventually(lambda: proxy.accepted > before)  # the worker has noticed, and connects again
+            ledger.let_go()
+            eventually(lambda: len(ledger) == 1)
+            ledger.let_go()
+            eventually(lambda: len(ledger) == 2, within=30)
+            eventually(lambda: letters.count() > 0)
+            assert this.stop() == 0
+    assert letters.count() == 1
 
 
 def test_wrong_arguments_are_told_from_a_failure_and_not_retried(

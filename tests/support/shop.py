@@ -65,6 +65,13 @@ def hold(label: str) -> None:
     _note(label, started)
 
 
+@task(base=TenantTask)
+def hold_and_fail(label: str) -> None:
+    """Run until the ledger lets one go, for a minute at most, and fail for good."""
+    hold.run(label)
+    raise ValueError(f"no {label}")
+
+
 @task(base=TenantTask, expose=True, rate_limit_per_tenant="10/1s")
 def limited(label: str = "") -> str:
     """Be limited by the task's own rate."""

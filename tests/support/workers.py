@@ -150,5 +150,5 @@ class Ledger:
         return [row["label"] for row in self.rows()]
 
     def let_go(self) -> None:
-        """Have one run of the task ``hold`` end."""
+        """Have one run of the tasks ``hold`` and ``hold_and_fail`` end."""
         self._redis.rpush(f"{self._key}-let-go", "")
