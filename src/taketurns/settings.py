@@ -74,7 +74,7 @@ class BrokerSettings(BaseSettings):
     management_url: Annotated[str, _url_of("http", "https")] = "http://guest:guest@127.0.0.1:15672"
     """The management API, credentials included; a path prefix is kept."""
     management_timeout: Seconds = 10.0
-    publish_timeout: Seconds = 4.0
+    publish_timeout: Seconds = 3.0
     """Seconds until an unconfirmed publish fails; the API's 503 comes within this and a connect attempt."""
     publish_connections: Annotated[int, Field(ge=1)] = 10
     """Connections at most that one process publishes through at a time."""
