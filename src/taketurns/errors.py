@@ -35,14 +35,19 @@ class InvalidInput(TaketurnsError, ValueError):
         self.accepted = accepted
         super().__init__(value, accepted)
 
-    def __str__(self) -> str:
+    @property
+    def reason(self) -> str:
+        """What is wrong and what is accepted, without the field's name."""
         try:
             shown = repr(self.value)
         except (ValueError, RecursionError):  # too many digits, or too many levels
             shown = f"what was given (of type {type(self.value).__name__})"
         if len(shown) > _LONGEST_SHOWN:
             shown = f"{shown[:_LONGEST_SHOWN]}…"
-        return f"{self.field}: {shown} is not valid; accepted is {self.accepted}"
+        return f"{shown} is not valid; accepted is {self.accepted}"
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.reason}"
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (_rebuild_invalid_input, (type(self), self.value, self.accepted, self.field))

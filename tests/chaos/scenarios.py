@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from math import inf
 from typing import TYPE_CHECKING, Final
 
 from chaos import breaking
@@ -69,7 +68,7 @@ class Scenario:
         self._set(scene)
         scene.stay_calm()
         if self.load.count:
-            scene.exhaust(races=self.races or inf)
+            scene.exhaust(races=self.races)
         for _ in scene.rounds(self.interval):
             scene.random.choice(self.breakages)(scene)
             if self.recovers:

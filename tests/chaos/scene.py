@@ -221,11 +221,11 @@ class Scene:
             if not member.killed:
                 member.ended()
 
-    def exhaust(self, *, races: float = inf) -> None:
+    def exhaust(self, *, races: int = 0) -> None:
         """Wait until all publishers have come to their own end, or the plan's seconds are over.
 
         Args:
-            races: enough submissions that met the removal of their tenant's queue.
+            races: enough submissions that met the removal of their tenant's queue; 0: these are not counted.
         """
         deadline = told = time.monotonic()
         deadline += self.plan.seconds
@@ -233,10 +233,14 @@ class Scene:
             self.sleep(POLL)
             if time.monotonic() > told + _TELL_EVERY:
                 told = time.monotonic()
-                met = met_removals(self.story)
-                say(f"{self._so_far()}, {len(self.story.removals):,} queues removed, which {met:,} have met")
-                if met >= races:
+                if races and self._count_races() >= races:
                     break
+                say(self._so_far())
+
+    def _count_races(self) -> int:
+        met = met_removals(self.story)
+        say(f"{len(self.story.removals):,} queues removed, which {met:,} submissions have met")
+        return met
 
     def hear(self) -> int:
         """Read what is new in the ledger; return how much of that is about tasks."""

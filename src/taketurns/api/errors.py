@@ -30,8 +30,8 @@ from taketurns.errors import (
 
 logger = logging.getLogger(__name__)
 
-RETRY_AFTER: Final = 5
-"""Seconds after which a client may try again what a server that is away prevented."""
+RETRY_LATER: Final = {"Retry-After": "5"}
+"""Tells a client when, in seconds, to try again what a server prevents that is away or busy."""
 
 _SHOWN: Final = 5
 """Invalid fields that one message names, at most."""
@@ -159,8 +159,7 @@ async def _backlog_full(_: Request, error: BacklogFull) -> JSONResponse:
 
 
 async def _busy(_: Request, error: DeadLettersBusy) -> JSONResponse:
-    headers = {"Retry-After": str(RETRY_AFTER)}
-    return problem(HTTPStatus.CONFLICT, "busy", str(error), headers=headers)
+    return problem(HTTPStatus.CONFLICT, "busy", str(error), headers=RETRY_LATER)
 
 
 async def _invalid_request(_: Request, error: RequestValidationError) -> JSONResponse:
@@ -183,8 +182,7 @@ async def _http(_: Request, error: StarletteHTTPException) -> JSONResponse:
 async def _away(request: Request, error: TaketurnsError) -> JSONResponse:
     logger.warning("%s %r is answered with 503: %s", request.method, request.url.path, error)
     code, message = next(_AWAY[kind] for kind in type(error).__mro__ if kind in _AWAY)
-    headers = {"Retry-After": str(RETRY_AFTER)}
-    return problem(HTTPStatus.SERVICE_UNAVAILABLE, code, message, headers=headers)
+    return problem(HTTPStatus.SERVICE_UNAVAILABLE, code, message, headers=RETRY_LATER)
 
 
 async def _unexpected(_: Request, __: Exception) -> JSONResponse:
@@ -208,9 +206,9 @@ def _said(detail: Mapping[str, Any]) -> str:
         case "missing" | "model_attributes_type" if detail["loc"] == ("body",):
             return "a JSON object is needed, with Content-Type: application/json"
         case kind if kind in _ACCEPTED:
-            return str(InvalidInput(detail["input"], _ACCEPTED[kind])).removeprefix("value: ")
+            return InvalidInput(detail["input"], _ACCEPTED[kind]).reason
         case "literal_error":
-            return str(InvalidInput(detail["input"], detail["ctx"]["expected"])).removeprefix("value: ")
+            return InvalidInput(detail["input"], detail["ctx"]["expected"]).reason
         case _:
             return str(detail["msg"])
 

@@ -11,7 +11,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Path, Query
 
 from taketurns.api.dependencies import Turns, require_operator
-from taketurns.api.errors import RETRY_AFTER, ApiError, describe
+from taketurns.api.errors import RETRY_LATER, ApiError, describe
 from taketurns.api.schemas import (
     ChosenLetters,
     ChosenLettersQuery,
@@ -143,9 +143,8 @@ def _told(done: str) -> Iterator[_Progress]:
         message = (
             f"RabbitMQ went away when {progress.done} dead letters had been {done}; the rest is still there"
         )
-        headers = {"Retry-After": str(RETRY_AFTER)}
         raise ApiError(
-            HTTPStatus.SERVICE_UNAVAILABLE, "broker_unavailable", message, headers=headers
+            HTTPStatus.SERVICE_UNAVAILABLE, "broker_unavailable", message, headers=RETRY_LATER
         ) from error
 
 
