@@ -173,7 +173,7 @@ class ConnectionPool:
         slots = self._slots
         if not slots.acquire(timeout=seconds):
             raise BrokerUnavailable(
-                f"all {self._limit} publish connections were busy for {seconds:g} s; "
+                f"all {self._limit} publish connections were busy for {seconds:.1f} s; "
                 f"TAKETURNS_PUBLISH_CONNECTIONS may allow more"
             )
         try:

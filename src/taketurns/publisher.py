@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -34,12 +36,16 @@ T = TypeVar("T")
 _TOUCH_INTERVAL = 1.0
 _REMEMBERED = 100_000  # tenants that a process remembers before it starts afresh
 
+_deadline: ContextVar[float] = ContextVar("taketurns_deadline", default=math.inf)
+"""When all that is under way must have ended, on the monotonic clock: a submission is several calls."""
+
 
 class Publisher:
     """Publishes for one app. Thread-safe, and safe after a fork.
 
-    Every call ends within ``settings.broker.publish_timeout`` seconds. A connection that turns out to be lost is
-    replaced once, and what was under way on it is sent again: a message may then be there twice, never not at all.
+    Every call ends within ``settings.broker.publish_timeout`` seconds, and so do all of a block of [in_time][]. A
+    connection that turns out to be lost is replaced once, and what was under way on it is sent again: a message may
+    then be there twice, never not at all.
     """
 
     def __init__(self, app: Celery, settings: Settings, registry: Registry) -> None:
@@ -57,6 +63,15 @@ class Publisher:
         self._declaring = threading.Lock()
         call_after_fork(self._renew_lock)
 
+    @contextmanager
+    def in_time(self) -> Iterator[None]:
+        """Have all that this thread does here in the block end within ``publish_timeout`` seconds together."""
+        token = _deadline.set(min(_deadline.get(), time.monotonic() + self._seconds))
+        try:
+            yield
+        finally:
+            _deadline.reset(token)
+
     def ensure(self, tenant: str) -> str:
         """Return the name of the tenant's queue, which exists then; declare it if this process has not yet.
 
@@ -72,12 +87,12 @@ class Publisher:
             self._ensured.discard(name)
         if name in self._ensured or self._is_draining(tenant):
             return name
-        if not self._declaring.acquire(timeout=self._seconds):
-            raise BrokerUnavailable(f"other declarations kept {name!r} waiting for {self._seconds:g} s")
+        if not self._declaring.acquire(timeout=self._left()):
+            raise BrokerUnavailable(f"other declarations kept {name!r} waiting for too long")
         try:
             if name in self._ensured:  # another thread was quicker
                 return name
-            with self._pool.lease(self._seconds) as connection:
+            with self._pool.lease(self._left()) as connection:
                 self._attempt(connection, partial(self._declare, connection, tenant))
             if len(self._ensured) >= _REMEMBERED:
                 self._ensured.clear()
@@ -119,7 +134,7 @@ class Publisher:
         delays.plan(seconds)  # one that is too long is refused before anything is declared
         began = time.monotonic()
         if not self._ladder:
-            with self._pool.lease(self._seconds) as connection:
+            with self._pool.lease(self._left()) as connection:
                 self._attempt(connection, partial(self._declare_shared, connection, ladder=True))
         return delays.plan(max(0.0, seconds - (time.monotonic() - began)))
 
@@ -136,7 +151,7 @@ class Publisher:
             except NotFound:  # the reaper has removed it; py-amqp has opened the channel anew
                 return 0
 
-        with self._pool.lease(self._seconds) as connection:
+        with self._pool.lease(self._left()) as connection:
             return self._attempt(connection, look)
 
     @contextmanager
@@ -146,8 +161,8 @@ class Publisher:
         Raises:
             BrokerUnavailable: no connection became free in time.
         """
-        with self._pool.lease(self._seconds) as connection:
-            yield ConfirmedProducer(connection, self._seconds, partial(self._attempt, connection))
+        with self._pool.lease(self._left()) as connection:
+            yield ConfirmedProducer(connection, self._left, partial(self._attempt, connection))
 
     def publish(
         self, body: bytes, *, routing_key: str, exchange: str = EXCHANGE, properties: Mapping[str, Any]
@@ -166,7 +181,7 @@ class Publisher:
             PublishNotConfirmed: it may have been stored, or no queue took it.
         """
         message = Message(body, **sent_on(properties))
-        with self._pool.lease(self._seconds) as connection:
+        with self._pool.lease(self._left()) as connection:
             self._attempt(
                 connection,
                 lambda: connection.default_channel.basic_publish(
@@ -196,13 +211,17 @@ class Publisher:
         Raises:
             BrokerUnavailable: it could not be sent in time.
         """
-        with self._pool.lease(self._seconds) as connection:
+        with self._pool.lease(self._left()) as connection:
             cast = connection.mailbox(self._app).cast
             self._attempt(connection, partial(cast, list(workers), command, dict(arguments or {})))
 
     def close(self) -> None:
         """Close the idle connections; a later publish opens new ones."""
         self._pool.close(self._seconds)
+
+    def _left(self) -> float:
+        """Return the seconds that the next operation has."""
+        return max(0.0, min(self._seconds, _deadline.get() - time.monotonic()))
 
     def _is_draining(self, tenant: str) -> bool:
         """Tell whether the way into the tenant's queue is closed: to bind it now would open it before the delete."""
@@ -255,11 +274,14 @@ class ConfirmedProducer(Producer):
     """A kombu producer on a lent connection; Celery publishes tasks through it."""
 
     def __init__(
-        self, connection: PublishConnection, seconds: float, attempt: Callable[[Callable[[], T]], T]
+        self,
+        connection: PublishConnection,
+        left: Callable[[], float],
+        attempt: Callable[[Callable[[], T]], T],
     ) -> None:
         super().__init__(connection, auto_declare=False)
         self._lent = connection
-        self._seconds = seconds
+        self._left = left
         self._attempt = attempt
 
     def publish(self, body: Any, **options: Any) -> Any:
@@ -278,7 +300,7 @@ class ConfirmedProducer(Producer):
             self.revive(self._lent)
             return super(ConfirmedProducer, self).publish(body, **options)
 
-        self._lent.begin(self._seconds)
+        self._lent.begin(self._left())
         return self._attempt(once)
 
 

@@ -75,7 +75,7 @@ class BrokerSettings(BaseSettings):
     """The management API, credentials included; a path prefix is kept."""
     management_timeout: Seconds = 10.0
     publish_timeout: Seconds = 3.0
-    """Seconds until an unconfirmed publish fails; the API's 503 comes within this and a connect attempt."""
+    """Seconds until a submission that the broker has not confirmed fails, with all that it takes."""
     publish_connections: Annotated[int, Field(ge=1)] = 10
     """Connections at most that one process publishes through at a time."""
     queue_type: QueueType = "classic"

@@ -191,7 +191,9 @@ class TenantTask(Task):
         app = self._get_app()
         if app.conf.task_always_eager:
             return super().apply_async(args, kwargs, producer=producer, **options)
-        return self._publish(TakeTurns.of(app), tenant, args, kwargs, options)
+        turns = TakeTurns.of(app)
+        with turns.publisher.in_time():
+            return self._publish(turns, tenant, args, kwargs, options)
 
     def apply(self, args: Any = None, kwargs: Any = None, *positional: Any, **options: Any) -> Any:
         """Run the task here and now, for a tenant; takes the options of Celery's own ``apply``.

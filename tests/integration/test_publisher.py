@@ -242,6 +242,23 @@ def test_a_broker_that_stalls_while_declaring_is_unavailable_in_time(
         assert publisher.ensure("beta") == "usersequence_beta"
 
 
+def test_all_calls_of_a_submission_end_in_time_together(settings: Settings, between: proxy.Proxy) -> None:
+    """What a slow declaration has used up is not there for the confirm."""
+    with publisher_for(settings, amqp_url=between.url, publish_timeout=1.0) as publisher:
+        publisher.ensure("acme")
+        between.silence()
+        answer = threading.Timer(0.7, between.answer)
+        answer.start()
+        began = time.monotonic()
+        with publisher.in_time():
+            publisher.ensure("beta")
+            between.silence()
+            with pytest.raises(PublishNotConfirmed):
+                send(publisher, "hello")
+        assert 0.9 < time.monotonic() - began < 1.6
+        answer.join()
+
+
 def test_connections_are_bounded(settings: Settings, between: proxy.Proxy, amqp: BlockingChannel) -> None:
     """Many threads publish through few connections, and every message arrives once."""
     with publisher_for(settings, amqp_url=between.url, publish_connections=3) as publisher:

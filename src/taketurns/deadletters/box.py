@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from taketurns.extension import TakeTurns
 
 _EVERYTHING: Final = Selection()
-_BUSY_FOR: Final = 3.0
+_BUSY_FOR: Final = 2.0
 """Seconds to wait for somebody else who looks through the letters just now."""
 
 _AGAIN_AFTER: Final = 0.1
@@ -86,7 +86,7 @@ class DeadLetters:
     """The dead letters of an app: ``turns.dead_letters``. Threads may share it.
 
     They are read in the order in which they came, by one reader at a time, who holds all that it has passed until it
-    is done; whoever comes meanwhile waits for three seconds. What is neither replayed nor discarded is in its old
+    is done; whoever comes meanwhile waits for two seconds. What is neither replayed nor discarded is in its old
     place then, also if the reader dies. Each call raises BrokerUnavailable while RabbitMQ is away, DeadLettersBusy if
     somebody else's look takes longer, and InvalidInput for a limit that is no whole number from 1.
     """
