@@ -18,7 +18,7 @@ app = Celery("chaos", backend=os.environ.get(RESULTS))
 app.conf.task_ignore_result = RESULTS not in os.environ
 app.conf.broker_connection_retry_on_startup = True
 app.conf.worker_cancel_long_running_tasks_on_connection_loss = False
-app.conf.broker_heartbeat = 4  # a connection that nobody answers on is noticed within 8 s
+app.conf.broker_heartbeat = 3  # a connection that nobody answers on is noticed within 7 s
 turns = TakeTurns(app)
 
 _ledger = Ledger(Path(os.environ[LEDGER]))
