@@ -134,6 +134,19 @@ def test_channels_are_used_again(lab: Lab) -> None:
     assert len(lab.pool) == 1
 
 
+def test_a_queue_keeps_to_its_channel(lab: Lab) -> None:
+    """RabbitMQ keeps statistics of each pair of a channel and a queue, so there are to be few pairs."""
+    for turn in range(4):
+        for queue in lab.queues if turn % 2 else reversed(lab.queues):
+            lab.publish(queue)
+            lab.pool.fetch(queue)
+        lab.read(lambda n=2 * turn + 2: len(lab.recorder.messages) == n, "a message of each")  # type: ignore[misc]
+        for message in lab.recorder.messages[-2:]:
+            message.ack()
+    pairs = {(message.queue, message.channel) for message in lab.recorder.messages}
+    assert len(lab.pool) == len(pairs) == 2
+
+
 def test_a_batch_brings_what_is_there_and_no_more(lab: Lab) -> None:
     """A batch ends with the queue's last message or its own count, whatever is acknowledged meanwhile."""
     a, b = lab.queues

@@ -42,8 +42,6 @@ class TenantChannel(pyamqp.Channel):
         self.pool = pool
         self.listener = pool.listener
         self.usable = True
-        self.spare = False
-        """Whether it lies among the pool's channels that wait for a fetch."""
         self.tags: dict[str, str] = {}
         """Queues listened to here, by consumer tag."""
         self.subscribing: deque[str] = deque()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from amqp import spec
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
     from taketurns.worker.messages import Listener
 
 _LINGER = 5.0  # seconds that a closed channel stays registered, since frames for it may still be under way
+_REMEMBERED = 100_000  # queues whose channels are remembered before that starts afresh
 
 
 class ChannelPool:
@@ -43,7 +43,11 @@ class ChannelPool:
         self._call_later = call_later
         self._serial = 0
         self._channels: set[TenantChannel] = set()
-        self._spare: deque[TenantChannel] = deque()
+        self._spare: dict[TenantChannel, None] = {}
+        self._fetched_by: dict[str, TenantChannel] = {}
+        """The channel by which each queue was last fetched from."""
+        self._listened_by: dict[str, TenantChannel] = {}
+        """The one that last had its subscription."""
         self._listening: list[TenantChannel] = []
         self._subscriptions: dict[str, tuple[TenantChannel, str]] = {}
 
@@ -62,17 +66,17 @@ class ChannelPool:
 
     def fetch(self, queue: str, count: int = 1) -> None:
         """Ask for messages, on a channel that has nothing to lose; on one, since several have no order."""
+        channel = self._take_spare(queue)
+        _remember(self._fetched_by, queue, channel)
         if count == 1:
-            self._take_spare().fetch(queue)
+            channel.fetch(queue)
         else:
-            self._take_spare().fetch_batch(queue, count, self._new_tag())
+            channel.fetch_batch(queue, count, self._new_tag())
 
     def listen(self, queue: str) -> None:
         """Subscribe to the queue with a credit of one."""
-        channel = next((each for each in reversed(self._listening) if each.may_listen), None)
-        if channel is None:
-            channel = self._open()
-            self._listening.append(channel)
+        channel = self._take_listening(queue)
+        _remember(self._listened_by, queue, channel)
         tag = self._new_tag()
         self._subscriptions[queue] = (channel, tag)
         channel.listen(queue, tag)
@@ -87,15 +91,18 @@ class ChannelPool:
 
     def returned(self, channel: TenantChannel) -> None:
         """Take a channel back for the next fetch, if it is fit for that."""
-        if channel.may_fetch and not channel.spare and channel not in self._listening:
-            channel.spare = True
-            self._spare.append(channel)
+        if channel.may_fetch and channel not in self._listening:
+            self._spare[channel] = None
 
     def closed(self, channel: TenantChannel) -> None:
         """Forget a channel that the broker closed; it stays registered a while, for frames that still come."""
         self._channels.discard(channel)
         if channel in self._listening:
             self._listening.remove(channel)
+        self._spare.pop(channel, None)
+        for known in (self._fetched_by, self._listened_by):
+            for queue in [queue for queue, each in known.items() if each is channel]:
+                del known[queue]
         for tag, queue in channel.tags.items():
             if self._subscriptions.get(queue) == (channel, tag):
                 del self._subscriptions[queue]
@@ -123,15 +130,33 @@ class ChannelPool:
         self._serial += 1
         return f"taketurns.{self._generation}.{self._serial}"
 
-    def _take_spare(self) -> TenantChannel:
-        while self._spare:
-            channel = self._spare.popleft()
-            channel.spare = False
-            if channel.may_fetch:
-                return channel
-        return self._open()
+    # RabbitMQ keeps statistics of each pair of a channel and a queue for as long as both live, 3.6 kB, and goes
+    # through all of them every five seconds. If channels were used in turn each would come to know every queue.
+
+    def _take_spare(self, queue: str) -> TenantChannel:
+        channel = self._fetched_by.get(queue)
+        if channel is not None and channel in self._spare:
+            del self._spare[channel]
+            return channel
+        return self._spare.popitem()[0] if self._spare else self._open()
+
+    def _take_listening(self, queue: str) -> TenantChannel:
+        channel = self._listened_by.get(queue)
+        if channel is not None and channel.may_listen:
+            return channel
+        channel = next((each for each in reversed(self._listening) if each.may_listen), None)
+        if channel is None:
+            channel = self._open()
+            self._listening.append(channel)
+        return channel
 
     def _open(self) -> TenantChannel:
         channel = TenantChannel(self)
         self._channels.add(channel)
         return channel
+
+
+def _remember(known: dict[str, TenantChannel], queue: str, channel: TenantChannel) -> None:
+    if len(known) >= _REMEMBERED:
+        known.clear()
+    known[queue] = channel
