@@ -13,6 +13,7 @@ if TYPE_CHECKING:
         InvalidTenant,
         MissingTenant,
         PublishNotConfirmed,
+        ResolverFailed,
         TaketurnsError,
     )
     from taketurns.extension import TakeTurns
@@ -29,6 +30,7 @@ __all__ = [
     "InvalidTenant",
     "MissingTenant",
     "PublishNotConfirmed",
+    "ResolverFailed",
     "Settings",
     "TakeTurns",
     "TaketurnsError",

@@ -45,7 +45,7 @@ def check_declaration(task: type[TenantTask]) -> RateLimit | None:
     for name, (required, why) in _FIXED.items():
         value = getattr(task, name, None)
         if value != required and (value or required):
-            raise TaketurnsError(f"task {task.name!r} can't have {name}={value!r}: {why}")
+            raise TaketurnsError(f"task {_named(task)!r} can't have {name}={value!r}: {why}")
     _check_names(task)
     _check_values(task)
     if task.rate_limit_per_tenant is None:
@@ -54,7 +54,7 @@ def check_declaration(task: type[TenantTask]) -> RateLimit | None:
         return parse_rate(task.rate_limit_per_tenant)
     except InvalidRate as error:
         raise InvalidRate(
-            error.value, error.accepted, field=f"rate_limit_per_tenant of {task.name}"
+            error.value, error.accepted, field=f"rate_limit_per_tenant of {_named(task)}"
         ) from None
 
 
@@ -71,10 +71,15 @@ def _check_values(task: type[TenantTask]) -> None:
     }
     for name, (is_valid, accepted) in checks.items():
         if not is_valid:
-            raise InvalidInput(getattr(task, name), accepted, field=f"{name} of {task.name}")
+            raise InvalidInput(getattr(task, name), accepted, field=f"{name} of {_named(task)}")
     retries = declared_options(task)
     for name in ("retry_backoff", "retry_backoff_max", "retry_jitter"):
-        checked(name, getattr(retries, name), field=f"{name} of {task.name}")
+        checked(name, getattr(retries, name), field=f"{name} of {_named(task)}")
+
+
+def _named(task: type[TenantTask]) -> str:
+    # What register_task registers may have a name in its instance only.
+    return task.name or task.__name__
 
 
 def _are_errors(value: Any) -> bool:
@@ -92,7 +97,7 @@ def _is_priority(value: Any) -> bool:
 def _check_names(task: type[TenantTask]) -> None:
     for name in _own_attributes(task):
         if name not in _OURS and (meant := difflib.get_close_matches(name, _OURS, n=1, cutoff=_CLOSE)):
-            raise TaketurnsError(f"task {task.name!r} has an attribute {name}: did you mean {meant[0]}?")
+            raise TaketurnsError(f"task {_named(task)!r} has an attribute {name}: did you mean {meant[0]}?")
 
 
 def _own_attributes(task: type[TenantTask]) -> Iterator[str]:

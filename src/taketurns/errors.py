@@ -85,17 +85,41 @@ class MissingTenant(TaketurnsError, TypeError):
 
     Attributes:
         task: the name of the task.
+        resolver: the name of the app's ``tenant_resolver``, which did not know either; None if it has none.
     """
 
-    def __init__(self, task: str) -> None:
+    def __init__(self, task: str, resolver: str | None = None) -> None:
         self.task = task
-        super().__init__(task)
+        self.resolver = resolver
+        super().__init__(task, resolver)
 
     def __str__(self) -> str:
+        asked = "" if self.resolver is None else f" ({self.resolver} returned None)"
+        instead = "" if self.resolver is not None else " a tenant_resolver or"
         return (
-            f"task {self.task!r} needs a tenant: pass apply_async(..., tenant='acme'), "
-            f"use .for_tenant('acme').delay(...) or .set(tenant='acme') on its signature"
+            f"task {self.task!r} needs a tenant{asked}: pass apply_async(..., tenant='acme'), "
+            f"use .for_tenant('acme').delay(...) or .set(tenant='acme') on its signature, "
+            f"or give TakeTurns{instead} a default_tenant"
         )
+
+
+class ResolverFailed(TaketurnsError):
+    """The app's ``tenant_resolver`` raised an error, which is this one's cause; nothing was submitted.
+
+    Attributes:
+        task: the name of the task that was to be submitted.
+        resolver: the name of the resolver.
+        reason: the error that it raised.
+    """
+
+    def __init__(self, task: str, resolver: str, reason: str) -> None:
+        self.task = task
+        self.resolver = resolver
+        self.reason = reason
+        super().__init__(task, resolver, reason)
+
+    def __str__(self) -> str:
+        return f"tenant_resolver {self.resolver} failed for task {self.task!r}: {self.reason}"
 
 
 class UnknownTask(TaketurnsError, LookupError):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from celery import signals
 
+from taketurns.by_name import submit_by_name
 from taketurns.deadletters.box import DeadLetters
 from taketurns.doctor import Finding, examine
 from taketurns.errors import TaketurnsError
@@ -21,6 +22,7 @@ from taketurns.management import Management
 from taketurns.publisher import Publisher
 from taketurns.refresh import refresh_workers
 from taketurns.registry import Registry
+from taketurns.resolving import Tenancy
 from taketurns.settings import Settings
 from taketurns.status import SystemStatus, look
 from taketurns.store import Store
@@ -29,6 +31,7 @@ from taketurns.weights import checked_function
 if TYPE_CHECKING:
     from celery import Celery
 
+    from taketurns.resolving import TenantResolver
     from taketurns.weights import WeightFunction
 
 logger = logging.getLogger(__name__)
@@ -42,7 +45,8 @@ class TakeTurns:
 
     Nothing is connected to and the app's configuration is not read by this; the app may be configured before or
     afterwards. The extension sets the app's ``worker_consumer`` unless the app has one of its own,
-    ``control_queue_exclusive``, and ``broker_url`` if the app names no broker.
+    ``control_queue_exclusive``, and ``broker_url`` if the app names no broker; the app's ``send_task`` submits a
+    TenantTask as ``apply_async`` does.
 
     Args:
         app: the app; it gets the attribute ``taketurns``.
@@ -52,11 +56,16 @@ class TakeTurns:
             worker calls it in a thread of its main process, about once a second for each tenant that waits or runs
             there, and goes by what it last said; where it raises or returns no weight from 0.000001 to 1000000,
             that is logged once until it works again, and the weights before hold.
+        tenant_resolver: tells the tenant of a submission that names none, by the task's name, its args, kwargs and
+            headers; None if they don't tell. It is called in the process and thread that submits. See
+            [Tenancy][taketurns.resolving.Tenancy] for what comes before it, and after.
+        default_tenant: the tenant of what has no other; by default that is an error at the call.
 
     Attributes:
         app: the app.
         settings: the settings.
         weight_function: the team's own weight function, or None.
+        tenancy: decides which tenant a submission is for.
         store: the Redis client.
         registry: tenant settings, activity and workers.
         limiter: the rate and concurrency limits.
@@ -67,7 +76,8 @@ class TakeTurns:
     Raises:
         TaketurnsError: the app has the extension already.
         InvalidSettings: a setting can't be used.
-        InvalidInput: ``weight_function`` can't be called.
+        InvalidInput: ``weight_function`` or ``tenant_resolver`` can't be called.
+        InvalidTenant: ``default_tenant`` is no tenant id.
     """
 
     def __init__(
@@ -76,11 +86,14 @@ class TakeTurns:
         settings: Settings | None = None,
         *,
         weight_function: WeightFunction | None = None,
+        tenant_resolver: TenantResolver | None = None,
+        default_tenant: str | None = None,
     ) -> None:
         if getattr(app, "taketurns", None) is not None:
             raise TaketurnsError(f"TakeTurns is installed in {app!r} already; call TakeTurns(app) once")
         self.app = app
         self.weight_function = checked_function(weight_function)
+        self.tenancy = Tenancy(tenant_resolver, default_tenant)
         self.settings = settings or Settings.load()
         self.store = Store(self.settings.redis)
         self.registry = Registry(self.store, changed=lambda: refresh_workers(self.registry, self.publisher))
@@ -90,6 +103,7 @@ class TakeTurns:
         self.publisher = Publisher(app, self.settings, self.registry)
         self.backlog = BacklogCaps(self.registry, self.publisher, self.settings.limiter)
         app.taketurns = self
+        submit_by_name(app)
         app.on_after_configure.connect(self._configure)
         if app.configured:
             self._configure(source=app.conf)

@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
-from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from celery import Task
 from celery.backends.redis import RedisBackend
 from celery.exceptions import Reject
-from celery.utils.time import maybe_iso8601, maybe_make_aware
 
 from taketurns.bound import BoundTask
+from taketurns.celerys_own import is_celerys_own, without_tenants
 from taketurns.declared import check_declaration
-from taketurns.delays import plan, without_traces
-from taketurns.errors import BrokerUnavailable, InvalidInput, InvalidSettings, MissingTenant, TaketurnsError
+from taketurns.delays import without_traces
+from taketurns.errors import BrokerUnavailable, InvalidInput, InvalidSettings, TaketurnsError
 from taketurns.extension import TakeTurns
-from taketurns.inheritance import current_tenant, give_all, give_tenant, was_accepted_before
+from taketurns.inheritance import give_all, give_tenant, was_accepted_before
+from taketurns.options import DESTINATION, due_at, priority_of, refuse_destinations
 from taketurns.outcomes import Outcomes
 from taketurns.result import TenantResult
 from taketurns.retries import RETRY_HEADER, RetryOptions, submitted_options
 from taketurns.running import ADMITTED_HEADER, run_body
-from taketurns.tenants import TENANT_HEADER, tenant_of, validate_tenant
+from taketurns.tenants import TENANT_HEADER, validate_tenant
 from taketurns.time_limits import check_time_limits
 from taketurns.topology import EXCHANGE, PRIORITIES, tenant_queue
 
@@ -33,18 +33,6 @@ if TYPE_CHECKING:
     from taketurns.limits.rate import RateLimit
 
 ETA_HEADER = "taketurns_eta"
-
-# How a message is published is not a caller's choice; a retry passes some of these on from its old message.
-_OURS = (
-    "connection",
-    "declare",
-    "delivery_mode",
-    "immediate",
-    "mandatory",
-    "publisher",
-    "redelivered",
-    "router",
-)
 
 
 class TenantTask(Task):
@@ -57,8 +45,9 @@ class TenantTask(Task):
     thumbnail.apply_async(("i-1",), tenant="acme")
     ```
 
-    A task that is submitted by a running task has the tenant of that one unless another is named. It is
-    acknowledged when it has ended, so it runs again if its worker dies; make its effects repeatable.
+    A task that is submitted by a running task has the tenant of that one unless another is named, or said by the
+    app's ``tenant_resolver``. It is acknowledged when it has ended, so it runs again if its worker dies; make its
+    effects repeatable.
 
     Attributes:
         rate_limit_per_tenant: how often it may start for each tenant, such as ``"100/1m"`` or ``"10/60s:5"``.
@@ -87,6 +76,10 @@ class TenantTask(Task):
     task_rate: ClassVar[RateLimit | None] = None
     """``rate_limit_per_tenant``, read when the task is registered."""
 
+    def __new__(cls, *_: Any, **__: Any) -> Any:
+        """Make an instance; with ``Celery(task_cls=TenantTask)`` also of Celery's own tasks, which stay ordinary."""
+        return super().__new__(without_tenants(cls) if is_celerys_own(cls) else cls)
+
     @classmethod
     def on_bound(cls, app: Celery) -> None:
         """Check what the task declares, when it is registered.
@@ -99,7 +92,7 @@ class TenantTask(Task):
         super().on_bound(app)
         if app.conf.task_protocol == 1:
             raise InvalidSettings("taketurns needs task_protocol = 2, Celery's default: 1 has no headers")
-        if cls.name is not None:
+        if cls.name is not None or cls.run is not Task.run:  # no base class of tasks
             cls.task_rate = check_declaration(cls)
 
     @property
@@ -148,7 +141,8 @@ class TenantTask(Task):
             link: what to run when the task has succeeded.
             link_error: what to run when it has failed.
             shadow: another name for logs.
-            tenant: the tenant; by default that of the task that is running.
+            tenant: the tenant; by default what the app's ``tenant_resolver`` says, else that of the task that is
+                running, else the app's ``default_tenant``.
             **options: ``priority`` is low, normal or high (0, 1, 2); ``countdown`` and ``eta`` wait in the
                 broker, 38.7 days at most, and are at most 0.8 % or 0.1 s late; ``expires`` is when it is too late
                 to start: the task's state is then REVOKED, and it costs neither a slot nor a token.
@@ -156,8 +150,9 @@ class TenantTask(Task):
                 submission, instead of the task's.
 
         Raises:
-            MissingTenant: no tenant was named, and no task with a tenant is running.
+            MissingTenant: no tenant was named, and there is no other by default.
             InvalidTenant: the tenant id does not have the accepted form.
+            ResolverFailed: the app's ``tenant_resolver`` raised an error.
             InvalidInput: another option does not have the accepted form.
             BacklogFull: as many of the tenant's tasks wait as may. Of a group or chord, some may have been submitted.
                 Never raised for a retry, nor for what comes after a task in a chain or as a callback.
@@ -166,9 +161,9 @@ class TenantTask(Task):
         """
         headers = without_traces(options.pop("headers", None))
         headers.pop(ADMITTED_HEADER, None)
-        tenant = self._tenant(tenant, headers)
+        tenant = self._tenant(tenant, args, kwargs, headers)
         headers[TENANT_HEADER] = tenant
-        _refuse_destinations(self.name, options)
+        refuse_destinations(self.name, options)
         check_time_limits(options)
         if asked := RetryOptions.taken_from(options).header():
             headers[RETRY_HEADER] = asked
@@ -186,7 +181,9 @@ class TenantTask(Task):
             "link_error": give_all(link_error, tenant) if link_error else None,
             "shadow": shadow,
             "headers": headers,
-            "priority": _priority(self.priority if options.get("priority") is None else options["priority"]),
+            "priority": priority_of(
+                self.priority if options.get("priority") is None else options["priority"]
+            ),
         }
         app = self._get_app()
         if app.conf.task_always_eager:
@@ -201,11 +198,12 @@ class TenantTask(Task):
         Its rate applies: where a worker would put the task off, this waits.
 
         Raises:
-            MissingTenant: no tenant was named, and no task with a tenant is running.
+            MissingTenant: no tenant was named, and there is no other by default.
             InvalidTenant: the tenant id does not have the accepted form.
+            ResolverFailed: the app's ``tenant_resolver`` raised an error.
         """
         headers = dict(options.pop("headers", None) or {})
-        headers[TENANT_HEADER] = self._tenant(options.pop("tenant", None), headers)
+        headers[TENANT_HEADER] = self._tenant(options.pop("tenant", None), args, kwargs, headers)
         return super().apply(args, kwargs, *positional, headers=headers, **options)
 
     def retry(self, *args: Any, **kwargs: Any) -> Any:
@@ -227,6 +225,15 @@ class TenantTask(Task):
             with suppress(AttributeError):
                 del self.override_max_retries  # Celery keeps it, and would use it for the next message
 
+    def signature_from_request(
+        self, request: Any = None, args: Any = None, kwargs: Any = None, queue: Any = None, **options: Any
+    ) -> Any:
+        """Return Celery's signature of a retry, but without the queue by which the old message came."""
+        signature = super().signature_from_request(request, args, kwargs, queue, **options)
+        for option in {*DESTINATION} - {"queue" if queue else "", *options}:
+            signature.options.pop(option, None)
+        return signature
+
     def map(self, *_: Any) -> Any:
         """Refused: see the error."""
         raise _no_map(self.name, "map")
@@ -247,17 +254,15 @@ class TenantTask(Task):
         request.taketurns_entered = True  # a task that calls itself as a function is not admitted again
         return run_body(self, request, args, kwargs)
 
-    def _tenant(self, named: str | None, headers: dict[str, Any]) -> str:
-        tenant = named if named is not None else headers.get(TENANT_HEADER) or current_tenant()
-        if tenant is None:
-            raise MissingTenant(self.name)
-        return validate_tenant(tenant)
+    def _tenant(self, named: str | None, args: Any, kwargs: Any, headers: dict[str, Any]) -> str:
+        tenancy = TakeTurns.of(self._get_app()).tenancy
+        return tenancy.tenant_for(self.name, args, kwargs, headers, named=named)
 
     def _publish(
         self, turns: TakeTurns, tenant: str, args: Any, kwargs: Any, options: dict[str, Any]
     ) -> Result:
         publisher = turns.publisher
-        due = _due(turns.app, options.pop("countdown", None), options.pop("eta", None))
+        due = due_at(turns.app, options.pop("countdown", None), options.pop("eta", None))
         name = publisher.ensure(tenant)
         if not was_accepted_before(options):
             turns.backlog.check(tenant, name)
@@ -297,53 +302,6 @@ class _Straight:
 
     def route(self, options: dict[str, Any], *_: Any) -> dict[str, Any]:
         return options
-
-
-def _refuse_destinations(task: str, options: dict[str, Any]) -> None:
-    """Take out the destination that ``retry`` passes on from the old message; refuse any other.
-
-    Raises:
-        TaketurnsError: a destination was chosen.
-    """
-    passed_on = "redelivered" in options
-    for option in _OURS:
-        options.pop(option, None)
-    chosen = [options.pop(option, None) for option in ("queue", "exchange", "routing_key")]
-    if not passed_on and any(name is not None and tenant_of(str(name)) is None for name in chosen):
-        raise TaketurnsError(
-            f"task {task!r} goes into its tenant's queue: leave out queue, exchange and routing_key"
-        )
-
-
-def _priority(given: Any) -> int:
-    if isinstance(given, str) and given in PRIORITIES:
-        return PRIORITIES[given]
-    if isinstance(given, int) and not isinstance(given, bool) and given >= 0:
-        # An ordinary task may pass a higher one on (task_inherit_parent_priority); the broker would cap it too.
-        return min(given, max(PRIORITIES.values()))
-    raise InvalidInput(given, f"{', '.join(PRIORITIES)} or 0 to 2", field="priority")
-
-
-def _due(app: Celery, countdown: float | None, eta: datetime | str | None) -> datetime | None:
-    """Return when a task is due, if not at once.
-
-    Raises:
-        InvalidInput: that is too far away, or no number and no time.
-    """
-    now: datetime = app.now()
-    if countdown is not None:
-        if not isinstance(countdown, int | float):
-            raise InvalidInput(countdown, "a number of seconds", field="countdown")
-        plan(max(countdown, 0))
-        return now + timedelta(seconds=countdown) if countdown > 0 else None
-    try:
-        due: datetime | None = maybe_make_aware(maybe_iso8601(eta), app.timezone) if eta is not None else None
-    except (ValueError, TypeError, AttributeError) as error:
-        raise InvalidInput(eta, "a datetime, or one in ISO 8601", field="eta") from error
-    if due is None or due <= now:
-        return None
-    plan((due - now).total_seconds())
-    return due
 
 
 def _no_map(task: str, name: str) -> TaketurnsError:

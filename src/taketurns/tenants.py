@@ -15,14 +15,18 @@ _TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@:+-]{0,127}", re.ASCII)
 _ACCEPTED = "1 to 128 characters of A-Z a-z 0-9 . _ @ : + -, the first one a letter or digit"
 
 
-def validate_tenant(tenant: object) -> str:
+def validate_tenant(tenant: object, *, field: str | None = None) -> str:
     """Return ``tenant`` unchanged if it is a valid tenant id.
+
+    Args:
+        tenant: what may be one.
+        field: what an error calls it, if not "tenant".
 
     Raises:
         InvalidTenant: it is not a string of the accepted form.
     """
     if not is_tenant(tenant):
-        raise InvalidTenant(tenant, _ACCEPTED)
+        raise InvalidTenant(tenant, _ACCEPTED, field=field)
     return tenant
 
 

@@ -222,6 +222,9 @@ def test_a_retry_that_can_not_be_published_gives_the_message_back(settings: Sett
         assert isinstance(caught.value.reason, BrokerUnavailable)
         with pytest.raises(InvalidInput, match="countdown"):
             twice.retry(countdown=50 * 86400)
+        for option in ("queue", "exchange", "routing_key"):
+            with pytest.raises(TaketurnsError, match="leave out queue"):
+                twice.retry(**{option: "images"})
     finally:
         twice.pop_request()
     close(app)
@@ -233,6 +236,7 @@ def test_a_retry_that_can_not_be_published_gives_the_message_back(settings: Sett
         {"exchange": "usersequence", "routing_key": "usersequence_acme", "redelivered": True, "priority": 2},
         {"exchange": "somebody's", "routing_key": "own", "redelivered": False, "priority": 2},
         {"exchange": "", "routing_key": "usersequence_acme", "redelivered": False, "priority": 2},
+        {"exchange": "", "routing_key": "ordinary", "redelivered": False, "priority": 2},
     ],
 )
 def test_a_retry_goes_into_the_tenants_queue(

@@ -68,6 +68,7 @@ def write(label: str) -> str:
         "id": request.id,
         "retries": request.retries,
         "priority": (request.delivery_info or {}).get("priority"),
+        "came_by": (request.delivery_info or {}).get("routing_key"),
         "at": time.time(),
     }
     with Redis.from_url(settings.redis.redis_url) as redis:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 from celery import Celery
+from celery.backends.redis import RedisBackend
 
 from support.workers import environment
 from taketurns import TakeTurns
@@ -22,9 +23,10 @@ if TYPE_CHECKING:
 def close(app: Celery) -> None:
     """Close the connections that the app has opened in this process."""
     TakeTurns.of(app).close()
-    app.backend.result_consumer.stop()
-    app.backend.result_consumer._pubsub = None  # or a result that is garbage would connect it again
-    app.backend.client.connection_pool.disconnect()
+    if isinstance(app.backend, RedisBackend):
+        app.backend.result_consumer.stop()
+        app.backend.result_consumer._pubsub = None  # or a result that is garbage would connect it again
+        app.backend.client.connection_pool.disconnect()
     app.pool.force_close_all()
     app.close()
 

@@ -81,31 +81,38 @@ class Worker:
 
 
 @contextmanager
-def worker(
+def started(
     settings: Settings,
     log: Path,
-    *options: str,
-    name: str = "w1",
-    app: str = "support.shop",
-    serves: bool = True,
+    name: str,
+    *arguments: str,
+    app: str,
+    cwd: Path | None = None,
     **variables: str,
 ) -> Iterator[Worker]:
-    """Run ``celery -A APP worker OPTIONS`` until the block ends; it is ready when the block begins."""
-    node = f"{name}@{settings.redis.redis_prefix}"
-    command = [sys.executable, "-m", "celery", "-A", app, "worker", "-n", node, "-l", "INFO", ALONE, *options]
+    """Run ``celery -A APP ARGUMENTS`` until the block ends.
+
+    Args:
+        settings: the settings for the environment.
+        log: the folder for its output.
+        name: the name of the file there.
+        *arguments: Celery's command and its options.
+        app: the app's module.
+        cwd: the folder in which it runs, and finds the module.
+        **variables: more for the environment.
+    """
     path = log / f"{name}.log"
     with path.open("wb") as output:
-        process = subprocess.Popen(  # our own worker
-            command,
+        process = subprocess.Popen(  # our own app
+            [sys.executable, "-m", "celery", "-A", app, *arguments],
+            cwd=cwd,
             env=environment(settings, **variables),
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    this = Worker(process, path, node)
     try:
-        _wait_until_ready(this, settings, serves=serves)
-        yield this
+        yield Worker(process, path, name)
     finally:
         if process.poll() is None:
             process.terminate()
@@ -114,6 +121,25 @@ def worker(
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
+
+
+@contextmanager
+def worker(
+    settings: Settings,
+    log: Path,
+    *options: str,
+    name: str = "w1",
+    app: str = "support.shop",
+    serves: bool = True,
+    **more: Any,
+) -> Iterator[Worker]:
+    """Run ``celery -A APP worker OPTIONS``; it is ready when the block begins. See [started][] for the rest."""
+    node = f"{name}@{settings.redis.redis_prefix}"
+    arguments = ("worker", "-n", node, "-l", "INFO", ALONE, *options)
+    with started(settings, log, name, *arguments, app=app, **more) as this:
+        this.name = node
+        _wait_until_ready(this, settings, serves=serves)
+        yield this
 
 
 def _wait_until_ready(this: Worker, settings: Settings, *, serves: bool) -> None:

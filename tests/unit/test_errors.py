@@ -15,6 +15,7 @@ from taketurns.errors import (
     InvalidTenant,
     InvalidWeight,
     MissingTenant,
+    ResolverFailed,
     TaketurnsError,
     UnknownTask,
 )
@@ -29,6 +30,7 @@ EXAMPLES = [
     MissingTenant("shop.thumbnail"),
     UnknownTask("shop.nothing"),
     BacklogFull("acme", 12, 10, 1.5),
+    ResolverFailed("shop.thumbnail", "shop.by_customer", "KeyError('customer')"),
 ]
 
 
@@ -82,6 +84,10 @@ def test_a_plain_error_survives_pickling(kind: type[TaketurnsError]) -> None:
         (
             EXAMPLES[6],
             "12 tasks of tenant 'acme' wait and its max_backlog is 10, so nothing was submitted; try",
+        ),
+        (
+            EXAMPLES[7],
+            "tenant_resolver shop.by_customer failed for task 'shop.thumbnail': KeyError('customer')",
         ),
     ],
 )

@@ -1,0 +1,80 @@
+"""The options of a submission: what they may be, and what they mean. Pure: no I/O."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from celery.utils.time import maybe_iso8601, maybe_make_aware
+
+from taketurns.delays import plan
+from taketurns.errors import InvalidInput, TaketurnsError
+from taketurns.tenants import tenant_of
+from taketurns.topology import PRIORITIES
+
+if TYPE_CHECKING:
+    from celery import Celery
+
+# How a message is published is not a caller's choice; a retry passes some of these on from its old message.
+_OURS: Final = (
+    "connection",
+    "declare",
+    "delivery_mode",
+    "immediate",
+    "mandatory",
+    "publisher",
+    "redelivered",
+    "router",
+)
+DESTINATION: Final = ("queue", "exchange", "routing_key")
+
+
+def refuse_destinations(task: str, options: dict[str, Any]) -> None:
+    """Take out of the options what is no caller's choice.
+
+    Raises:
+        TaketurnsError: a destination was chosen.
+    """
+    for option in _OURS:
+        options.pop(option, None)
+    chosen = [options.pop(option, None) for option in DESTINATION]
+    if any(name is not None and tenant_of(str(name)) is None for name in chosen):
+        raise TaketurnsError(
+            f"task {task!r} goes into its tenant's queue: leave out queue, exchange and routing_key"
+        )
+
+
+def priority_of(given: Any) -> int:
+    """Return a priority by its name or number.
+
+    Raises:
+        InvalidInput: it is neither.
+    """
+    if isinstance(given, str) and given in PRIORITIES:
+        return PRIORITIES[given]
+    if isinstance(given, int) and not isinstance(given, bool) and given >= 0:
+        # An ordinary task may pass a higher one on (task_inherit_parent_priority); the broker would cap it too.
+        return min(given, max(PRIORITIES.values()))
+    raise InvalidInput(given, f"{', '.join(PRIORITIES)} or 0 to 2", field="priority")
+
+
+def due_at(app: Celery, countdown: float | None, eta: datetime | str | None) -> datetime | None:
+    """Return when a task is due, if not at once.
+
+    Raises:
+        InvalidInput: that is too far away, or no number and no time.
+    """
+    now: datetime = app.now()
+    if countdown is not None:
+        if not isinstance(countdown, int | float):
+            raise InvalidInput(countdown, "a number of seconds", field="countdown")
+        plan(max(countdown, 0))
+        return now + timedelta(seconds=countdown) if countdown > 0 else None
+    try:
+        due: datetime | None = maybe_make_aware(maybe_iso8601(eta), app.timezone) if eta is not None else None
+    except (ValueError, TypeError, AttributeError) as error:
+        raise InvalidInput(eta, "a datetime, or one in ISO 8601", field="eta") from error
+    if due is None or due <= now:
+        return None
+    plan((due - now).total_seconds())
+    return due
