@@ -105,6 +105,15 @@ class Gate:
         self.leaving.discard(message)
         return self.throttle.settled(message)
 
+    def forget_lost(self) -> None:
+        """Release what was handed to the pool on a connection that is lost, and that no process or thread has taken.
+
+        Celery has the pool forget it then, and never settles its message; another worker may run it.
+        """
+        for message, request in tuple(self.requests.items()):
+            if not message.is_ours and request not in state.active_requests:
+                self.settled(message)
+
     def _hand_over(self, message: TenantMessage, name: str) -> None:
         """Do what Celery's own task handler does, and survive what kills that one."""
         consumer = self._consumer

@@ -128,6 +128,7 @@ class TenantQueues(bootsteps.StartStopStep):
                 )
         assert self._gate is not None  # these are made together with the background
         assert self._exchange is not None
+        self._gate.forget_lost()
         self._answer_for_tenants(consumer)
         self._dispatcher = Dispatcher(
             consumer,
