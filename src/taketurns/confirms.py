@@ -15,6 +15,7 @@ from amqp import exceptions
 from kombu.transport import pyamqp
 
 from taketurns.errors import PublishNotConfirmed
+from taketurns.transports import VerifiesHost
 from taketurns.undecodable import tolerant_frame_handler
 
 if TYPE_CHECKING:
@@ -133,13 +134,13 @@ def is_deadline(error: BaseException) -> bool:
     return isinstance(error, TimeoutError) and error.errno is None
 
 
-class Transport(pyamqp.Transport):
+class Transport(VerifiesHost, pyamqp.Transport):
     """kombu's transport with these connections."""
 
     Connection = Connection
 
 
-class SSLTransport(pyamqp.SSLTransport):
+class SSLTransport(VerifiesHost, pyamqp.SSLTransport):
     """The same over TLS."""
 
     Connection = Connection

@@ -14,8 +14,9 @@ from amqp.exceptions import AMQPError, FrameSyntaxError, NotFound
 from kombu import Connection
 from kombu.exceptions import OperationalError
 
-from taketurns import confirms
+from taketurns import confirms, tls
 from taketurns.errors import BrokerUnavailable, PublishNotConfirmed, TaketurnsError
+from taketurns.transports import SCHEMES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from celery import Celery
 
 T = TypeVar("T")
-
-_AMQP = frozenset({"amqp", "amqps", "pyamqp", "librabbitmq"})
 
 
 class PublishConnection(Connection):
@@ -45,10 +44,10 @@ class PublishConnection(Connection):
             TaketurnsError: the app's broker is not RabbitMQ.
         """
         source = app.connection_for_write()
-        if source.transport_cls not in _AMQP:
+        if source.transport_cls not in SCHEMES:
             raise TaketurnsError(
                 f"taketurns needs RabbitMQ, but the app's broker is {source.transport_cls!r}: "
-                f"set broker_url to amqp://…, or TAKETURNS_AMQP_URL if the app names none"
+                f"set broker_url to amqp://… or amqps://…, or TAKETURNS_AMQP_URL if the app names none"
             )
         options = dict(source.transport_options or {})
         options.pop("confirm_publish", None)
@@ -214,6 +213,9 @@ def broker_version(app: Celery, timeout: float) -> str:
 def broker_properties(app: Celery, timeout: float) -> dict[str, Any]:
     """Return what the app's broker says of itself, by a connection of its own: those of the pool may all be in use.
 
+    With it goes ``tls``, how the connection is secured, and ``unverified``, what TLS does not verify; see
+    [secured][taketurns.tls.secured] and [unverified][taketurns.tls.unverified].
+
     Args:
         app: the Celery app.
         timeout: seconds that each of the app's brokers has for its connection.
@@ -225,7 +227,9 @@ def broker_properties(app: Celery, timeout: float) -> dict[str, Any]:
         with app.connection_for_write(connect_timeout=timeout) as connection:
             others = len(connection.alt or ()) or 1
             connection.ensure_connection(max_retries=others - 1, interval_start=0, interval_step=0)
-            return dict(connection.connection.server_properties)
+            sock = connection.connection.sock
+            secured = {"tls": tls.secured(sock), "unverified": tls.unverified(sock)}
+            return {**connection.connection.server_properties, **secured}
     except (OperationalError, AMQPError) as error:
         raise BrokerUnavailable(str(error)) from error
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from celery import signals
 
+from taketurns import tls
 from taketurns.by_name import submit_by_name
 from taketurns.deadletters.box import DeadLetters
 from taketurns.doctor import Finding, examine
@@ -38,6 +39,8 @@ logger = logging.getLogger(__name__)
 
 STOCK_CONSUMER = "celery.worker.consumer:Consumer"
 WORKER_CONSUMER = "taketurns.worker.consumer:TenantConsumer"
+STOCK_AMQP = "celery.app.amqp:AMQP"
+AMQP = "taketurns.transports:AMQP"
 
 
 class TakeTurns:
@@ -46,7 +49,9 @@ class TakeTurns:
     Nothing is connected to and the app's configuration is not read by this; the app may be configured before or
     afterwards. The extension sets the app's ``worker_consumer`` unless the app has one of its own,
     ``control_queue_exclusive``, and ``broker_url`` if the app names no broker; the app's ``send_task`` submits a
-    TenantTask as ``apply_async`` does.
+    TenantTask as ``apply_async`` does. If the broker's URL is an ``amqps://``, or the result backend's a
+    ``rediss://``, and the app says nothing of certificates, those of ``TAKETURNS_TLS_*`` become its
+    ``broker_use_ssl`` or ``redis_backend_use_ssl``.
 
     Args:
         app: the app; it gets the attribute ``taketurns``.
@@ -95,7 +100,8 @@ class TakeTurns:
         self.weight_function = checked_function(weight_function)
         self.tenancy = Tenancy(tenant_resolver, default_tenant)
         self.settings = settings or Settings.load()
-        self.store = Store(self.settings.redis)
+        tls.check_files(self.settings.tls)
+        self.store = Store(self.settings.redis, self.settings.tls)
         self.registry = Registry(self.store, changed=lambda: refresh_workers(self.registry, self.publisher))
         self.limiter = Limiter(self.store, self.settings.limiter)
         default_rate = self.settings.limiter.default_rate_limit
@@ -104,6 +110,8 @@ class TakeTurns:
         self.backlog = BacklogCaps(self.registry, self.publisher, self.settings.limiter)
         app.taketurns = self
         submit_by_name(app)
+        if app.amqp_cls == STOCK_AMQP:
+            app.amqp_cls = AMQP
         app.on_after_configure.connect(self._configure)
         if app.configured:
             self._configure(source=app.conf)
@@ -130,7 +138,12 @@ class TakeTurns:
     def management(self) -> Management:
         """The client of RabbitMQ's management API."""
         broker = self.settings.broker
-        return Management(broker.management_url, vhost=self.vhost, timeout=broker.management_timeout)
+        return Management(
+            broker.management_url,
+            vhost=self.vhost,
+            timeout=broker.management_timeout,
+            tls_settings=self.settings.tls,
+        )
 
     @cached_property
     def dead_letters(self) -> DeadLetters:
@@ -171,3 +184,16 @@ class TakeTurns:
         source.control_queue_exclusive = False
         if not source.broker_url and self.settings.broker.amqp_url:
             source.broker_url = self.settings.broker.amqp_url
+        self._configure_tls(source)
+
+    def _configure_tls(self, source: Any) -> None:
+        if not source.broker_use_ssl and _is_all_of("amqps", source.broker_read_url, source.broker_write_url):
+            source.broker_use_ssl = tls.amqp_options(self.settings.tls)
+        if not source.redis_backend_use_ssl and _is_all_of("rediss", source.result_backend):
+            source.redis_backend_use_ssl = tls.redis_options(self.settings.tls)
+
+
+def _is_all_of(scheme: str, *urls: Any) -> bool:
+    """Tell whether all of these URLs, each of which may be several or none, have the scheme."""
+    several = [each for url in urls if url for each in (url.split(";") if isinstance(url, str) else url)]
+    return bool(several) and all(str(each).strip().startswith(f"{scheme}://") for each in several)

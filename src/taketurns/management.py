@@ -16,11 +16,14 @@ from urllib.parse import quote, unquote, urlsplit, urlunsplit
 import requests
 from requests.auth import HTTPBasicAuth
 
+from taketurns import tls
 from taketurns.errors import InvalidSettings, ManagementUnavailable
 from taketurns.tenants import tenant_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from taketurns.settings import TlsSettings
 
 _T = TypeVar("_T")
 
@@ -73,13 +76,16 @@ class Management:
     Every request is tried once and answers within about ``timeout`` or raises ``ManagementUnavailable``.
     """
 
-    def __init__(self, url: str, *, vhost: str, timeout: float = 10.0) -> None:
+    def __init__(
+        self, url: str, *, vhost: str, timeout: float = 10.0, tls_settings: TlsSettings | None = None
+    ) -> None:
         """Prepare the client; nothing is sent yet.
 
         Args:
             url: such as ``http://user:password@host:15672``; a path is kept as the API's prefix.
             vhost: the vhost by its plain name, such as ``/``.
             timeout: seconds for connecting, and for each wait for more of an answer.
+            tls_settings: the certificates for an ``https://``; by default those of requests.
 
         Raises:
             InvalidSettings: the URL is none of HTTP.
@@ -96,6 +102,10 @@ class Management:
         self._timeout = timeout
         self._last_used = 0.0
         self._session = requests.Session()
+        self._options: Mapping[str, Any] = {}
+        if tls_settings is not None and parts.scheme == "https":
+            self._session.mount("https://", tls.HttpsAdapter(tls_settings))
+            self._options = tls.https_options(tls_settings)
         if parts.username is not None:
             user, password = unquote(parts.username), unquote(parts.password or "")
             # As bytes, since requests would encode text as Latin-1.
@@ -231,11 +241,18 @@ class Management:
         self._last_used = now
         try:
             return self._session.request(
-                method, f"{self.url}/api/{path}", params=params, timeout=self._timeout, allow_redirects=False
+                method,
+                f"{self.url}/api/{path}",
+                params=params,
+                timeout=self._timeout,
+                allow_redirects=False,
+                **self._options,
             )
         except requests.Timeout:
             self._fail(f"did not answer within {self._timeout:g} s")
         except requests.RequestException as error:
+            if advice := tls.hint(error):
+                self._fail(f"can't be reached ({_reason(error)}): {advice}")
             self._fail(
                 f"can't be reached ({_reason(error)}): is RabbitMQ running, is the plugin enabled "
                 f"(rabbitmq-plugins enable rabbitmq_management), is TAKETURNS_MANAGEMENT_URL right?"

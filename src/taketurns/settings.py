@@ -96,6 +96,27 @@ class RedisSettings(BaseSettings):
     """Seconds without any call after a failed one, so that a stalled Redis does not stall the workers."""
 
 
+class TlsSettings(BaseSettings):
+    """Certificates, for ``amqps://``, ``rediss://`` and a management URL of ``https://``."""
+
+    model_config = _config("TAKETURNS_TLS_")
+
+    ca_file: Path | None = None
+    """The CA certificates that the servers' are signed by, in PEM form; without it those of the system."""
+    cert_file: Path | None = None
+    """The client certificate in PEM form, for servers that ask for one."""
+    key_file: Path | None = None
+    """Its private key, without a password; without this setting it is in ``cert_file``."""
+    check_hostname: bool = True
+    """Whether a server's certificate must name the host of the URL."""
+
+    @model_validator(mode="after")
+    def _has_both(self) -> Self:
+        if self.key_file is not None and self.cert_file is None:
+            raise ValueError("TAKETURNS_TLS_KEY_FILE needs TAKETURNS_TLS_CERT_FILE as well")
+        return self
+
+
 class LimiterSettings(BaseSettings):
     """The limiter."""
 
@@ -195,6 +216,7 @@ class Settings:
 
     broker: BrokerSettings
     redis: RedisSettings
+    tls: TlsSettings
     limiter: LimiterSettings
     worker: WorkerSettings
     reaper: ReaperSettings
@@ -249,6 +271,7 @@ def _concerns() -> dict[str, type[BaseSettings]]:
     kinds: dict[str, type[BaseSettings]] = {
         "broker": BrokerSettings,
         "redis": RedisSettings,
+        "tls": TlsSettings,
         "limiter": LimiterSettings,
         "worker": WorkerSettings,
         "reaper": ReaperSettings,

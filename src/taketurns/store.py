@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from redis import ConnectionPool, Redis
 from redis.backoff import NoBackoff
-from redis.connection import parse_url
+from redis.connection import SSLConnection, parse_url
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
+from taketurns import tls
 from taketurns.errors import InvalidSettings, RegistryUnavailable
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from redis.commands.core import Script
 
-    from taketurns.settings import RedisSettings
+    from taketurns.settings import RedisSettings, TlsSettings
 
 T = TypeVar("T")
 
@@ -47,14 +48,19 @@ class Store:
     Attributes:
         retry_after: seconds without a call after a failed one.
 
+    Args:
+        settings: where Redis is, and how long it is waited for.
+        tls_settings: the certificates for a ``rediss://``; by default those of the system. What the URL says of
+            them wins.
+
     Raises:
         InvalidSettings: ``redis_url`` is not the URL of a Redis.
     """
 
-    def __init__(self, settings: RedisSettings) -> None:
+    def __init__(self, settings: RedisSettings, tls_settings: TlsSettings | None = None) -> None:
         self.retry_after = settings.redis_retry_after
         self._prefix = settings.redis_prefix
-        self._redis: Redis = Redis.from_pool(_pool(settings))
+        self._redis: Redis = Redis.from_pool(_pool(settings, tls_settings))
         self._breaker = _Breaker(settings.redis_retry_after)
 
     def call(self, operation: Callable[[Client], T]) -> T:
@@ -69,9 +75,8 @@ class Store:
             result = operation(self._redis)
         except RedisError as error:
             self._breaker.failed(epoch, error)
-            raise RegistryUnavailable(
-                f"Redis failed ({error}); see that it runs and that TAKETURNS_REDIS_URL leads to it"
-            ) from error
+            advice = tls.hint(error) or "see that it runs and that TAKETURNS_REDIS_URL leads to it"
+            raise RegistryUnavailable(f"Redis failed ({error}); {advice}") from error
         self._breaker.succeeded(epoch)
         return result
 
@@ -123,11 +128,13 @@ class Store:
         self.close()
 
 
-def _pool(settings: RedisSettings) -> ConnectionPool:
+def _pool(settings: RedisSettings, tls_settings: TlsSettings | None) -> ConnectionPool:
     try:
         options = parse_url(settings.redis_url)
     except ValueError as error:
         raise InvalidSettings(f"TAKETURNS_REDIS_URL: {error}") from error
+    if tls_settings is not None and options.get("connection_class") is SSLConnection:
+        options = {**tls.redis_options(tls_settings), **options}
     # Ours come last: no option in the URL may bring the retries back.
     return ConnectionPool(
         **{
@@ -186,7 +193,7 @@ class _Breaker:
                 return
             self._away_since = now
             self._epoch += 1
-        logger.warning("Redis is away: %s; trying again every %g s", error, self._retry_after)
+        logger.warning("Redis is away: %s; trying again every %g s", tls.with_hint(error), self._retry_after)
 
     def succeeded(self, epoch: int) -> None:
         """Take note that a call of that epoch succeeded."""

@@ -52,11 +52,13 @@ class FreshNodes:
         redis: the Redis.
     """
 
-    def __init__(self, directory: Path, kind: type[RabbitMQ]) -> None:
-        kinds: tuple[type[Server], ...] = (PortMapper, RedisServer, kind)
+    def __init__(
+        self, directory: Path, kind: type[RabbitMQ], redis_kind: type[RedisServer] = RedisServer
+    ) -> None:
+        kinds: tuple[type[Server], ...] = (PortMapper, redis_kind, kind)
         self.identity = Identity.prepare(directory, [port for each in kinds for port in each.ports])
         self.broker: Server = kind(directory, self.identity)
-        self.redis: Server = RedisServer(directory, self.identity)
+        self.redis: Server = redis_kind(directory, self.identity)
         self._all = [PortMapper(directory, self.identity), self.redis, self.broker]
 
     def start(self) -> None:
@@ -73,11 +75,18 @@ class FreshNodes:
 
 
 @contextmanager
-def fresh_nodes(kind: type[RabbitMQ] = RabbitMQ) -> Iterator[FreshNodes]:
-    """Run a RabbitMQ and a Redis with nothing in them until the block ends."""
+def directory_for(kind: type[RabbitMQ]) -> Iterator[Path]:
+    """Lend a directory in which such a node can keep its data, until the block ends."""
     parent = TREE / "tmp" if issubclass(kind, TreeRabbitMQ) else None
     with tempfile.TemporaryDirectory(prefix="taketurns-", dir=parent, ignore_cleanup_errors=True) as name:
-        nodes = FreshNodes(Path(name), kind)
+        yield Path(name)
+
+
+@contextmanager
+def fresh_nodes(kind: type[RabbitMQ] = RabbitMQ) -> Iterator[FreshNodes]:
+    """Run a RabbitMQ and a Redis with nothing in them until the block ends."""
+    with directory_for(kind) as directory:
+        nodes = FreshNodes(directory, kind)
         try:
             nodes.start()
             yield nodes

@@ -40,6 +40,7 @@ def environment(settings: Settings, **more: str) -> dict[str, str]:
         "TAKETURNS_QUEUE_TYPE": settings.broker.queue_type,
         "TAKETURNS_REDIS_URL": settings.redis.redis_url,
         "TAKETURNS_REDIS_PREFIX": settings.redis.redis_prefix,
+        **{f"TAKETURNS_TLS_{name.upper()}": str(value) for name, value in settings.tls if value is not None},
         "TAKETURNS_WORKER_RECONCILE_INTERVAL": "1",
         "TAKETURNS_WORKER_HEARTBEAT_INTERVAL": "1",
         **more,
@@ -144,7 +145,7 @@ def worker(
 
 def _wait_until_ready(this: Worker, settings: Settings, *, serves: bool) -> None:
     deadline = time.monotonic() + START_WITHIN
-    with closing(Store(settings.redis)) as store:
+    with closing(Store(settings.redis, settings.tls)) as store:
         registry = Registry(store)
         while time.monotonic() < deadline:
             if this.process.poll() is not None:

@@ -30,7 +30,10 @@ class Readiness:
     def __init__(self, turns: TakeTurns) -> None:
         self._turns = turns
         self._management = Management(
-            turns.settings.broker.management_url, vhost=turns.vhost, timeout=PATIENCE
+            turns.settings.broker.management_url,
+            vhost=turns.vhost,
+            timeout=PATIENCE,
+            tls_settings=turns.settings.tls,
         )
         self._threads = CapacityLimiter(_THREADS)
         self._looking = Lock()

@@ -38,7 +38,20 @@ def connection(facts: Facts) -> Iterator[Verdict]:
             "nothing is accepted and nothing runs",
         )
         return
-    yield ok(f"{facts.broker.get().get('version')} answers, vhost {facts.vhost!r}")
+    said = facts.broker.get()
+    answers = f"{said.get('version')} answers, vhost {facts.vhost!r}"
+    if not said.get("tls"):
+        yield ok(answers)
+    elif not said.get("unverified"):
+        yield ok(f"{answers}, over {said['tls']}")
+    else:
+        yield warning(
+            f"{answers}, over {said['tls']}, but nobody verifies {said['unverified']}",
+            "add cert_reqs=ssl.CERT_REQUIRED and server_hostname=None to the app's broker_use_ssl, or take it out "
+            "and set TAKETURNS_TLS_CA_FILE"
+            if facts.settings.tls.check_hostname
+            else "set TAKETURNS_TLS_CHECK_HOSTNAME=true and connect by a name that the certificate has",
+        )
 
 
 def management(facts: Facts) -> Iterator[Verdict]:

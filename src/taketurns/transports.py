@@ -1,0 +1,70 @@
+"""kombu's connections to RabbitMQ, each of which verifies the certificate of the very host that it connects to.
+
+With ``server_hostname=None`` in ``broker_use_ssl`` kombu fills in the host, but does so in the options that all
+connections share: after a failover the second host's certificate would have to name the first one, and so would
+not be accepted. And it calls ``localhost`` 127.0.0.1 before.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery.app.amqp import AMQP as CeleryAMQP  # noqa: N811  # ours is to have the same name
+from kombu import Connection
+from kombu.transport import pyamqp
+
+from taketurns import tls
+
+SCHEMES = frozenset({"amqp", "amqps", "pyamqp", "librabbitmq"})
+"""What kombu calls a connection to RabbitMQ."""
+
+
+class VerifiesHost:
+    """Mixed into a kombu transport of RabbitMQ."""
+
+    client: Any
+
+    def establish_connection(self) -> Any:
+        """Connect; a TLS error tells what to do.
+
+        Raises:
+            ConnectionError: TLS failed.
+        """
+        client = self.client
+        shared, host = client.ssl, client.hostname
+        if isinstance(shared, dict):
+            client.ssl = dict(shared)
+            if "server_hostname" in shared and shared["server_hostname"] is None:
+                client.ssl["server_hostname"] = host or "localhost"
+        try:
+            return super().establish_connection()  # type: ignore[misc]  # the transport's
+        except OSError as error:
+            if tls.hint(error):
+                raise ConnectionError(tls.with_hint(error)) from error
+            raise
+        finally:
+            client.ssl, client.hostname = shared, host
+
+
+class Transport(VerifiesHost, pyamqp.Transport):
+    """kombu's transport; it speaks TLS too, where ``broker_use_ssl`` says so."""
+
+
+class SSLTransport(VerifiesHost, pyamqp.SSLTransport):
+    """The same for ``amqps://``."""
+
+
+class BrokerConnection(Connection):
+    """kombu's connection, of such a transport if it is one to RabbitMQ."""
+
+    def get_transport_cls(self) -> Any:
+        """Return ours, also after a failover to a URL that names another one."""
+        if self.transport_cls not in SCHEMES:
+            return super().get_transport_cls()
+        return SSLTransport if self.transport_cls == "amqps" else Transport
+
+
+class AMQP(CeleryAMQP):
+    """Celery's ``app.amqp``, with these connections."""
+
+    Connection = BrokerConnection

@@ -1,0 +1,5 @@
+"""``celery -A support.secure_worker worker``."""
+
+from support.secure_app import build
+
+app = build()
