@@ -148,8 +148,10 @@ class Scene:
         return [each for each in up if each not in self.veterans]
 
     def publish(self, load: Load) -> None:
-        """Start a publisher process."""
+        """Start a publisher process, and wait until it submits."""
         self._publishers.append(self.crew.publisher(replace(load, seed=self.plan.seed)))
+        first = f"{load.name}-"
+        self.wait(lambda: any(label.startswith(first) for label in self.story.submissions), "submissions")
 
     def serve(self) -> str:
         """Start the API, and return its address when it listens."""
