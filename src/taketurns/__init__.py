@@ -14,6 +14,9 @@ if TYPE_CHECKING:
         MissingTenant,
         PublishNotConfirmed,
         TaketurnsError,
+        TenantExists,
+        TenantInUse,
+        UnknownTenant,
     )
     from taketurns.extension import TakeTurns
     from taketurns.settings import Settings
@@ -32,8 +35,11 @@ __all__ = [
     "Settings",
     "TakeTurns",
     "TaketurnsError",
+    "TenantExists",
+    "TenantInUse",
     "TenantShare",
     "TenantTask",
+    "UnknownTenant",
     "__version__",
 ]
 

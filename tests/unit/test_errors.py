@@ -16,7 +16,10 @@ from taketurns.errors import (
     InvalidWeight,
     MissingTenant,
     TaketurnsError,
+    TenantExists,
+    TenantInUse,
     UnknownTask,
+    UnknownTenant,
 )
 
 ALL = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if kind.__module__ == errors.__name__]
@@ -29,6 +32,9 @@ EXAMPLES = [
     MissingTenant("shop.thumbnail"),
     UnknownTask("shop.nothing"),
     BacklogFull("acme", 12, 10, 1.5),
+    UnknownTenant("acme"),
+    TenantExists("acme"),
+    TenantInUse("acme", "2 messages"),
 ]
 
 
@@ -43,6 +49,7 @@ def test_one_except_catches_all() -> None:
         (InvalidInput, ValueError),
         (MissingTenant, TypeError),
         (UnknownTask, LookupError),
+        (UnknownTenant, LookupError),
         (errors.BrokerUnavailable, ConnectionError),
         (errors.ManagementUnavailable, ConnectionError),
         (errors.RegistryUnavailable, ConnectionError),
@@ -82,6 +89,12 @@ def test_a_plain_error_survives_pickling(kind: type[TaketurnsError]) -> None:
         (
             EXAMPLES[6],
             "12 tasks of tenant 'acme' wait and its max_backlog is 10, so nothing was submitted; try",
+        ),
+        (EXAMPLES[7], "there is no tenant 'acme': it has neither a queue nor settings"),
+        (EXAMPLES[8], "there is a tenant 'acme' already: change its settings, or choose another name"),
+        (
+            EXAMPLES[9],
+            "nothing of tenant 'acme' was removed, since its queue is not empty or in use: 2 messages",
         ),
     ],
 )
