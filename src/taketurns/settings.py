@@ -28,6 +28,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from taketurns.env_file import read_env_file
 from taketurns.errors import InvalidSettings
 from taketurns.limits.rate import parse_rate
+from taketurns.migration.canary import read_tenants
 
 PREFIX = "TAKETURNS_"
 CONFIG_VARIABLE = "TAKETURNS_CONFIG"
@@ -56,6 +57,11 @@ def _url_of(*schemes: str, also: str | None = None, between: str | None = None) 
         return value
 
     return AfterValidator(check)
+
+
+def _are_tenants(value: str) -> str:
+    read_tenants(value)
+    return value
 
 
 def _config(prefix: str) -> SettingsConfigDict:
@@ -94,6 +100,19 @@ class RedisSettings(BaseSettings):
     """Seconds for connecting and for each answer; below one second, since a worker's loop waits for it."""
     redis_retry_after: Seconds = 2.0
     """Seconds without any call after a failed one, so that a stalled Redis does not stall the workers."""
+
+
+class CanarySettings(BaseSettings):
+    """Which tenants have queues of their own; nothing set is everybody."""
+
+    model_config = _config("TAKETURNS_CANARY_")
+
+    percent: Annotated[float, Field(ge=0, le=100)] | None = None
+    """How many of the tenants; which ones, their ids decide, so who is in at 10 % is in at 20 % too."""
+    tenants: Annotated[str, AfterValidator(_are_tenants)] | None = None
+    """Who is in, whatever the percentage; alone, nobody else is."""
+    excluded: Annotated[str, AfterValidator(_are_tenants)] | None = None
+    """Who is out, whatever else is set."""
 
 
 class LimiterSettings(BaseSettings):
@@ -195,6 +214,7 @@ class Settings:
 
     broker: BrokerSettings
     redis: RedisSettings
+    canary: CanarySettings
     limiter: LimiterSettings
     worker: WorkerSettings
     reaper: ReaperSettings
@@ -249,6 +269,7 @@ def _concerns() -> dict[str, type[BaseSettings]]:
     kinds: dict[str, type[BaseSettings]] = {
         "broker": BrokerSettings,
         "redis": RedisSettings,
+        "canary": CanarySettings,
         "limiter": LimiterSettings,
         "worker": WorkerSettings,
         "reaper": ReaperSettings,
