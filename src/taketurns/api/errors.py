@@ -16,6 +16,7 @@ from taketurns.api.arguments import DEEPEST
 from taketurns.api.auth import NotAuthenticated
 from taketurns.api.results import ResultsUnavailable
 from taketurns.api.schemas import Problem
+from taketurns.api.signing_keys import KeysUnavailable
 from taketurns.errors import (
     BacklogFull,
     BrokerUnavailable,
@@ -49,6 +50,10 @@ _AWAY: Final[Mapping[type[TaketurnsError], tuple[str, str]]] = {
     ),
     RegistryUnavailable: ("redis_unavailable", "Redis can't be reached at present"),
     ResultsUnavailable: ("results_unavailable", "the app's result backend can't be reached at present"),
+    KeysUnavailable: (
+        "signing_keys_unavailable",
+        "the token can't be checked at present: its issuer's keys can't be fetched",
+    ),
 }
 
 _WHOLE, _NUMBER, _CHOICE = "a whole number", "a number", "true or false"
@@ -125,44 +130,39 @@ def describe(*statuses: HTTPStatus, **others: str) -> dict[int | str, dict[str, 
     }
 
 
+def answer_to(request: Request, error: Exception) -> JSONResponse | None:
+    """Return the answer to a request of ours that ended with this error; None: it is none of ours."""
+    match error:
+        case NotAuthenticated():
+            headers = {"WWW-Authenticate": "Bearer"}
+            return problem(HTTPStatus.UNAUTHORIZED, "not_authenticated", str(error), headers=headers)
+        case InvalidInput():
+            return problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_input", str(error), field=error.field)
+        case UnknownTask():
+            return problem(HTTPStatus.UNPROCESSABLE_ENTITY, "unknown_task", str(error), field="name")
+        case BacklogFull():
+            headers = _retry_after(error.retry_after)
+            return problem(HTTPStatus.TOO_MANY_REQUESTS, "backlog_full", str(error), headers=headers)
+        case DeadLettersBusy():
+            return problem(HTTPStatus.CONFLICT, "busy", str(error), headers=_retry_after(RETRY_AFTER))
+        case RequestValidationError():
+            return _invalid_request(error)
+        case ApiError():
+            return problem(
+                error.status_code, error.code, error.detail, field=error.field, headers=error.headers
+            )
+        case TaketurnsError():
+            return _away(request, error)
+    return None
+
+
 def install(app: FastAPI) -> None:
-    """Give the application its error handlers."""
-    app.exception_handler(NotAuthenticated)(_not_authenticated)
-    app.exception_handler(InvalidInput)(_invalid_input)
-    app.exception_handler(UnknownTask)(_unknown_task)
-    app.exception_handler(BacklogFull)(_backlog_full)
-    app.exception_handler(DeadLettersBusy)(_busy)
-    app.exception_handler(RequestValidationError)(_invalid_request)
+    """Have the application answer in this shape outside of our endpoints too, and to what nobody expected."""
     app.exception_handler(StarletteHTTPException)(_http)
     app.exception_handler(Exception)(_unexpected)
-    for kind in _AWAY:
-        app.exception_handler(kind)(_away)
 
 
-async def _not_authenticated(_: Request, error: NotAuthenticated) -> JSONResponse:
-    return problem(
-        HTTPStatus.UNAUTHORIZED, "not_authenticated", str(error), headers={"WWW-Authenticate": "Bearer"}
-    )
-
-
-async def _invalid_input(_: Request, error: InvalidInput) -> JSONResponse:
-    return problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_input", str(error), field=error.field)
-
-
-async def _unknown_task(_: Request, error: UnknownTask) -> JSONResponse:
-    return problem(HTTPStatus.UNPROCESSABLE_ENTITY, "unknown_task", str(error), field="name")
-
-
-async def _backlog_full(_: Request, error: BacklogFull) -> JSONResponse:
-    headers = {"Retry-After": str(max(1, math.ceil(error.retry_after)))}
-    return problem(HTTPStatus.TOO_MANY_REQUESTS, "backlog_full", str(error), headers=headers)
-
-
-async def _busy(_: Request, error: DeadLettersBusy) -> JSONResponse:
-    return problem(HTTPStatus.CONFLICT, "busy", str(error), headers=RETRY_LATER)
-
-
-async def _invalid_request(_: Request, error: RequestValidationError) -> JSONResponse:
+def _invalid_request(error: RequestValidationError) -> JSONResponse:
     found = [(_field(each["loc"]), _said(each)) for each in error.errors()]
     message = "; ".join(f"{field}: {said}" for field, said in found[:_SHOWN])
     if len(found) > _SHOWN:
@@ -170,19 +170,22 @@ async def _invalid_request(_: Request, error: RequestValidationError) -> JSONRes
     return problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_input", message, field=found[0][0])
 
 
+def _away(request: Request, error: TaketurnsError) -> JSONResponse | None:
+    told = next((_AWAY[kind] for kind in type(error).__mro__ if kind in _AWAY), None)
+    if told is None:
+        return None
+    logger.warning("%s %r is answered with 503: %s", request.method, request.url.path, error)
+    headers = _retry_after(error.retry_after if isinstance(error, KeysUnavailable) else RETRY_AFTER)
+    return problem(HTTPStatus.SERVICE_UNAVAILABLE, *told, headers=headers)
+
+
+def _retry_after(seconds: float) -> dict[str, str]:
+    return {"Retry-After": str(max(1, math.ceil(seconds)))}
+
+
 async def _http(_: Request, error: StarletteHTTPException) -> JSONResponse:
-    if error.status_code == HTTPStatus.BAD_REQUEST and (said := _unreadable(error.__cause__)):
-        return problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_input", f"body: {said}", field="body")
-    if isinstance(error, ApiError):
-        return problem(error.status_code, error.code, error.detail, field=error.field, headers=error.headers)
     code = HTTPStatus(error.status_code).name.lower()
     return problem(error.status_code, code, str(error.detail), headers=error.headers)
-
-
-async def _away(request: Request, error: TaketurnsError) -> JSONResponse:
-    logger.warning("%s %r is answered with 503: %s", request.method, request.url.path, error)
-    code, message = next(_AWAY[kind] for kind in type(error).__mro__ if kind in _AWAY)
-    return problem(HTTPStatus.SERVICE_UNAVAILABLE, code, message, headers=RETRY_LATER)
 
 
 async def _unexpected(_: Request, __: Exception) -> JSONResponse:
@@ -211,18 +214,6 @@ def _said(detail: Mapping[str, Any]) -> str:
             return InvalidInput(detail["input"], detail["ctx"]["expected"]).reason
         case _:
             return str(detail["msg"])
-
-
-def _unreadable(cause: BaseException | None) -> str | None:
-    """Tell why the body could not be read, if this is what FastAPI's answer of 400 is about."""
-    match cause:
-        case RecursionError():
-            return f"lists and objects may be nested at most {DEEPEST} deep"
-        case UnicodeDecodeError():
-            return "the body is no JSON (it is not UTF-8)"
-        case ValueError():  # Python's limit is the only reason that is left
-            return f"a whole number may have at most {sys.get_int_max_str_digits()} digits"
-    return None
 
 
 def _encodable(text: str) -> str:

@@ -10,7 +10,7 @@ from typing import Annotated, Final
 import typer
 
 from taketurns import __version__
-from taketurns.cli import api, dead, doctor, reaper, services, status, tenants, token
+from taketurns.cli import api, dead, doctor, keys, reaper, services, status, tenants, token
 from taketurns.errors import TaketurnsError
 from taketurns.settings import CONFIG_VARIABLE
 
@@ -29,6 +29,7 @@ app.command("status", epilog="Example: taketurns -A shop status --json")(status.
 app.command("token")(token.token)
 app.add_typer(tenants.app, name="tenants")
 app.add_typer(dead.app, name="dead")
+app.add_typer(keys.app, name="keys")
 app.add_typer(services.app, name="services")
 
 
@@ -69,6 +70,7 @@ def _print_version(wanted: bool) -> None:  # noqa: FBT001  # typer passes it so
     "taketurns -A shop doctor\n\n"
     "taketurns -A shop dead list --tenant acme\n\n"
     "taketurns token acme --hours 8\n\n"
+    "taketurns -A shop keys create acme --days 90\n\n"
     "The workers are the ordinary ones: celery -A shop worker"
 )
 def options(

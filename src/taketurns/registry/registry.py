@@ -8,6 +8,7 @@ import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Final
 
+from taketurns.registry.api_keys import ApiKeys
 from taketurns.registry.starts import Starts
 from taketurns.registry.tags import has_tags
 from taketurns.registry.tenant_settings import TaskRecord, TenantSettings
@@ -47,6 +48,8 @@ class Registry:
         """What tenants had on all workers together."""
         self.starts = Starts(store)
         """How often tasks were started whose worker died."""
+        self.api_keys = ApiKeys(store)
+        """The API keys, which speak for tenants."""
         self._touch = store.script(__package__, "touch.lua")
         self._lead = store.script(__package__, "lead.lua")
 
