@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Generic
+from typing import TYPE_CHECKING, Final, Generic
 
 from taketurns.worker.commands import M
 from taketurns.worker.tenant import place
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from taketurns.worker.hand import Hand
     from taketurns.worker.line import Line
     from taketurns.worker.tenant import Tenant
+
+_TOO_COSTLY: Final = 2
+"""A turn that costs up to so many times what it may goes on: estimates are not exact, and going back is not free."""
 
 
 class Lookahead(Generic[M]):
@@ -61,9 +64,9 @@ class Lookahead(Generic[M]):
     def in_the_way(self, slots: int, free: int, now: float) -> list[Tenant[M]]:
         """Return the tenants whose messages are not due any more and leave the next turn too little room in the hand.
 
-        That are those whose turn has cost more than expected: what is left of it would wait here for its next one,
-        and with a few of them the turns of all others would get short. Not those of which a task runs, since what it
-        was charged is not final. See ``fetches`` for the arguments.
+        That are those whose turn has cost far more than expected: what is left of it would wait here for its next
+        one, and with a few of them the turns of all others would get short. Not those of which a task runs, since
+        what it was charged is not final. See ``fetches`` for the arguments.
         """
         tenant = self._line.next()
         if tenant is None or self._room(slots + free) >= self._turn_size(tenant, slots):
@@ -77,7 +80,7 @@ class Lookahead(Generic[M]):
                 or each.fetching  # what comes would be ahead of what goes back
                 or each.fresh
                 or each.not_before > now
-                or self._goes_on(each, limit, slots)
+                or self._goes_on(each, limit, slots * self._turn_seconds * _TOO_COSTLY)
             )
         ]
 
@@ -128,14 +131,14 @@ class Lookahead(Generic[M]):
         return sum(
             len(each.hand)
             for each in self._hand.holding
-            if each.not_before <= now and self._goes_on(each, limit, slots)
+            if each.not_before <= now and self._goes_on(each, limit, slots * self._turn_seconds)
         )
 
-    def _goes_on(self, tenant: Tenant[M], limit: tuple[bool, float], slots: int) -> bool:
+    def _goes_on(self, tenant: Tenant[M], limit: tuple[bool, float], may_cost: float) -> bool:
         """Tell whether the tenant, of which something is in the hand, comes before a place in the line.
 
-        A turn goes on to its end though each of its tasks is charged, but not beyond what a turn may cost: what
-        turned out to take longer is not next any more.
+        A turn goes on to its end though each of its tasks is charged, but not beyond what it may cost, in seconds:
+        what turned out to take longer is not next any more.
         """
         is_open, virtual = place(tenant)
-        return (is_open, virtual - slots * self._turn_seconds / tenant.weight) <= limit
+        return (is_open, virtual - may_cost / tenant.weight) <= limit
