@@ -166,7 +166,7 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
         faults=0,
         hits=0,
         races=20_000,
-        seconds=900.0,
+        seconds=1800.0,
         control="draining",
         workers=2,
         load=Load("library", tenants=200, rate=250.0, threads=8, count=300_000, longest=0.005, long_part=0.0),
