@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from support.api_server import serving, shop
-from support.command import SHOP, assert_one_line, run, run_without
+from support.command import SHOP, assert_one_line, invoke, parsed, run, run_without
 from support.workers import environment, worker
 
 if TYPE_CHECKING:
@@ -25,13 +26,12 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def command(settings: Settings, tmp_path: Path) -> Run:
-    """Return a function that runs ``taketurns -A shop ARGUMENTS`` on the test's own servers."""
-    (tmp_path / "shop.py").write_text(SHOP)
+def command(settings: Settings) -> Run:
+    """Return a function that runs ``taketurns -A APP ARGUMENTS`` on the test's own servers."""
     own = environment(settings)
 
     def command(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        return run("-A", "shop", *arguments, cwd=tmp_path, **{**own, **variables})
+        return invoke(*arguments, **{**own, **variables})
 
     return command
 
@@ -41,13 +41,6 @@ def turns(settings: Settings) -> Iterator[TakeTurns]:
     turns = shop(settings)
     yield turns
     turns.close()
-
-
-def parsed(result: subprocess.CompletedProcess[str]) -> Any:
-    """Return the JSON that a command printed, which succeeded."""
-    assert result.returncode == 0, result.stderr
-    assert result.stderr == ""
-    return json.loads(result.stdout)
 
 
 # ---- tenants
@@ -71,6 +64,8 @@ def test_settings_are_set_and_shown(command: Run, turns: TakeTurns) -> None:
     first = parsed(
         command("tenants", "set", "acme", *options, "--tag", "plan=pro", "--tag", "note=a=b", "--json")
     )
+    created_at = first["created_at"]
+    assert created_at == pytest.approx(time.time(), abs=60)
     expected = {
         "tenant": "acme",
         "queue": "usersequence_acme",
@@ -86,6 +81,9 @@ def test_settings_are_set_and_shown(command: Run, turns: TakeTurns) -> None:
         "paused": False,
         "tags": {"plan": "pro", "note": "a=b"},
         "metadata": {"a": [1]},
+        "completed": 0,
+        "failed": 0,
+        "created_at": created_at,
     }
     assert first == expected
     options = ("--rate", "none", "--max-concurrency", "none", "--no-burst-when-idle", "--max-backlog", "none")
