@@ -148,11 +148,14 @@ class TakeTurns:
     @cached_property
     def management(self) -> Management:
         """The client of RabbitMQ's management API."""
-        broker = self.settings.broker
+        return self.open_management(self.settings.broker.management_timeout)
+
+    def open_management(self, timeout: float) -> Management:
+        """Return a client of its own of RabbitMQ's management API, which waits for so many seconds."""
         return Management(
-            broker.management_url,
+            self.settings.broker.management_url,
             vhost=self.vhost,
-            timeout=broker.management_timeout,
+            timeout=timeout,
             tls_settings=self.settings.tls,
         )
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 from taketurns.answers import gather
 from taketurns.errors import RegistryUnavailable
 from taketurns.limits.rate import parse_rate
-from taketurns.management import Management
 from taketurns.registry import TenantSettings
 from taketurns.registry.history import Past
 from taketurns.roster import known
@@ -91,12 +90,7 @@ class Overseer:
     def __init__(self, turns: TakeTurns) -> None:
         """Prepare; nothing is opened yet."""
         self._turns = turns
-        self._management = Management(
-            turns.settings.broker.management_url,
-            vhost=turns.vhost,
-            timeout=PATIENCE,
-            tls_settings=turns.settings.tls,
-        )
+        self._management = turns.open_management(PATIENCE)
 
     def look(self, *, order: Order = "busy", limit: int | None = None) -> Overview:
         """Return how all tenants stand; never fails, since what is away is told.

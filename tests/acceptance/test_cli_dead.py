@@ -6,18 +6,19 @@ import json
 import re
 import signal
 import subprocess
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
 
-from support.api_server import serving, shop
-from support.command import COMMAND, SHOP, WITHIN, assert_one_line, invoke, parsed, run, run_without
+from support.api_server import serving
+from support.command import COMMAND, SHOP, WITHIN, assert_one_line, parsed, run, run_without
 from support.letters import bury, bury_another
 from support.terminal import on_terminal
 from support.workers import environment
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from taketurns import TakeTurns
@@ -28,21 +29,9 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def command(settings: Settings) -> Run:
-    """Return a function that runs ``taketurns -A APP dead ARGUMENTS`` on the test's own servers."""
-    own = environment(settings)
-
-    def command(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        return invoke("dead", *arguments, **{**own, **variables})
-
-    return command
-
-
-@pytest.fixture
-def turns(settings: Settings) -> Iterator[TakeTurns]:
-    turns = shop(settings)
-    yield turns
-    turns.close()
+def command(taketurns: Run) -> Run:
+    """Return a function that runs ``taketurns -A APP dead ARGUMENTS``."""
+    return partial(taketurns, "dead")
 
 
 @pytest.fixture

@@ -6,17 +6,17 @@ import json
 import re
 import signal
 import subprocess
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
 
-from support.api_server import shop
-from support.command import COMMAND, SHOP, WITHIN, assert_one_line, invoke, parsed
+from support.command import COMMAND, SHOP, WITHIN, assert_one_line, parsed
 from support.terminal import on_terminal
 from support.workers import environment, worker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from taketurns import TakeTurns
@@ -29,21 +29,9 @@ REDIS_AWAY = {"TAKETURNS_REDIS_URL": "redis://127.0.0.1:1/0"}
 
 
 @pytest.fixture
-def command(settings: Settings) -> Run:
-    """Return a function that runs ``taketurns -A APP monitor ARGUMENTS`` on the test's own servers."""
-    own = environment(settings)
-
-    def command(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        return invoke("monitor", *arguments, **{**own, **variables})
-
-    return command
-
-
-@pytest.fixture
-def turns(settings: Settings) -> Iterator[TakeTurns]:
-    turns = shop(settings)
-    yield turns
-    turns.close()
+def command(taketurns: Run) -> Run:
+    """Return a function that runs ``taketurns -A APP monitor ARGUMENTS``."""
+    return partial(taketurns, "monitor")
 
 
 def test_all_tenants_are_seen_once(

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 import re
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from support.api_server import shop
-from support.command import assert_one_line, invoke, parsed
-from support.workers import environment, worker
+from support.command import assert_one_line, parsed
+from support.workers import worker
 
 if TYPE_CHECKING:
     import subprocess
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from taketurns import TakeTurns
@@ -30,21 +30,9 @@ MANAGEMENT_AWAY = {"TAKETURNS_MANAGEMENT_URL": f"http://guest:guest@{NOWHERE}"}
 
 
 @pytest.fixture
-def command(settings: Settings) -> Run:
-    """Return a function that runs ``taketurns -A APP tenants ARGUMENTS`` on the test's own servers."""
-    own = environment(settings)
-
-    def command(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        return invoke("tenants", *arguments, **{**own, **variables})
-
-    return command
-
-
-@pytest.fixture
-def turns(settings: Settings) -> Iterator[TakeTurns]:
-    turns = shop(settings)
-    yield turns
-    turns.close()
+def command(taketurns: Run) -> Run:
+    """Return a function that runs ``taketurns -A APP tenants ARGUMENTS``."""
+    return partial(taketurns, "tenants")
 
 
 def wait_for(turns: TakeTurns, eventually: Eventually, tenant: str, waiting: int) -> None:

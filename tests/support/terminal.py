@@ -5,13 +5,15 @@ from __future__ import annotations
 import fcntl
 import os
 import pty
+import select
 import struct
 import subprocess
 import termios
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-from support.command import COMMAND
+from support.command import COMMAND, WITHIN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,6 +34,7 @@ class Terminal:
         self.process = process
         self.said = ""
         self._file = file
+        self._deadline = time.monotonic() + WITHIN
 
     def read_until(self, expected: str) -> None:
         """Read on until this is written, wherever."""
@@ -49,6 +52,9 @@ class Terminal:
         os.write(self._file, text.encode())
 
     def _read(self) -> bool:
+        assert time.monotonic() < self._deadline, self.said
+        if not select.select([self._file], [], [], max(0.0, self._deadline - time.monotonic()))[0]:
+            return True
         try:
             part = os.read(self._file, 4096).decode(errors="replace")
         except OSError:  # the other end is closed
