@@ -15,6 +15,9 @@ if TYPE_CHECKING:
         PublishNotConfirmed,
         ResolverFailed,
         TaketurnsError,
+        TenantExists,
+        TenantInUse,
+        UnknownTenant,
     )
     from taketurns.extension import TakeTurns
     from taketurns.settings import Settings
@@ -34,8 +37,11 @@ __all__ = [
     "Settings",
     "TakeTurns",
     "TaketurnsError",
+    "TenantExists",
+    "TenantInUse",
     "TenantShare",
     "TenantTask",
+    "UnknownTenant",
     "__version__",
 ]
 

@@ -8,9 +8,9 @@ import threading
 import time
 import weakref
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from amqp.exceptions import AMQPError, FrameSyntaxError, NotFound
+from amqp.exceptions import AccessRefused, AMQPError, FrameSyntaxError, NotAllowed, NotFound
 from kombu import Connection
 from kombu.exceptions import OperationalError
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from celery import Celery
 
 T = TypeVar("T")
+
+_BROKER_URL: Final = "the app's broker_url (TAKETURNS_AMQP_URL if it has none)"
 
 
 class PublishConnection(Connection):
@@ -131,7 +133,7 @@ class PublishConnection(Connection):
                 self._default_channel = self.channel()
         except (OSError, AMQPError) as error:
             self.collect()
-            raise BrokerUnavailable(f"RabbitMQ could not be reached at {self.as_uri()}: {error}") from error
+            raise BrokerUnavailable(_unreachable(self.as_uri(), error)) from error
         return self._default_channel
 
     def _connect(self) -> None:
@@ -226,12 +228,27 @@ def broker_properties(app: Celery, timeout: float) -> dict[str, Any]:
     try:
         with app.connection_for_write(connect_timeout=timeout) as connection:
             others = len(connection.alt or ()) or 1
-            connection.ensure_connection(max_retries=others - 1, interval_start=0, interval_step=0)
+            try:
+                connection.ensure_connection(max_retries=others - 1, interval_start=0, interval_step=0)
+            except (OperationalError, AMQPError) as error:
+                raise BrokerUnavailable(_unreachable(connection.host, error)) from error
             sock = connection.connection.sock
             secured = {"tls": tls.secured(sock), "unverified": tls.unverified(sock)}
             return {**connection.connection.server_properties, **secured}
     except (OperationalError, AMQPError) as error:
         raise BrokerUnavailable(str(error)) from error
+
+
+def _unreachable(address: str, error: Exception) -> str:
+    """Return what is wrong if there is no connection, and what to do about it."""
+    cause = error.__cause__ if isinstance(error, OperationalError) and error.__cause__ else error
+    if isinstance(cause, AccessRefused):
+        advice = f"see that user and password of {_BROKER_URL} are right"
+    elif isinstance(cause, NotAllowed):
+        advice = f"see that the vhost of {_BROKER_URL} exists, and that its user has permissions there"
+    else:
+        advice = tls.hint(cause) or f"see that it runs and that {_BROKER_URL} leads to it"
+    return f"RabbitMQ could not be reached at {address}: {error}; {advice}"
 
 
 def _may_succeed_now(error: Exception) -> bool:

@@ -137,6 +137,53 @@ class UnknownTask(TaketurnsError, LookupError):
         return f"name: no task {self.task!r} can be submitted here"
 
 
+class UnknownTenant(TaketurnsError, LookupError):
+    """Nothing is known of the tenant.
+
+    Attributes:
+        tenant: the tenant.
+    """
+
+    def __init__(self, tenant: str) -> None:
+        self.tenant = tenant
+        super().__init__(tenant)
+
+    def __str__(self) -> str:
+        return f"there is no tenant {self.tenant!r}: it has neither a queue nor settings"
+
+
+class TenantExists(TaketurnsError):
+    """A tenant was to be created that is there already; nothing was changed.
+
+    Attributes:
+        tenant: the tenant.
+    """
+
+    def __init__(self, tenant: str) -> None:
+        self.tenant = tenant
+        super().__init__(tenant)
+
+    def __str__(self) -> str:
+        return f"there is a tenant {self.tenant!r} already: change its settings, or choose another name"
+
+
+class TenantInUse(TaketurnsError):
+    """A tenant's queue holds something or is in use, so nothing was removed.
+
+    Attributes:
+        tenant: the tenant.
+        reason: what keeps the queue.
+    """
+
+    def __init__(self, tenant: str, reason: str) -> None:
+        self.tenant = tenant
+        self.reason = reason
+        super().__init__(tenant, reason)
+
+    def __str__(self) -> str:
+        return f"nothing of tenant {self.tenant!r} was removed, since its queue is not empty or in use: {self.reason}"
+
+
 class WrongArguments(TaketurnsError, TypeError):
     """A task's function does not take the arguments that were submitted; to run it again would not help."""
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from celery import signals
 
-from taketurns import tls
+from taketurns import administration, tls
 from taketurns.by_name import submit_by_name
 from taketurns.deadletters.box import DeadLetters
 from taketurns.doctor import Finding, examine
@@ -21,18 +21,29 @@ from taketurns.limits.limiter import Limiter
 from taketurns.limits.rate import parse_rate
 from taketurns.management import Management
 from taketurns.publisher import Publisher
+from taketurns.purging import purge
 from taketurns.refresh import refresh_workers
 from taketurns.registry import Registry
 from taketurns.resolving import Tenancy
+from taketurns.roster import known_tenants
 from taketurns.settings import Settings
 from taketurns.status import SystemStatus, look
 from taketurns.store import Store
+from taketurns.tenant_stats import stats
 from taketurns.weights import checked_function
 
 if TYPE_CHECKING:
+    import builtins
+    from collections.abc import Mapping
+
     from celery import Celery
 
+    from taketurns.limits.limiter import RateStatus
+    from taketurns.purging import Purge
+    from taketurns.registry import TenantSettings
     from taketurns.resolving import TenantResolver
+    from taketurns.roster import KnownTenant
+    from taketurns.tenant_stats import TenantStats
     from taketurns.weights import WeightFunction
 
 logger = logging.getLogger(__name__)
@@ -137,11 +148,14 @@ class TakeTurns:
     @cached_property
     def management(self) -> Management:
         """The client of RabbitMQ's management API."""
-        broker = self.settings.broker
+        return self.open_management(self.settings.broker.management_timeout)
+
+    def open_management(self, timeout: float) -> Management:
+        """Return a client of its own of RabbitMQ's management API, which waits for so many seconds."""
         return Management(
-            broker.management_url,
+            self.settings.broker.management_url,
             vhost=self.vhost,
-            timeout=broker.management_timeout,
+            timeout=timeout,
             tls_settings=self.settings.tls,
         )
 
@@ -162,17 +176,106 @@ class TakeTurns:
         """
         return look(self)
 
-    def doctor(self) -> list[Finding]:
+    def doctor(self) -> builtins.list[Finding]:
         """Look at all that taketurns depends on, change nothing, and say what to do; see [Finding][taketurns.doctor].
 
         Never fails: what is away is told. Takes as long as [status][].
         """
         return examine(self)
 
+    def create(self, tenant: str | None = None, **settings: object) -> str:
+        """Create a tenant with its queue, and return its id.
+
+        That is not needed: a tenant's first task creates it too. It is for one that is to be limited, paused or
+        tagged from the beginning, and for a batch of tasks that is a tenant of its own for a while.
+
+        Args:
+            tenant: its id; by default a new one, ``batch_`` and a UUID.
+            **settings: fields of TenantSettings, such as ``rate_limit="5/1m"``, ``weight=2`` or ``paused=True``.
+
+        Raises:
+            TenantExists: it has settings already, or a queue that was used.
+            InvalidInput: the tenant id or a setting does not have its accepted form.
+            TypeError: there is no such setting.
+            BrokerUnavailable: the queue could not be declared in time; nothing was created.
+            RegistryUnavailable: Redis is away.
+        """
+        return administration.create(self, tenant, **settings)
+
+    def update(self, tenant: str, **changes: object) -> TenantSettings:
+        """Change some of a tenant's settings; see [update][taketurns.registry.Registry.update]."""
+        return self.registry.update(tenant, **changes)
+
+    def pause(self, tenant: str) -> TenantSettings:
+        """Hold a tenant's tasks back in its queue; what runs, runs on. It need not be known before."""
+        return self.registry.update(tenant, paused=True)
+
+    def resume(self, tenant: str) -> TenantSettings:
+        """Let a tenant's tasks run again."""
+        return self.registry.update(tenant, paused=False)
+
+    def stats(self, tenant: str) -> TenantStats:
+        """Return how many tasks of a tenant wait, run and have ended; see [stats][taketurns.tenant_stats.stats]."""
+        return stats(self, tenant)
+
+    def rate_status(self, tenant: str) -> builtins.list[RateStatus]:
+        """Return how a tenant's rates stand: its own, and those of the tasks that this app has; nothing is charged.
+
+        Raises:
+            InvalidTenant: the tenant id does not have the accepted form.
+            UnknownTenant: it has neither a queue nor settings.
+            ManagementUnavailable: it can't be told whether it has a queue.
+            RegistryUnavailable: Redis is away.
+        """
+        return administration.rate_status(self, tenant)
+
+    def purge(self, tenant: str) -> Purge:
+        """Throw away the tasks of a tenant that wait; see [purge][taketurns.purging.purge] for what goes on."""
+        return purge(self, tenant)
+
+    def remove(self, tenant: str, *, force: bool = False) -> int:
+        """Remove a tenant's queue and settings; it begins anew with its next task. Takes up to ten seconds.
+
+        The queue goes by the steps of the reaper, after which no task can be in it or on its way.
+
+        Args:
+            tenant: the tenant.
+            force: throw away what waits. Running tasks are waited for, ``TAKETURNS_REAPER_CONFIRM_TIMEOUT`` seconds
+                at most, and nothing happens if they take longer. Delayed tasks and retries, which wait elsewhere,
+                stay: they make a new queue when they are due.
+
+        Returns:
+            How many tasks were thrown away.
+
+        Raises:
+            InvalidTenant: the tenant id does not have the accepted form.
+            UnknownTenant: it has neither a queue nor settings.
+            TenantInUse: tasks wait, run or are delayed, somebody else declared or consumes the queue, or a worker
+                does not answer.
+            ManagementUnavailable: it can't be told what the queue holds.
+            BrokerUnavailable: the workers can't be asked what they hold.
+            RegistryUnavailable: Redis is away.
+        """
+        return administration.remove(self, tenant, force=force)
+
+    def list(self, *, tags: Mapping[str, str] | None = None) -> builtins.list[KnownTenant]:
+        """Return the tenants that have a queue or settings of their own, in the order of their ids.
+
+        Args:
+            tags: leave out the tenants that have not all of these tags with these values.
+
+        Raises:
+            ManagementUnavailable: it can't be told which queues there are.
+            RegistryUnavailable: Redis is away.
+        """
+        return known_tenants(self, tags=tags or {})
+
     def close(self) -> None:
         """Close the connections of this process; a later use opens new ones."""
         self.publisher.close()
         self.store.close()
+        if "management" in self.__dict__:
+            self.management.close()
 
     def _configure(self, source: Any, **_: Any) -> None:
         if source.worker_consumer in (STOCK_CONSUMER, WORKER_CONSUMER):

@@ -44,18 +44,23 @@ def refuse_destinations(task: str, options: dict[str, Any]) -> None:
         )
 
 
-def priority_of(given: Any) -> int:
+def priority_of(given: Any, *, inherited: bool = False) -> int:
     """Return a priority by its name or number.
+
+    Args:
+        given: the name or number.
+        inherited: whether Celery may have passed it on, in a retry or by ``task_inherit_parent_priority``, from an
+            ordinary task that has a higher one: then it is the highest that there is.
 
     Raises:
         InvalidInput: it is neither.
     """
+    highest = max(PRIORITIES.values())
     if isinstance(given, str) and given in PRIORITIES:
         return PRIORITIES[given]
-    if isinstance(given, int) and not isinstance(given, bool) and given >= 0:
-        # An ordinary task may pass a higher one on (task_inherit_parent_priority); the broker would cap it too.
-        return min(given, max(PRIORITIES.values()))
-    raise InvalidInput(given, f"{', '.join(PRIORITIES)} or 0 to 2", field="priority")
+    if isinstance(given, int) and not isinstance(given, bool) and (0 <= given <= highest or inherited):
+        return max(0, min(given, highest))
+    raise InvalidInput(given, f"{', '.join(PRIORITIES)} or 0 to {highest}", field="priority")
 
 
 def due_at(app: Celery, countdown: float | None, eta: datetime | str | None) -> datetime | None:

@@ -28,6 +28,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from taketurns.env_file import read_env_file
 from taketurns.errors import InvalidSettings
 from taketurns.limits.rate import parse_rate
+from taketurns.registry.tenant_settings import LARGEST_NUMBER
 
 PREFIX = "TAKETURNS_"
 CONFIG_VARIABLE = "TAKETURNS_CONFIG"
@@ -126,7 +127,7 @@ class LimiterSettings(BaseSettings):
     """``open``: tasks run unlimited while Redis is away; ``closed``: tasks of limited tenants wait for it."""
     default_rate_limit: str | None = None
     """The rate of each tenant that has none of its own, such as ``100/1m``; none is unlimited."""
-    default_max_backlog: Annotated[int, Field(ge=1)] | None = None
+    default_max_backlog: Annotated[int, Field(ge=1, le=LARGEST_NUMBER)] | None = None
     """Tasks of each tenant without a ``max_backlog`` of its own that may wait in its queue; none is any number."""
     lease: Seconds = 60.0
     """Seconds until the concurrency lease of a killed worker's task is free again; living ones renew theirs."""

@@ -3,31 +3,21 @@
 from __future__ import annotations
 
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ConfigDict, with_config
 
-from taketurns.connections import broker_version
-from taketurns.conversation import Conversation
-from taketurns.errors import TaketurnsError
+from taketurns.answers import gather
 from taketurns.sample import Sample, count
-from taketurns.tenants import tenant_of
 from taketurns.topology import DEAD_QUEUE, LOST_QUEUE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
+    from taketurns.answers import Answers, Queues
     from taketurns.extension import TakeTurns
-    from taketurns.management import Management, QueueInfo
-    from taketurns.registry import TenantSettings
-
-T = TypeVar("T")
-
-PATIENCE: Final = 2.0
-"""Seconds that RabbitMQ has for a connection."""
+    from taketurns.management import QueueInfo
 
 # The API shows these classes as they are; the docstrings are the descriptions in its OpenAPI document.
 _documented = with_config(ConfigDict(use_attribute_docstrings=True))
@@ -122,30 +112,19 @@ class SystemStatus:
     those of the highest priority that it has are looked at."""
 
     @property
+    def servers(self) -> dict[str, ServerStatus]:
+        """The three servers by what people call them."""
+        return {"RabbitMQ": self.broker, "its management API": self.management, "Redis": self.redis}
+
+    @property
+    def away(self) -> list[str]:
+        """Those of them that don't answer."""
+        return [name for name, server in self.servers.items() if not server.ok]
+
+    @property
     def ok(self) -> bool:
         """Whether all three servers answer."""
-        return self.broker.ok and self.management.ok and self.redis.ok
-
-
-@dataclass(frozen=True, slots=True)
-class _Known:
-    """What Redis knows."""
-
-    version: str
-    workers: list[str]
-    lost: list[str]
-    settings: Mapping[str, TenantSettings]
-
-
-@dataclass(frozen=True, slots=True)
-class _Queues:
-    """What the management API tells; the queues by tenant."""
-
-    version: str
-    queues: Mapping[str, QueueInfo]
-    dead: int | None
-    lost: int | None
-    oldest_wait: OldestWait | None
+        return not self.away
 
 
 def look(turns: TakeTurns) -> SystemStatus:
@@ -154,66 +133,37 @@ def look(turns: TakeTurns) -> SystemStatus:
     Asks everybody at once, and takes about a second if a worker is silent. A server that does not even refuse is
     waited for: RabbitMQ for two seconds, its management API for ``TAKETURNS_MANAGEMENT_TIMEOUT``.
     """
-    with ThreadPoolExecutor(3) as threads:
-        asked_broker = threads.submit(_told, partial(broker_version, turns.app, PATIENCE))
-        asked_management = threads.submit(_told, partial(_queues, turns.management))
-        known, redis = _told(partial(_known, turns))
-        broker_said, broker = asked_broker.result()
-        answers = _ask(turns, known.workers) if known is not None and broker_said is not None else {}
-        told, management = asked_management.result()
-    workers = [_worker(name, answer) for name, answer in sorted(answers.items())]
-    counts = list(told.queues.values()) if told is not None else None
+    return summary(gather(turns, turns.management, stamps=True))
+
+
+def summary(answers: Answers) -> SystemStatus:
+    """Return how the system is doing, by what everybody told."""
+    known, queues = answers.known, answers.queues
+    workers = [_worker(name, answer) for name, answer in sorted(answers.workers.items())]
+    counts = list(queues.tenants.values()) if queues is not None else None
     return SystemStatus(
-        broker=_server(broker_said, broker),
-        management=_server(told.version if told else None, management),
-        redis=_server(known.version if known else None, redis),
+        broker=_server(answers.broker, answers.broker_trouble),
+        management=_server(queues.version if queues else None, answers.management_trouble),
+        redis=_server(known.version if known else None, answers.redis_trouble),
         workers=workers if known else None,
-        silent=sorted({*known.workers, *known.lost} - answers.keys()) if known else None,
-        tenants=len(known.settings.keys() | told.queues.keys()) if known and told else None,
+        silent=sorted({*known.workers, *known.lost} - answers.workers.keys()) if known else None,
+        tenants=len(known.settings.keys() | queues.tenants.keys()) if known and queues else None,
         paused=sum(each.paused for each in known.settings.values()) if known else None,
-        throttled=_throttled(answers, told.queues) if known and told else None,
+        throttled=_throttled(answers.workers, queues.tenants) if known and queues else None,
         ready=None if counts is None else sum(queue.ready or 0 for queue in counts),
         unacknowledged=None if counts is None else sum(queue.unacknowledged or 0 for queue in counts),
         uncounted=None
         if counts is None
         else sum(None in {each.ready, each.unacknowledged} for each in counts),
         running=sum(worker.running for worker in workers) if known else None,
-        dead=told.dead if told else None,
-        lost=told.lost if told else None,
-        oldest_wait=told.oldest_wait if told else None,
+        dead=_messages(queues.others.get(DEAD_QUEUE)) if queues else None,
+        lost=_messages(queues.others.get(LOST_QUEUE)) if queues else None,
+        oldest_wait=_oldest(queues) if queues else None,
     )
-
-
-def _told(ask: Callable[[], T]) -> tuple[T | None, str]:
-    """Return the answer, or None and what was wrong."""
-    try:
-        return ask(), ""
-    except TaketurnsError as error:
-        return None, str(error)
 
 
 def _server(version: str | None, problem: str) -> ServerStatus:
     return ServerStatus(ok=not problem, version=version, message=problem)
-
-
-def _known(turns: TakeTurns) -> _Known:
-    version = turns.store.call(lambda redis: redis.info("server")["redis_version"])
-    registry = turns.registry
-    return _Known(str(version), registry.workers(), registry.lost_workers(), registry.all())
-
-
-def _queues(management: Management) -> _Queues:
-    version = management.version()
-    listed = management.queues()
-    queues = {tenant: queue for name, queue in listed.items() if (tenant := tenant_of(name)) is not None}
-    waiting = {tenant: queue for tenant, queue in queues.items() if queue.ready}
-    return _Queues(
-        version,
-        queues,
-        dead=_messages(listed.get(DEAD_QUEUE)),
-        lost=_messages(listed.get(LOST_QUEUE)),
-        oldest_wait=_oldest(waiting, management.head_timestamps()) if waiting else None,
-    )
 
 
 def _messages(queue: QueueInfo | None) -> int | None:
@@ -223,22 +173,18 @@ def _messages(queue: QueueInfo | None) -> int | None:
     return None if queue.ready is None or queue.unacknowledged is None else queue.ready + queue.unacknowledged
 
 
-def _oldest(waiting: Mapping[str, QueueInfo], stamps: Mapping[str, int]) -> OldestWait | None:
-    known = [(stamps[queue.name], tenant) for tenant, queue in waiting.items() if queue.name in stamps]
+def _oldest(queues: Queues) -> OldestWait | None:
+    known = [
+        (queues.stamps[queue.name], tenant)
+        for tenant, queue in queues.tenants.items()
+        if queue.ready and queue.name in queues.stamps
+    ]
     if not known:
         return None
     since, tenant = min(known)
-    return OldestWait(tenant, max(0.0, time.time() - since), at_most=waiting[tenant].unacknowledged != 0)
-
-
-def _ask(turns: TakeTurns, workers: list[str]) -> dict[str, dict[str, Any]]:
-    conversation = Conversation(turns.app, timeout=PATIENCE)
-    try:
-        return conversation.ask(workers, "taketurns_status")
-    except TaketurnsError:
-        return {}  # the broker went away after it had answered: nobody could be heard
-    finally:
-        conversation.disconnect()
+    return OldestWait(
+        tenant, max(0.0, time.time() - since), at_most=queues.tenants[tenant].unacknowledged != 0
+    )
 
 
 def _throttled(answers: Mapping[str, Mapping[str, Any]], queues: Mapping[str, QueueInfo]) -> int:

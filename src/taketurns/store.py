@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from redis import ConnectionPool, Redis
 from redis.backoff import NoBackoff
 from redis.connection import SSLConnection, parse_url
-from redis.exceptions import RedisError
+from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
 from redis.retry import Retry
 
 from taketurns import tls
@@ -75,8 +75,7 @@ class Store:
             result = operation(self._redis)
         except RedisError as error:
             self._breaker.failed(epoch, error)
-            advice = tls.hint(error) or "see that it runs and that TAKETURNS_REDIS_URL leads to it"
-            raise RegistryUnavailable(f"Redis failed ({error}); {advice}") from error
+            raise RegistryUnavailable(f"Redis failed ({error}); {_advice(error)}") from error
         self._breaker.succeeded(epoch)
         return result
 
@@ -148,6 +147,15 @@ def _pool(settings: RedisSettings, tls_settings: TlsSettings | None) -> Connecti
     )
 
 
+def _advice(error: RedisError) -> str:
+    """Return what to do about an error."""
+    if isinstance(error, AuthenticationError):
+        return "see that user and password of TAKETURNS_REDIS_URL are right"
+    if isinstance(error, NoPermissionError):
+        return "see that the user of TAKETURNS_REDIS_URL may use this command, and keys with TAKETURNS_REDIS_PREFIX"
+    return tls.hint(error) or "see that it runs and that TAKETURNS_REDIS_URL leads to it"
+
+
 class _Breaker:
     """Knows whether Redis is away, and lets one call through from time to time to see whether it still is."""
 
@@ -162,6 +170,7 @@ class _Breaker:
         # ten calls that time out together the first one tells, and the others begin no outage of their own.
         self._epoch = 0
         self._away_since: float | None = None
+        self._reason = ""
         self._next_attempt = 0.0
 
     def enter(self) -> int:
@@ -177,7 +186,7 @@ class _Breaker:
                 now = time.monotonic()
                 if now < self._next_attempt:
                     raise RegistryUnavailable(
-                        f"Redis is away; next attempt in {self._next_attempt - now:.1f} s"
+                        f"Redis is away ({self._reason}); next attempt in {self._next_attempt - now:.1f} s"
                     )
                 self._next_attempt = now + self._retry_after
             return self._epoch
@@ -189,11 +198,17 @@ class _Breaker:
                 return
             now = time.monotonic()
             self._next_attempt = now + self._retry_after
+            self._reason = str(error)
             if self._away_since is not None:
                 return
             self._away_since = now
             self._epoch += 1
-        logger.warning("Redis is away: %s; trying again every %g s", tls.with_hint(error), self._retry_after)
+        logger.warning(
+            "Redis is away: %s; %s; tried again every %g s if it is needed",
+            error,
+            _advice(error),
+            self._retry_after,
+        )
 
     def succeeded(self, epoch: int) -> None:
         """Take note that a call of that epoch succeeded."""
@@ -205,4 +220,5 @@ class _Breaker:
             seconds = time.monotonic() - self._away_since
             self._away_since = None
             self._epoch += 1
-        logger.warning("Redis is back after %.1f s", seconds)
+        # It may have been back for long: nobody has asked in between if there was nothing to ask.
+        logger.warning("Redis answers again, %.1f s after it first did not", seconds)

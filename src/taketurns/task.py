@@ -182,7 +182,8 @@ class TenantTask(Task):
             "shadow": shadow,
             "headers": headers,
             "priority": priority_of(
-                self.priority if options.get("priority") is None else options["priority"]
+                self.priority if options.get("priority") is None else options["priority"],
+                inherited=was_accepted_before(options),
             ),
         }
         app = self._get_app()

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import json
-import os
-import pty
 import re
 import signal
 import subprocess
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING
 
 import pytest
 
-from support.api_server import serving, shop
-from support.command import COMMAND, SHOP, WITHIN, assert_one_line, run, run_without
+from support.api_server import serving
+from support.command import COMMAND, SHOP, WITHIN, assert_one_line, parsed, run, run_without
 from support.letters import bury, bury_another
+from support.terminal import on_terminal
 from support.workers import environment
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from taketurns import TakeTurns
@@ -29,22 +29,9 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def command(settings: Settings, tmp_path: Path) -> Run:
-    """Return a function that runs ``taketurns -A shop dead ARGUMENTS`` on the test's own servers."""
-    (tmp_path / "shop.py").write_text(SHOP)
-    own = environment(settings)
-
-    def command(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        return run("-A", "shop", "dead", *arguments, cwd=tmp_path, **{**own, **variables})
-
-    return command
-
-
-@pytest.fixture
-def turns(settings: Settings) -> Iterator[TakeTurns]:
-    turns = shop(settings)
-    yield turns
-    turns.close()
+def command(taketurns: Run) -> Run:
+    """Return a function that runs ``taketurns -A APP dead ARGUMENTS``."""
+    return partial(taketurns, "dead")
 
 
 @pytest.fixture
@@ -65,12 +52,6 @@ def ready(turns: TakeTurns, tenant: str) -> int:
     return queue.ready or 0 if queue else 0
 
 
-def parsed(result: subprocess.CompletedProcess[str]) -> Any:
-    """Return the JSON that a command printed, which succeeded."""
-    assert (result.returncode, result.stderr) == (0, ""), result.stderr
-    return json.loads(result.stdout)
-
-
 # ---- list, show
 
 
@@ -85,18 +66,33 @@ def test_letters_are_listed_and_filtered(command: Run, turns: TakeTurns) -> None
     assert re.match(r"^ d-3 +acme +shop.anything +crash_loop +ValueError\('no'\) +5 +0 +2026", lines[3])
     assert re.match(r"^ d-4 +shop.anything +unroutable ", lines[4])
     with serving(turns) as api, api.as_("root", operator=True) as operator:
-        listed = operator.get("/dead-letters").json()["letters"]
+        listed = operator.get("/dead-letters").json()
+    letters = listed["letters"]
     assert parsed(command("list", "--json")) == listed
-    assert parsed(command("list", "--json", "--tenant", "acme", "--cause", "crash_loop")) == [listed[2]]
-    assert parsed(command("list", "--json", "--task", "shop.other")) == []
+
+    def found(*options: str) -> list[dict[str, object]]:
+        answer = parsed(command("list", "--json", *options))
+        assert answer["total"] == 4
+        return list(answer["letters"])
+
+    assert found("--tenant", "acme", "--cause", "crash_loop") == [letters[2]]
+    assert found("--task", "shop.other") == []
+    assert found("--task-id", "task-d-2") == [letters[1]]
+    assert found("--since", "2026-01-01", "--until", "2026-01-01T00:00:01Z") == letters
+    assert found("--since", "2026-01-01T00:00:01") == []
+    assert found("--until", "1s", "--limit", "2") == letters[:2]
     first = command("list", "--limit", "1")
     assert (len(first.stdout.splitlines()), first.stderr) == (2, "Listed are 1 of 4 dead letters.\n")
 
 
-def test_what_the_output_has_no_letters_for_is_escaped(command: Run, turns: TakeTurns) -> None:
+def test_what_the_output_has_no_letters_for_is_escaped(
+    turns: TakeTurns, settings: Settings, tmp_path: Path
+) -> None:
     """Where it is not UTF-8."""
     bury(turns, "d-1", reason="ValueError('ä')")
-    result = command("list", PYTHONIOENCODING="ascii")
+    (tmp_path / "shop.py").write_text(SHOP)
+    variables = environment(settings, PYTHONIOENCODING="ascii")
+    result = run("-A", "shop", "dead", "list", cwd=tmp_path, **variables)
     assert (result.returncode, result.stderr) == (0, "")
     assert r"ValueError('\xe4')" in result.stdout
 
@@ -139,6 +135,14 @@ def test_letters_are_replayed(command: Run, turns: TakeTurns, eventually: Eventu
     assert (result.returncode, result.stdout) == (0, "1 dead letter replayed.\n")
     assert result.stderr == "1 dead letter of no known tenant can only be discarded.\n"
     assert left(turns) == ["d-4"]
+    assert parsed(command("replay", "--all", "--json")) == {
+        "replayed": 0,
+        "without_tenant": 1,
+        "missing": [],
+    }
+    named = command("replay", "d-1", "--json")
+    assert (named.returncode, json.loads(named.stdout)["missing"]) == (1, ["d-1"])
+    assert named.stderr == "taketurns: there is no such dead letter: d-1\n"
     eventually(lambda: (ready(turns, "acme"), ready(turns, "bolt")) == (2, 1))
 
 
@@ -153,7 +157,12 @@ def test_letters_are_discarded(command: Run, turns: TakeTurns) -> None:
     result = command("discard", "d-2", "d-1", "-y")
     assert (result.returncode, result.stdout) == (1, "1 dead letter discarded.\n")
     assert result.stderr == "taketurns: there is no such dead letter: d-1\n"
-    assert command("discard", "--all", "--yes").stdout == "2 dead letters discarded.\n"
+    assert command("discard", "--since", "2h", "--yes").stdout == "0 dead letters discarded.\n"
+    assert parsed(command("discard", "--task-id", "task-d-3", "--yes", "--json")) == {
+        "discarded": 1,
+        "missing": [],
+    }
+    assert command("discard", "--all", "--yes").stdout == "1 dead letter discarded.\n"
     assert left(turns) == []
 
 
@@ -164,9 +173,10 @@ def test_who_names_no_letters_is_told_how_to(command: Run, turns: TakeTurns) -> 
         result = command(*words)
         assert (result.returncode, result.stdout) == (2, "")
         said = " ".join(result.stderr.replace("│", " ").split())  # however wide the box is
-        assert "name the letters by their ids, by --tenant, --task or --cause, or say --all" in said
+        assert "name the letters by their ids or by a filter such as --tenant, or say --all" in said
     assert_one_line(command("replay", "--cause", "bad"), r"cause: 'bad' is not valid; accepted is one of .*")
     assert_one_line(command("list", "--tenant", "a b"), r"tenant: 'a b' is not valid; .*")
+    assert_one_line(command("list", "--since", "soon"), r"--since: 'soon' is not valid; accepted is .*")
     assert len(left(turns)) == 4
 
 
@@ -184,40 +194,16 @@ def test_on_a_terminal_it_is_asked_before_letters_are_discarded(
 ) -> None:
     """With how many it would be."""
     (tmp_path / "shop.py").write_text(SHOP)
-    ours, terminal = pty.openpty()
-    with subprocess.Popen(  # our own command
-        [COMMAND, "-A", "shop", "dead", "discard", "--all"],
-        cwd=tmp_path,
-        env=environment(settings, TERM="xterm", COLUMNS="100"),
-        stdin=terminal,
-        stdout=terminal,
-        stderr=terminal,
-        start_new_session=True,
-    ) as process:
-        os.close(terminal)
-        said = _read_until(ours, "Discard 4 dead letters? [y/N]: ")
-        os.write(ours, f"{answer}\n".encode())
-        said += _read_until(ours, None)
-        assert process.wait(WITHIN) == code, said
-    os.close(ours)
+    with on_terminal(
+        *("-A", "shop", "dead", "discard", "--all"), cwd=tmp_path, variables=environment(settings)
+    ) as terminal:
+        terminal.read_until("Discard 4 dead letters? [y/N]: ")
+        terminal.type(f"{answer}\n")
+        said = terminal.read_to_the_end()
+        assert terminal.process.wait(WITHIN) == code, said
     assert ("4 dead letters discarded." in said) == (code == 0), said
     assert ("4/4" in said) == (code == 0), "the bar"
     assert len(left(turns)) == stay
-
-
-def _read_until(terminal: int, expected: str | None) -> str:
-    """Return what is written to a terminal until it ends with this, or to the end."""
-    said = ""
-    while expected is None or not said.endswith(expected):
-        try:
-            part = os.read(terminal, 4096).decode()
-        except OSError:  # the other end is closed
-            part = ""
-        if not part:
-            assert expected is None, said
-            return said
-        said += part
-    return said
 
 
 def test_ctrl_c_stops_between_two_letters_and_says_how_many_were_done(

@@ -216,7 +216,7 @@ def test_an_outage_is_logged_once(
         told = lines(caplog)
         assert len(told) == 2 * outage
         assert told[-2].startswith("Redis is away: ")
-        assert told[-1].startswith("Redis is back after ")
+        assert told[-1].startswith("Redis answers again, ")
 
 
 def test_a_call_from_before_the_outage_does_not_end_it(

@@ -213,7 +213,7 @@ def test_many_tenants_are_touched_in_one_call(registry: Registry, store: Store) 
     """All of them are active now, and one with a task that is due later stays active until then."""
     due = redis_time(store) + 1000
     registry.touch("delayed", until=due)
-    registry.touch_all(["acme", "delayed", "new"])
+    registry.worked(["acme", "delayed", "new"], {})
     activity = registry.activity()
     assert activity.pop("delayed") == due
     assert activity.keys() == {"acme", "new"}

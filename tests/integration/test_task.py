@@ -124,12 +124,20 @@ def test_events_name_the_tenants_queue(app: Celery, amqp: BlockingChannel) -> No
 
 
 @pytest.mark.parametrize(
-    ("given", "on_the_wire"), [("low", 0), ("normal", 1), ("high", 2), (0, 0), (2, 2), (9, 2), (None, 1)]
+    ("given", "on_the_wire"), [("low", 0), ("normal", 1), ("high", 2), (0, 0), (2, 2), (None, 1)]
 )
 def test_priorities(given: Any, on_the_wire: int, app: Celery, amqp: BlockingChannel) -> None:
-    """A priority is a name or a number of the three that there are; a larger number is the highest."""
+    """A priority is a name or a number of the three that there are."""
     app.tasks["note"].apply_async(("a",), tenant="acme", priority=given)
     assert take(amqp)[1].priority == on_the_wire
+
+
+def test_a_higher_priority_of_an_ordinary_task_becomes_the_highest(
+    app: Celery, amqp: BlockingChannel
+) -> None:
+    """Celery passes it on to what comes after that task, which must not fail."""
+    app.tasks["note"].s("a").apply_async(tenant="acme", priority=9, root_id="r-1")
+    assert take(amqp)[1].priority == 2
 
 
 def test_headers_of_the_callers_own_are_kept(app: Celery, amqp: BlockingChannel) -> None:
@@ -164,6 +172,7 @@ def test_without_a_tenant_it_is_an_error_at_the_call(app: Celery) -> None:
         ({"tenant": ""}, InvalidTenant, "tenant"),
         ({"priority": "urgent"}, InvalidInput, "priority: 'urgent'"),
         ({"priority": -1}, InvalidInput, "priority"),
+        ({"priority": 7}, InvalidInput, "priority: 7 is not valid; accepted is low, normal, high or 0 to 2"),
         ({"time_limit": "1m"}, InvalidInput, "time_limit: '1m'"),
         ({"time_limit": float("nan")}, InvalidInput, "time_limit"),
         ({"soft_time_limit": 0}, InvalidInput, "soft_time_limit: 0"),

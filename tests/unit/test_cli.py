@@ -141,6 +141,10 @@ def test_a_token_needs_a_tenant_id(fails: Callable[..., None], monkeypatch: pyte
         (["--max-concurrency", "0"], r"--max-concurrency: '0' is not valid; .* or none"),
         (["--max-concurrency", "few"], r"--max-concurrency: 'few' is not valid; .* or none"),
         (["--max-backlog", "0"], r"--max-backlog: '0' is not valid; .* or none"),
+        (
+            ["--max-backlog", "9" * 5000],
+            r"--max-backlog: '9+… is not valid; .* from 1 to 2147483647, or none",
+        ),
         (["--tag", "plan"], r"--tag: 'plan' is not valid; accepted is key=value, such as plan=pro"),
         (["--tag", "a b=c"], r"--tag: 'a b' is not valid; accepted is a key of 1 to 63 characters .*"),
         (["--tag", "a=1", "--tag", "a=2"], r"--tag: 'a=2' is not valid; .* 'a' was given already"),

@@ -145,6 +145,8 @@ def test_a_letter_without_a_valid_tenant_has_none() -> None:
         (Selection(tenant="bolt"), False),
         (Selection(tenant="acme", task="shop.other"), False),
         (Selection(cause="rejected"), False),
+        (Selection(task_id=TASK["id"]), True),
+        (Selection(task_id="another"), False),
     ],
 )
 def test_a_selection_means_what_has_all_of_it(selection: Selection, meant: bool) -> None:
@@ -162,3 +164,5 @@ def test_a_selection_refuses_what_can_never_be_meant() -> None:
         Selection(ids="d-1")
     with pytest.raises(InvalidInput, match="task: 5"):
         Selection(task=5)  # type: ignore[arg-type]
+    with pytest.raises(InvalidInput, match="task_id: 5"):
+        Selection(task_id=5)  # type: ignore[arg-type]

@@ -317,6 +317,17 @@ def test_consumer_timeout(
         assert "thumbnail" in only(consumer_timeout.consumer_timeout, known).found
 
 
+def test_consumer_timeout_of_a_private_node() -> None:
+    """It has a day: there is nothing to do about tasks without a limit, but about one that may take so long."""
+    ours = Told({"version": "3.10.8", "cluster_name": "taketurns-0123abcd@here"})
+    endless = replace(limited(facts(), thumbnail=None), broker=ours)
+    assert only(consumer_timeout.consumer_timeout, endless).found == (
+        "86400 s, as `taketurns services` sets it; the time_limit of every task that has one is less than that"
+    )
+    long = replace(limited(facts(), thumbnail=86_400), broker=ours)
+    assert only(consumer_timeout.consumer_timeout, long).level == "warning"
+
+
 def test_consumer_timeout_holds_for_quorum_queues() -> None:
     """On RabbitMQ 4.3 too."""
     known = limited(facts(version="4.3.6", queues=listed(queue("usersequence_a", arguments=QUORUM))), t=None)

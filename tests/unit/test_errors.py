@@ -17,7 +17,10 @@ from taketurns.errors import (
     MissingTenant,
     ResolverFailed,
     TaketurnsError,
+    TenantExists,
+    TenantInUse,
     UnknownTask,
+    UnknownTenant,
 )
 
 ALL = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if kind.__module__ == errors.__name__]
@@ -31,6 +34,9 @@ EXAMPLES = [
     UnknownTask("shop.nothing"),
     BacklogFull("acme", 12, 10, 1.5),
     ResolverFailed("shop.thumbnail", "shop.by_customer", "KeyError('customer')"),
+    UnknownTenant("acme"),
+    TenantExists("acme"),
+    TenantInUse("acme", "2 messages"),
 ]
 
 
@@ -45,6 +51,7 @@ def test_one_except_catches_all() -> None:
         (InvalidInput, ValueError),
         (MissingTenant, TypeError),
         (UnknownTask, LookupError),
+        (UnknownTenant, LookupError),
         (errors.BrokerUnavailable, ConnectionError),
         (errors.ManagementUnavailable, ConnectionError),
         (errors.RegistryUnavailable, ConnectionError),
@@ -88,6 +95,12 @@ def test_a_plain_error_survives_pickling(kind: type[TaketurnsError]) -> None:
         (
             EXAMPLES[7],
             "tenant_resolver shop.by_customer failed for task 'shop.thumbnail': KeyError('customer')",
+        ),
+        (EXAMPLES[8], "there is no tenant 'acme': it has neither a queue nor settings"),
+        (EXAMPLES[9], "there is a tenant 'acme' already: change its settings, or choose another name"),
+        (
+            EXAMPLES[10],
+            "nothing of tenant 'acme' was removed, since its queue is not empty or in use: 2 messages",
         ),
     ],
 )

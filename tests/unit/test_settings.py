@@ -218,9 +218,10 @@ def test_a_default_backlog_cap_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Settings.load().limiter.default_max_backlog == 500
     monkeypatch.setenv("TAKETURNS_LIMITER_DEFAULT_MAX_BACKLOG", "")
     assert Settings.load().limiter.default_max_backlog is None
-    monkeypatch.setenv("TAKETURNS_LIMITER_DEFAULT_MAX_BACKLOG", "0")
-    with pytest.raises(InvalidSettings, match="TAKETURNS_LIMITER_DEFAULT_MAX_BACKLOG: "):
-        Settings.load()
+    for wrong in ("0", "2147483648"):
+        monkeypatch.setenv("TAKETURNS_LIMITER_DEFAULT_MAX_BACKLOG", wrong)
+        with pytest.raises(InvalidSettings, match="TAKETURNS_LIMITER_DEFAULT_MAX_BACKLOG: "):
+            Settings.load()
 
 
 def test_case_does_not_matter_in_the_file(env_file: Path) -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from support.nesting import nested
 from taketurns.errors import InvalidInput, InvalidRate, InvalidWeight
-from taketurns.registry.tenant_settings import LARGEST_WEIGHT, LEAST_WEIGHT, TenantSettings
+from taketurns.registry.tenant_settings import LARGEST_NUMBER, LARGEST_WEIGHT, LEAST_WEIGHT, TenantSettings
 
 RATES = st.builds("{}/{}{}".format, st.integers(1, 10**6), st.integers(1, 10**6), st.sampled_from("smhd"))
 
@@ -41,9 +41,9 @@ SETTINGS = st.builds(
     rate_limit=st.none() | RATES,
     task_rate_limits=st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), RATES, max_size=3),
     weight=st.floats(LEAST_WEIGHT, LARGEST_WEIGHT),
-    max_concurrency=st.none() | st.integers(1),
+    max_concurrency=st.none() | st.integers(1, LARGEST_NUMBER),
     burst_when_idle=st.booleans(),
-    max_backlog=st.none() | st.integers(1),
+    max_backlog=st.none() | st.integers(1, LARGEST_NUMBER),
     priority_rate_limits=st.dictionaries(st.sampled_from(["low", "normal", "high"]), RATES),
     paused=st.booleans(),
     tags=TAGS,
@@ -124,8 +124,8 @@ BAD: list[tuple[str, type[InvalidInput], list[Any]]] = [
     ("task_rate_limits", InvalidRate, [{"mail": "often"}, {"mail": None}, {"mail": 1}]),
     ("task_rate_limits", InvalidInput, [None, "1/1s", [], {1: "1/1s"}]),
     ("weight", InvalidWeight, [0, -1, math.nan, math.inf, -math.inf, 1e-320, 10**400, True, None, "2", ""]),
-    ("max_concurrency", InvalidInput, [0, -1, 1.5, 2.0, True, "3", math.inf]),
-    ("max_backlog", InvalidInput, [0, -1, 1.5, 2.0, True, "3", math.inf]),
+    ("max_concurrency", InvalidInput, [0, -1, 1.5, 2.0, True, "3", math.inf, 2**31, 10**30]),
+    ("max_backlog", InvalidInput, [0, -1, 1.5, 2.0, True, "3", math.inf, 2**31, 10**30]),
     ("paused", InvalidInput, [None, 0, 1, "yes", "false"]),
     ("burst_when_idle", InvalidInput, [None, 0, 1, "yes", "false"]),
     ("priority_rate_limits", InvalidRate, [{"low": "often"}, {"low": None}, {"high": 1}]),
@@ -171,9 +171,9 @@ GOOD: list[tuple[str, list[Any]]] = [
     ("rate_limit", [None, "1/1h", "10/60s:5"]),
     ("task_rate_limits", [{}, {"any name: {at} all": "1/1s"}]),
     ("weight", [1, 0.5, 100, LEAST_WEIGHT, LARGEST_WEIGHT]),
-    ("max_concurrency", [None, 1, 10**9]),
+    ("max_concurrency", [None, 1, 2**31 - 1]),
     ("burst_when_idle", [True, False]),
-    ("max_backlog", [None, 1, 10**9]),
+    ("max_backlog", [None, 1, 2**31 - 1]),
     ("priority_rate_limits", [{}, {"low": "1/1h", "normal": "10/60s:5", "high": "1/1s"}]),
     ("paused", [True, False]),
     ("tags", [{}, {"0": "x"}, {"a._-Z9": "=, \n ä", "a" * 63: "x" * 256}, {f"k{n}": "v" for n in range(64)}]),

@@ -25,7 +25,10 @@ from taketurns.errors import (
     PublishNotConfirmed,
     RegistryUnavailable,
     TaketurnsError,
+    TenantExists,
+    TenantInUse,
     UnknownTask,
+    UnknownTenant,
 )
 
 logger = logging.getLogger(__name__)
@@ -49,6 +52,12 @@ _AWAY: Final[Mapping[type[TaketurnsError], tuple[str, str]]] = {
     ),
     RegistryUnavailable: ("redis_unavailable", "Redis can't be reached at present"),
     ResultsUnavailable: ("results_unavailable", "the app's result backend can't be reached at present"),
+}
+
+_OF_TENANTS: Final[Mapping[type[TaketurnsError], tuple[HTTPStatus, str]]] = {
+    UnknownTenant: (HTTPStatus.NOT_FOUND, "not_found"),
+    TenantExists: (HTTPStatus.CONFLICT, "exists"),
+    TenantInUse: (HTTPStatus.CONFLICT, "in_use"),
 }
 
 _WHOLE, _NUMBER, _CHOICE = "a whole number", "a number", "true or false"
@@ -137,6 +146,8 @@ def install(app: FastAPI) -> None:
     app.exception_handler(Exception)(_unexpected)
     for kind in _AWAY:
         app.exception_handler(kind)(_away)
+    for kind in _OF_TENANTS:
+        app.exception_handler(kind)(_of_tenant)
 
 
 async def _not_authenticated(_: Request, error: NotAuthenticated) -> JSONResponse:
@@ -183,6 +194,11 @@ async def _away(request: Request, error: TaketurnsError) -> JSONResponse:
     logger.warning("%s %r is answered with 503: %s", request.method, request.url.path, error)
     code, message = next(_AWAY[kind] for kind in type(error).__mro__ if kind in _AWAY)
     return problem(HTTPStatus.SERVICE_UNAVAILABLE, code, message, headers=RETRY_LATER)
+
+
+async def _of_tenant(_: Request, error: TaketurnsError) -> JSONResponse:
+    status, code = _OF_TENANTS[type(error)]
+    return problem(status, code, str(error))
 
 
 async def _unexpected(_: Request, __: Exception) -> JSONResponse:

@@ -12,7 +12,6 @@ from taketurns.api.schemas import Check, Ready
 from taketurns.connections import broker_version
 from taketurns.errors import TaketurnsError
 from taketurns.extension import TakeTurns
-from taketurns.management import Management
 
 PATIENCE: Final = 2.0
 """Seconds that a server has to answer."""
@@ -29,12 +28,7 @@ class Readiness:
 
     def __init__(self, turns: TakeTurns) -> None:
         self._turns = turns
-        self._management = Management(
-            turns.settings.broker.management_url,
-            vhost=turns.vhost,
-            timeout=PATIENCE,
-            tls_settings=turns.settings.tls,
-        )
+        self._management = turns.open_management(PATIENCE)
         self._threads = CapacityLimiter(_THREADS)
         self._looking = Lock()
         self._looked_at = float("-inf")

@@ -11,10 +11,13 @@ TaskStatus = Literal["QUEUED", "RUNNING", "RETRY", "SUCCESS", "FAILURE", "REVOKE
 TaskId = Annotated[str, Field(examples=["5bd3a4b2-9f5c-4a2f-8f0e-3f0c7f1d6a11"])]
 TaskName = Annotated[str, Field(examples=["shop.tasks.thumbnail"])]
 TenantId = Annotated[str, Field(examples=["acme"])]
+Moment = Annotated[str, Field(examples=["2026-01-31T12:00:00Z", "2h"])]
 LetterId = Annotated[str, Field(examples=["0f8b6f5e-6d0f-4d0f-9a53-6a9ad1b8f1c2"])]
 QueueName = Annotated[str, Field(examples=["usersequence_acme"])]
 Rate = Annotated[str, Field(examples=["10/60s:5"])]
 PriorityRates = Annotated[dict[str, str], Field(examples=[{"high": "10/1s"}])]
+TaskRates = Annotated[dict[str, str], Field(examples=[{"shop.tasks.thumbnail": "100/1m"}])]
+CreatedAt = Annotated[float | None, Field(examples=[1767225600.0])]
 Tags = Annotated[dict[str, str], Field(examples=[{"plan": "pro"}])]
 Metadata = Annotated[dict[str, Any], Field(examples=[{"contact": "ops@acme.example"}])]
 
@@ -109,6 +112,8 @@ class TenantPatch(_Request):
     """Tasks that may wait in its queue, at least 1; more are refused with a 429."""
     priority_rate_limits: PriorityRates | None = None
     """Rates for the priorities `low`, `normal` and `high`. Takes the place of all of them."""
+    task_rate_limits: TaskRates | None = None
+    """Rates of single tasks, by their names. Takes the place of all of them."""
     paused: bool | None = None
     """Whether to hold its queued tasks back."""
     tags: Tags | None = None
@@ -116,6 +121,14 @@ class TenantPatch(_Request):
     characters), 64 at most. Takes the place of all tags."""
     metadata: Metadata | None = None
     """Any JSON object, 16 KiB at most. Takes the place of all metadata."""
+
+
+class TenantCreation(TenantPatch):
+    """A tenant and its first settings; null, or what is not given, is the default."""
+
+    tenant: TenantId | None = None
+    """Its id: 1 to 128 characters of `A-Z a-z 0-9 . _ @ : + -`, the first one a letter or digit. null: a new one,
+    `batch_` and a UUID."""
 
 
 class TenantLimits(_Answer):
@@ -129,7 +142,7 @@ class TenantLimits(_Answer):
     """null: unknown."""
     rate_limit: Rate | None
     """Starts of tasks in a period; null: the default."""
-    task_rate_limits: Annotated[dict[str, str], Field(examples=[{"shop.tasks.thumbnail": "100/1m"}])]
+    task_rate_limits: TaskRates
     """The same for single tasks, by their names."""
     weight: Annotated[float, Field(examples=[1.0])]
     """The share of the turns, relative to the other tenants."""
@@ -152,6 +165,12 @@ class TenantView(TenantLimits):
     """What `GET /tenants?tag=key=value` finds it by."""
     metadata: Metadata
     """What its operators keep with it."""
+    completed: int
+    """Its tasks that have ended well, as the workers have counted."""
+    failed: int
+    """Its tasks that have become dead letters, those that were replayed or discarded included."""
+    created_at: CreatedAt
+    """When it was created or first heard of, in seconds since 1970; null: unknown."""
 
 
 class TenantPage(_Answer):
@@ -186,6 +205,41 @@ class Me(TenantLimits):
     """Whether the caller is an operator."""
     limits: list[LimitStatus]
     """Every rate limit that applies."""
+
+
+class TenantStatistics(_Answer):
+    """How many tasks of a tenant wait, run and have ended, and what is left of its rates."""
+
+    tenant: TenantId
+    waiting: int | None
+    """Tasks that are to run as soon as may be, in the queue or in the hand of a worker; not the delayed ones. null:
+    RabbitMQ did not tell in time."""
+    running: int | None
+    """Tasks that run. If a worker does not answer, what is in the hands counts as running too."""
+    completed: int
+    """Tasks that have ended well, as the workers have counted. One that is revoked, expired or tried again does not
+    count."""
+    failed: int
+    """Tasks that have become dead letters, those that were replayed or discarded included."""
+    created_at: CreatedAt
+    """When it was created or first heard of, in seconds since 1970; null: unknown."""
+    limits: list[LimitStatus]
+    """Every rate limit that applies."""
+
+
+class TenantPurged(_Answer):
+    """What became of a tenant's tasks."""
+
+    tenant: TenantId
+    purged: int
+    """Tasks that waited and are gone."""
+    running: int
+    """Tasks that go on, on the workers that answered."""
+    silent: list[str]
+    """Workers that did not answer, by name. What one of them holds is not gone: the tasks of a turn at most."""
+    due_until: Annotated[float | None, Field(examples=[1767225600.0])]
+    """When the last of its delayed tasks and retries is due, which wait elsewhere and come all the same, in seconds
+    since 1970; null: none is known."""
 
 
 class DeadLetterSummary(_Answer):
@@ -238,14 +292,20 @@ class DeadLetterList(_Answer):
 
 
 class ChosenLetters(_Request):
-    """Which dead letters: those that have all of this. At least one of `tenant`, `task` and `cause`, or `all`."""
+    """Which dead letters: those that have all of this. At least one of the filters, or `all`."""
 
     tenant: TenantId | None = None
     """Those of this tenant."""
     task: TaskName | None = None
     """Those of this task."""
+    task_id: TaskId | None = None
+    """That of the task of this id."""
     cause: Cause | None = None
     """Those that died of this."""
+    since: Moment | None = None
+    """Those that died at this time or later: in ISO 8601, UTC by default; or how long ago."""
+    until: Moment | None = None
+    """Those that died before this time, which is written in the same way."""
     all: bool = False
     """Whether really all are meant; not together with the others."""
     limit: Annotated[int | None, Field(ge=1, examples=[100])] = None

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import sys
 from contextlib import closing
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from taketurns.cli.dead_output import counted, print_letter, print_letters, watched
-from taketurns.cli.output import Json  # noqa: TC001  # typer reads it
+from taketurns.cli.output import Json, Yes  # noqa: TC001  # typer reads it
 from taketurns.errors import TaketurnsError
 
 if TYPE_CHECKING:
@@ -29,30 +30,43 @@ OfTask = Annotated[str | None, typer.Option("--task", metavar="NAME", help="Thos
 OfCause = Annotated[
     str | None, typer.Option("--cause", metavar="CAUSE", help="Those that died of this, such as failed.")
 ]
+OfTaskId = Annotated[str | None, typer.Option("--task-id", metavar="ID", help="That of the task of this id.")]
+Since = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TIME",
+        help="Those that died at this time or later: in ISO 8601, or how long ago, such as 2h.",
+    ),
+]
+Until = Annotated[str | None, typer.Option(metavar="TIME", help="Those that died before this time.")]
 All = Annotated[bool, typer.Option("--all", help="All that there are.")]
 Limit = Annotated[int | None, typer.Option(min=1, help="So many at most, the oldest first.")]
 
 
-@app.command("list", epilog="Example: taketurns -A shop dead list --tenant acme --cause failed")
+@app.command("list", epilog="Example: taketurns -A shop dead list --tenant acme --cause failed --since 2h")
 def list_letters(
     context: typer.Context,
     *,
     tenant: OfTenant = None,
     task: OfTask = None,
+    task_id: OfTaskId = None,
     cause: OfCause = None,
+    since: Since = None,
+    until: Until = None,
     limit: Annotated[int, typer.Option(min=1, help="So many at most, the oldest first.")] = 100,
     as_json: Json = False,
 ) -> None:
     """List dead letters that have all of this, the oldest first."""
+    from taketurns.api.schemas import DeadLetterList
     from taketurns.api.views import letter_summary
     from taketurns.cli.application import load_turns_once  # Celery takes its time to import
-    from taketurns.deadletters.selection import Selection
 
-    selection = Selection(tenant=tenant, task=task, cause=cause)
+    selection = _selection(tenant=tenant, task=task, task_id=task_id, cause=cause, since=since, until=until)
     with closing(load_turns_once(context.obj)) as turns:
         found = turns.dead_letters.look(selection, limit=limit, brief=True)
     if as_json:
-        typer.echo(json.dumps([letter_summary(each).model_dump() for each in found.letters]))
+        letters = [letter_summary(each) for each in found.letters]
+        typer.echo(DeadLetterList(letters=letters, total=found.total).model_dump_json())
         return
     if found.letters:
         print_letters(found.letters)
@@ -90,9 +104,13 @@ def replay(
     *,
     tenant: OfTenant = None,
     task: OfTask = None,
+    task_id: OfTaskId = None,
     cause: OfCause = None,
+    since: Since = None,
+    until: Until = None,
     everything: All = False,
     limit: Limit = None,
+    as_json: Json = False,
 ) -> None:
     """Send dead letters back to their tenants' queues: these, or those that have all of this.
 
@@ -100,11 +118,13 @@ def replay(
     """
     from taketurns.cli.application import load_turns_once  # Celery takes its time to import
 
-    selection = _selection(context, ids, tenant, task, cause, everything=everything)
+    selection = _selection(
+        ids, tenant=tenant, task=task, task_id=task_id, cause=cause, since=since, until=until
+    )
+    _check_named(context, selection, everything=everything)
     with closing(load_turns_once(context.obj)) as turns, watched("replayed") as progress:
         outcome = turns.dead_letters.replay(selection, limit=limit, progress=progress)
-    typer.echo(f"{counted(outcome.done)} replayed.")
-    _complain(outcome, selection)
+    _tell("replayed", outcome, selection, as_json=as_json)
 
 
 @app.command(epilog="Example: taketurns -A shop dead discard --tenant acme --yes")
@@ -114,15 +134,22 @@ def discard(
     *,
     tenant: OfTenant = None,
     task: OfTask = None,
+    task_id: OfTaskId = None,
     cause: OfCause = None,
+    since: Since = None,
+    until: Until = None,
     everything: All = False,
     limit: Limit = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
+    yes: Yes = False,
+    as_json: Json = False,
 ) -> None:
     """Throw dead letters away: these, or those that have all of this. That can't be undone."""
     from taketurns.cli.application import load_turns_once  # Celery takes its time to import
 
-    selection = _selection(context, ids, tenant, task, cause, everything=everything)
+    selection = _selection(
+        ids, tenant=tenant, task=task, task_id=task_id, cause=cause, since=since, until=until
+    )
+    _check_named(context, selection, everything=everything)
     if not (yes or sys.stdin.isatty()):
         raise TaketurnsError("what is discarded is gone, and nobody can be asked here: pass --yes")
     with closing(load_turns_once(context.obj)) as turns:
@@ -130,39 +157,49 @@ def discard(
         if not yes:
             limit = len(letters.look(selection, limit=limit, brief=True).letters)
             if limit:
-                typer.confirm(f"Discard {counted(limit)}?", abort=True)
+                typer.confirm(f"Discard {counted(limit)}?", abort=True, err=True)
         with watched("discarded") as progress:
             outcome = letters.discard(selection, limit=limit, progress=progress)
-    typer.echo(f"{counted(outcome.done)} discarded.")
-    _complain(outcome, selection)
+    _tell("discarded", outcome, selection, as_json=as_json)
 
 
 def _selection(
-    context: typer.Context,
-    ids: list[str] | None,
-    tenant: str | None,
-    task: str | None,
-    cause: str | None,
-    *,
-    everything: bool,
+    ids: list[str] | None = None, *, since: str | None, until: str | None, **filters: str | None
 ) -> Selection:
+    from taketurns.deadletters.moments import read_moment
     from taketurns.deadletters.selection import Selection
 
-    selection = Selection(ids=frozenset(ids) if ids else None, tenant=tenant, task=task, cause=cause)
+    now = datetime.now(UTC)
+    return Selection(
+        ids=frozenset(ids) if ids else None,
+        since=read_moment(since, now=now, field="--since"),
+        until=read_moment(until, now=now, field="--until"),
+        **filters,
+    )
+
+
+def _check_named(context: typer.Context, selection: Selection, *, everything: bool) -> None:
+    """Check that letters are named, or that all are meant."""
+    from taketurns.deadletters.selection import Selection
+
     if (selection == Selection()) != everything:
         raise typer.BadParameter(
-            "name the letters by their ids, by --tenant, --task or --cause, or say --all (and nothing else)",
+            "name the letters by their ids or by a filter such as --tenant, or say --all (and nothing else)",
             ctx=context,
         )
-    return selection
 
 
-def _complain(outcome: Outcome, selection: Selection) -> None:
-    """Tell what could not be done; what was asked for by its id and could not is a failure."""
+def _tell(done: str, outcome: Outcome, selection: Selection, *, as_json: bool) -> None:
+    """Tell what was done, and what could not be; what was asked for by its id and could not is a failure."""
+    if as_json:
+        left = {} if done == "discarded" else {"without_tenant": outcome.without_tenant}
+        typer.echo(json.dumps({done: outcome.done, **left, "missing": sorted(outcome.missing)}))
+    else:
+        typer.echo(f"{counted(outcome.done)} {done}.")
     without_tenant = f"{counted(outcome.without_tenant)} of no known tenant can only be discarded"
     if outcome.missing:
         raise TaketurnsError(f"there is no such dead letter: {', '.join(sorted(outcome.missing))}")
     if outcome.without_tenant and selection.ids is not None:
         raise TaketurnsError(without_tenant)
-    if outcome.without_tenant:
+    if outcome.without_tenant and not as_json:
         typer.echo(f"{without_tenant}.", err=True)

@@ -10,7 +10,7 @@ from typing import Annotated, Final
 import typer
 
 from taketurns import __version__
-from taketurns.cli import api, dead, doctor, reaper, services, status, tenants, token
+from taketurns.cli import api, dead, doctor, monitor, reaper, services, status, tenants, token
 from taketurns.errors import TaketurnsError
 from taketurns.settings import CONFIG_VARIABLE
 
@@ -22,11 +22,14 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("api")(api.api)
+app.command("api", epilog="Example: taketurns -A shop api --port 8000")(api.api)
 app.command("doctor", epilog="Example: taketurns -A shop doctor")(doctor.doctor)
-app.command("reaper")(reaper.reaper)
+app.command("monitor", epilog="Example: taketurns -A shop monitor --sort failed --interval 5")(
+    monitor.monitor
+)
+app.command("reaper", epilog="Example: taketurns -A shop reaper --dry-run")(reaper.reaper)
 app.command("status", epilog="Example: taketurns -A shop status --json")(status.status)
-app.command("token")(token.token)
+app.command("token", epilog="Example: taketurns token acme --hours 8")(token.token)
 app.add_typer(tenants.app, name="tenants")
 app.add_typer(dead.app, name="dead")
 app.add_typer(services.app, name="services")
@@ -65,6 +68,7 @@ def _print_version(wanted: bool) -> None:  # noqa: FBT001  # typer passes it so
     "taketurns -A shop --config config.env api --port 8000\n\n"
     "taketurns -A shop:app reaper --dry-run\n\n"
     "taketurns -A shop tenants set acme --rate 10/60s --tag plan=pro\n\n"
+    "taketurns -A shop monitor\n\n"
     "taketurns -A shop status\n\n"
     "taketurns -A shop doctor\n\n"
     "taketurns -A shop dead list --tenant acme\n\n"

@@ -25,7 +25,7 @@ _DIRECTORY = Path(".taketurns")
 _NAMES = {"rabbitmq": "RabbitMQ", "redis": "Redis"}
 
 
-@app.command()
+@app.command(epilog="Example: export $(taketurns services up)")
 def up(directory: Directory = _DIRECTORY, *, as_json: Json = False) -> None:
     """Start what of them is not up, and print their addresses.
 
@@ -43,7 +43,7 @@ def up(directory: Directory = _DIRECTORY, *, as_json: Json = False) -> None:
         _print(addresses)
 
 
-@app.command()
+@app.command(epilog="Example: taketurns services down")
 def down(directory: Directory = _DIRECTORY) -> None:
     """Stop them and wait until they have gone; their data stays."""
     nodes = PrivateNodes(directory)
@@ -51,7 +51,7 @@ def down(directory: Directory = _DIRECTORY) -> None:
     typer.echo(f"RabbitMQ and Redis of {nodes.directory} are down.", err=True)
 
 
-@app.command()
+@app.command(epilog="Example: taketurns services status --json")
 def status(directory: Directory = _DIRECTORY, *, as_json: Json = False) -> None:
     """Say whether they are up, and where; exit with 1 if one is down."""
     nodes = PrivateNodes(directory)

@@ -29,15 +29,14 @@ def status(context: typer.Context, *, as_json: Json = False) -> None:
         typer.echo(TypeAdapter(SystemStatus).dump_json(found))
     else:
         _print(found)
-    away = [name for name, server in _servers(found) if not server.ok]
-    if away:
-        raise TaketurnsError(f"{' and '.join(away)} can't be reached")
+    if found.away:
+        raise TaketurnsError(f"{' and '.join(found.away)} can't be reached")
 
 
 def _print(found: SystemStatus) -> None:
     print_fields(
         [
-            *((name, _server(server)) for name, server in _servers(found)),
+            *((name, _server(server)) for name, server in found.servers.items()),
             ("tenants", _counted(found.tenants, ("paused", found.paused))),
             ("tenants throttled", _UNKNOWN if found.throttled is None else found.throttled),
             ("tasks waiting", _counted(found.ready, ("queues did not tell", found.uncounted or None))),
@@ -70,10 +69,6 @@ def _print(found: SystemStatus) -> None:
     ]
     rows += [(name, "", "", "", "", "", "no answer") for name in found.silent]
     print_table(("worker", "pid", "running", "hand", "queues", "throttled", "loop late by"), rows)
-
-
-def _servers(found: SystemStatus) -> list[tuple[str, ServerStatus]]:
-    return [("RabbitMQ", found.broker), ("its management API", found.management), ("Redis", found.redis)]
 
 
 def _server(server: ServerStatus) -> str:

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from taketurns.cli.output import print_fields
+from taketurns.cli.output import print_fields, print_table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from taketurns.api.schemas import TenantView
+    from taketurns.api.schemas import TenantStatistics
+    from taketurns.roster import KnownTenant
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The tenant's id.")]
 
 
-def print_tenant(view: TenantView, *, as_json: bool) -> None:
+def print_tenant(known: KnownTenant, *, as_json: bool) -> None:
     """Print a tenant with all its settings: as one JSON object, the same as over HTTP, or for people."""
+    from taketurns.api.views import tenant_view
+
+    view = tenant_view(known)
     if as_json:
         typer.echo(view.model_dump_json())
         return
@@ -38,8 +43,42 @@ def print_tenant(view: TenantView, *, as_json: bool) -> None:
             ("paused", "yes" if view.paused else "no"),
             ("tags", tagged(view.tags) or "none"),
             ("metadata", json.dumps(view.metadata, ensure_ascii=False) if view.metadata else "none"),
+            ("completed", view.completed),
+            ("failed", view.failed),
+            ("created", _moment(view.created_at)),
         ]
     )
+
+
+def print_statistics(found: TenantStatistics) -> None:
+    """Print how many tasks of a tenant wait, run and have ended, and how its rates stand."""
+    print_fields(
+        [
+            ("waiting", _known(found.waiting)),
+            ("running", _known(found.running)),
+            ("completed", found.completed),
+            ("failed", found.failed),
+            ("created", _moment(found.created_at)),
+        ]
+    )
+    if found.limits:
+        print_table(
+            ("rate of", "rate", "tokens", "next in"),
+            (
+                (
+                    "all tasks" if each.scope == "tenant" else each.scope,
+                    each.limit,
+                    f"{each.tokens:.1f} of {each.capacity}",
+                    f"{each.next_token_in:.1f} s",
+                )
+                for each in found.limits
+            ),
+        )
+
+
+def moment(seconds: float) -> str:
+    """Return a time as people read it, in UTC."""
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def tagged(pairs: Mapping[str, str]) -> str:
@@ -49,3 +88,7 @@ def tagged(pairs: Mapping[str, str]) -> str:
 
 def _known(count: int | None) -> object:
     return "unknown" if count is None else count
+
+
+def _moment(seconds: float | None) -> str:
+    return "unknown" if seconds is None else moment(seconds)

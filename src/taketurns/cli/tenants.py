@@ -1,25 +1,37 @@
-"""``taketurns tenants``: see tenants, and pause and resume them; ``set`` has a file of its own."""
+"""``taketurns tenants``: see tenants, pause and resume them; what else is done with them has files of its own."""
 
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from taketurns.cli import tenants_set
+from taketurns.cli import tenants_remove, tenants_set, tenants_submit
 from taketurns.cli.output import Json, print_table
-from taketurns.cli.tenant_output import Name, print_tenant, tagged
-from taketurns.errors import TaketurnsError
+from taketurns.cli.tenant_output import Name, print_statistics, print_tenant, tagged
+from taketurns.errors import UnknownTenant
 
 if TYPE_CHECKING:
-    from taketurns.api.schemas import TenantView
+    from taketurns.roster import KnownTenant
 
-app = typer.Typer(name="tenants", help="See tenants and change their settings.", no_args_is_help=True)
+app = typer.Typer(
+    name="tenants", help="See tenants, change their settings, purge and remove them.", no_args_is_help=True
+)
+app.command("create", epilog='Example: taketurns -A shop tenants create --rate "5/1m" --tag plan=trial')(
+    tenants_set.create_tenant
+)
 app.command(
     "set", epilog="Example: taketurns -A shop tenants set acme --rate 10/60s --weight 2 --tag plan=pro"
 )(tenants_set.set_tenant)
+app.command("purge", epilog="Example: taketurns -A shop tenants purge acme --yes")(tenants_remove.purge)
+app.command("remove", epilog="Example: taketurns -A shop tenants remove acme --force")(tenants_remove.remove)
+app.command(
+    "submit",
+    epilog="Example: taketurns -A shop tenants submit acme shop.thumbnail --args '[\"i-1\"]' --count 10 --wait 30",
+)(tenants_submit.submit)
 
 
 @app.command("list", epilog="Example: taketurns -A shop tenants list --tag plan=pro --tag region=eu")
@@ -32,19 +44,18 @@ def list_tenants(
     as_json: Json = False,
 ) -> None:
     """List the tenants that have a queue or settings of their own."""
-    from taketurns.api.views import KnownTenants
+    from taketurns.api.views import tenant_view
     from taketurns.cli.application import load_turns_once  # Celery takes its time to import
     from taketurns.registry.tags import read_tags
 
     tags = read_tags(tag or (), field="--tag")
-    known = KnownTenants(load_turns_once(context.obj), tags=tags)
-    views = [known.view(tenant) for tenant in known.names]
+    with closing(load_turns_once(context.obj)) as turns:
+        known = turns.list(tags=tags)
     if as_json:
-        typer.echo(json.dumps([view.model_dump() for view in views]))
-    elif views:
+        typer.echo(json.dumps([tenant_view(each).model_dump() for each in known]))
+    elif known:
         print_table(
-            ("tenant", "waiting", "may wait", "rate", "weight", "at once", "paused", "tags"),
-            (_row(view) for view in views),
+            ("tenant", "waiting", "may wait", "rate", "weight", "at once", "paused", "tags"), map(_row, known)
         )
     else:
         typer.echo("There are no such tenants." if tags else "There are no tenants.", err=True)
@@ -53,13 +64,25 @@ def list_tenants(
 @app.command(epilog="Example: taketurns -A shop tenants show acme")
 def show(context: typer.Context, tenant: Name, *, as_json: Json = False) -> None:
     """Show a tenant's settings and what waits in its queue."""
-    from taketurns.api.views import known_tenant
+    from taketurns.cli.application import load_turns_once  # Celery takes its time to import
+    from taketurns.roster import known_tenant
+
+    with closing(load_turns_once(context.obj)) as turns:
+        print_tenant(known_tenant(turns, tenant), as_json=as_json)
+
+
+@app.command(epilog="Example: taketurns -A shop tenants stats acme")
+def stats(context: typer.Context, tenant: Name, *, as_json: Json = False) -> None:
+    """Say how many tasks of a tenant wait, run and have ended, and how its rates stand."""
+    from taketurns.api.views import statistics
     from taketurns.cli.application import load_turns_once  # Celery takes its time to import
 
-    view = known_tenant(load_turns_once(context.obj), tenant)
-    if view is None:
-        raise _unknown(tenant)
-    print_tenant(view, as_json=as_json)
+    with closing(load_turns_once(context.obj)) as turns:
+        found = statistics(turns, tenant)
+    if as_json:
+        typer.echo(found.model_dump_json())
+    else:
+        print_statistics(found)
 
 
 @app.command(epilog="Example: taketurns -A shop tenants explain acme")
@@ -67,9 +90,10 @@ def explain(context: typer.Context, tenant: Name, *, as_json: Json = False) -> N
     """Say why a tenant's next task has not started."""
     from taketurns.cli.application import load_turns_once  # Celery takes its time to import
 
-    found = load_turns_once(context.obj).explain(tenant)
+    with closing(load_turns_once(context.obj)) as turns:
+        found = turns.explain(tenant)
     if found.reason == "unknown":
-        raise _unknown(tenant)
+        raise UnknownTenant(tenant)
     if as_json:
         typer.echo(json.dumps(asdict(found)))
         return
@@ -79,38 +103,39 @@ def explain(context: typer.Context, tenant: Name, *, as_json: Json = False) -> N
 
 
 @app.command(epilog="Example: taketurns -A shop tenants pause acme")
-def pause(context: typer.Context, tenant: Name) -> None:
+def pause(context: typer.Context, tenant: Name, *, as_json: Json = False) -> None:
     """Hold a tenant's tasks back. What runs, runs on."""
-    _pause(context, tenant, paused=True)
-    typer.echo(f"{tenant} is paused; its tasks wait in their queue.")
+    _pause(context, tenant, paused=True, as_json=as_json)
 
 
 @app.command(epilog="Example: taketurns -A shop tenants resume acme")
-def resume(context: typer.Context, tenant: Name) -> None:
+def resume(context: typer.Context, tenant: Name, *, as_json: Json = False) -> None:
     """Let a tenant's tasks run again."""
-    _pause(context, tenant, paused=False)
-    typer.echo(f"{tenant} is not paused.")
+    _pause(context, tenant, paused=False, as_json=as_json)
 
 
-def _pause(context: typer.Context, tenant: str, *, paused: bool) -> None:
+def _pause(context: typer.Context, tenant: str, *, paused: bool, as_json: bool) -> None:
     from taketurns.cli.application import load_turns_once  # Celery takes its time to import
+    from taketurns.roster import look_at
 
-    load_turns_once(context.obj).registry.update(tenant, paused=paused)
+    with closing(load_turns_once(context.obj)) as turns:
+        settings = turns.update(tenant, paused=paused)
+        if as_json:
+            print_tenant(look_at(turns, tenant, settings), as_json=True)
+        else:
+            how = "is paused; its tasks wait in their queue" if paused else "is not paused"
+            typer.echo(f"{tenant} {how}.")
 
 
-def _unknown(tenant: str) -> TaketurnsError:
-    return TaketurnsError(f"there is no tenant {tenant!r}: it has neither a queue nor settings")
-
-
-def _row(view: TenantView) -> tuple[object, ...]:
-    waiting = view.backlog and view.backlog.ready
+def _row(known: KnownTenant) -> tuple[object, ...]:
+    settings = known.settings
     return (
-        view.tenant,
-        "unknown" if waiting is None else waiting,
-        view.max_backlog or "",
-        view.rate_limit or "",
-        f"{view.weight:g}",
-        view.max_concurrency or "",
-        "yes" if view.paused else "",
-        tagged(view.tags),
+        known.tenant,
+        "unknown" if known.ready is None else known.ready,
+        settings.max_backlog or "",
+        settings.rate_limit or "",
+        f"{settings.weight:g}",
+        settings.max_concurrency or "",
+        "yes" if settings.paused else "",
+        tagged(settings.tags),
     )

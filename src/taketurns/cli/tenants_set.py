@@ -1,167 +1,115 @@
-"""``taketurns tenants set``: change a tenant's settings."""
+"""``taketurns tenants create`` and ``set``: a tenant's first settings, and changes of them."""
 
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from contextlib import closing
+from dataclasses import asdict
+from typing import Annotated
 
 import typer
 
 from taketurns.cli.output import Json
+from taketurns.cli.tenant_options import (
+    BurstWhenIdle,
+    MaxBacklog,
+    MaxConcurrency,
+    Metadata,
+    PriorityRate,
+    Rate,
+    Tag,
+    TaskRate,
+    Weight,
+    change_of,
+)
 from taketurns.cli.tenant_output import Name, print_tenant
-from taketurns.errors import InvalidInput
 
-if TYPE_CHECKING:
-    from collections.abc import Container, Iterable, Mapping
 
+def create_tenant(
+    context: typer.Context,
+    tenant: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="The tenant's id; without it batch_ and a UUID.")
+    ] = None,
+    *,
+    rate: Rate = None,
+    weight: Weight = None,
+    max_concurrency: MaxConcurrency = None,
+    burst_when_idle: BurstWhenIdle = None,
+    max_backlog: MaxBacklog = None,
+    tag: Tag = None,
+    priority_rate: PriorityRate = None,
+    task_rate: TaskRate = None,
+    metadata: Metadata = None,
+    paused: Annotated[bool, typer.Option("--paused", help="Let its tasks wait until it is resumed.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Create a tenant with its queue, and print its name.
+
+    That is not needed, since a tenant's first task creates it too. It is for one that is to be limited from the
+    beginning, and for a batch of tasks that is a tenant of its own for a while.
+    """
+    change = change_of(
+        rate=rate,
+        weight=weight,
+        max_concurrency=max_concurrency,
+        burst_when_idle=burst_when_idle,
+        max_backlog=max_backlog,
+        tag=tag,
+        untag=None,
+        priority_rate=priority_rate,
+        task_rate=task_rate,
+        metadata=metadata,
+    )
+    from taketurns.cli.application import load_turns_once  # Celery takes its time to import
     from taketurns.registry import TenantSettings
+    from taketurns.roster import look_at
 
-_NONE: Final = "none"
+    wanted = asdict(TenantSettings() if change is None else change(TenantSettings()))
+    del wanted["created_at"]
+    with closing(load_turns_once(context.obj)) as turns:
+        name = turns.create(tenant, **{**wanted, "paused": paused})
+        if as_json:
+            print_tenant(look_at(turns, name, turns.registry.get(name)), as_json=True)
+        else:
+            typer.echo(name)
 
 
 def set_tenant(
     context: typer.Context,
     tenant: Name,
     *,
-    rate: Annotated[
-        str | None,
-        typer.Option(metavar="RATE", help="Starts of its tasks in a period, such as 10/60s:5; or none."),
-    ] = None,
-    weight: Annotated[float | None, typer.Option(help="Its share of the work beside the others.")] = None,
-    max_concurrency: Annotated[
-        str | None, typer.Option(metavar="NUMBER", help="Its tasks that may run at once; or none.")
-    ] = None,
-    burst_when_idle: Annotated[
-        bool | None,
-        typer.Option(
-            "--burst-when-idle/--no-burst-when-idle", help="Let it run more of them while nobody else waits."
-        ),
-    ] = None,
-    max_backlog: Annotated[
-        str | None,
-        typer.Option(metavar="NUMBER", help="Its tasks that may wait in its queue; none is the default."),
-    ] = None,
-    tag: Annotated[
-        list[str] | None,
-        typer.Option(metavar="KEY=VALUE", help="Add or replace a tag, KEY= removes it; may be repeated."),
-    ] = None,
+    rate: Rate = None,
+    weight: Weight = None,
+    max_concurrency: MaxConcurrency = None,
+    burst_when_idle: BurstWhenIdle = None,
+    max_backlog: MaxBacklog = None,
+    tag: Tag = None,
     untag: Annotated[
         list[str] | None, typer.Option(metavar="KEY", help="Remove a tag; may be repeated.")
     ] = None,
-    priority_rate: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="PRIORITY=RATE",
-            help="The rate of its low, normal or high tasks; or =none. May be repeated.",
-        ),
-    ] = None,
-    task_rate: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="TASK=RATE", help="The rate of its tasks of one name; or =none. May be repeated."
-        ),
-    ] = None,
-    metadata: Annotated[
-        str | None, typer.Option(metavar="JSON", help="Replace its metadata by this JSON object.")
-    ] = None,
+    priority_rate: PriorityRate = None,
+    task_rate: TaskRate = None,
+    metadata: Metadata = None,
     as_json: Json = False,
 ) -> None:
     """Change a tenant's settings; what is not given stays. The word none takes a limit away.
 
     The tenant need not have submitted anything yet. The workers are told at once.
     """
-    from taketurns.registry.metadata import read_metadata
-
-    changes: dict[str, Any] = {}
-    if rate is not None:
-        changes["rate_limit"] = None if rate == _NONE else rate
-    if weight is not None:
-        changes["weight"] = weight
-    if max_concurrency is not None:
-        changes["max_concurrency"] = _number(max_concurrency, field="--max-concurrency")
-    if burst_when_idle is not None:
-        changes["burst_when_idle"] = burst_when_idle
-    if max_backlog is not None:
-        changes["max_backlog"] = _number(max_backlog, field="--max-backlog")
-    if metadata is not None:
-        changes["metadata"] = read_metadata(metadata)
-    tags = _tags(tag or (), untag or ())
-    priorities = _priority_rates(priority_rate or ())
-    tasks = _rates(
-        task_rate or (), field="--task-rate", accepted="TASK=RATE, each task once, such as shop.mail=10/1s"
+    change = change_of(
+        rate=rate,
+        weight=weight,
+        max_concurrency=max_concurrency,
+        burst_when_idle=burst_when_idle,
+        max_backlog=max_backlog,
+        tag=tag,
+        untag=untag,
+        priority_rate=priority_rate,
+        task_rate=task_rate,
+        metadata=metadata,
     )
-    if not (changes or tags or priorities or tasks):
+    if change is None:
         raise typer.BadParameter("give at least one option that says what to change", ctx=context)
-
-    def change(before: "TenantSettings") -> "TenantSettings":
-        return before.tagged(tags).changed(
-            **changes,
-            priority_rate_limits=_merged(before.priority_rate_limits, priorities),
-            task_rate_limits=_merged(before.task_rate_limits, tasks),
-        )
-
-    from taketurns.api.views import look_at
     from taketurns.cli.application import load_turns_once  # Celery takes its time to import
+    from taketurns.roster import look_at
 
-    turns = load_turns_once(context.obj)
-    settings = turns.registry.edit(tenant, change)
-    print_tenant(look_at(turns, tenant, settings), as_json=as_json)
-
-
-def _number(text: str, *, field: str) -> int | None:
-    if text == _NONE:
-        return None
-    try:
-        number = int(text)
-    except ValueError:
-        number = 0
-    if number < 1:
-        raise InvalidInput(text, "a whole number from 1, or none", field=field)
-    return number
-
-
-def _tags(given: "Iterable[str]", removed: "Iterable[str]") -> "Mapping[str, str | None]":
-    """Return what becomes of the tags that are named; None: it is removed."""
-    from taketurns.registry.tags import check_key, read_tags
-
-    keys = [*removed]
-    written = []
-    for text in given:
-        key, separator, value = text.partition("=")
-        if separator and not value:
-            keys.append(key)
-        else:
-            written.append(text)
-    tags: dict[str, str | None] = {**read_tags(written, field="--tag")}
-    for key in keys:
-        if check_key(key, field="--untag") in tags:
-            raise InvalidInput(key, "a tag that is not set in the same command", field="--untag")
-        tags[key] = None
-    return tags
-
-
-def _priority_rates(given: "Iterable[str]") -> dict[str, str | None]:
-    """Return the rates by priority; None: it is taken away."""
-    from taketurns.topology import PRIORITIES
-
-    accepted = f"PRIORITY=RATE with {', '.join(PRIORITIES)}, each once, such as high=10/1s or high=none"
-    return _rates(given, field="--priority-rate", accepted=accepted, names=PRIORITIES)
-
-
-def _rates(
-    given: "Iterable[str]", *, field: str, accepted: str, names: "Container[str] | None" = None
-) -> dict[str, str | None]:
-    """Return the rates by what is limited, any of the names; None: it is taken away."""
-    from taketurns.limits.rate import parse_rate
-
-    rates: dict[str, str | None] = {}
-    for text in given:
-        limited, separator, rate = text.partition("=")
-        if not (separator and limited) or limited in rates or (names is not None and limited not in names):
-            raise InvalidInput(text, accepted, field=field)
-        if rate != _NONE:
-            parse_rate(rate, field=field)
-        rates[limited] = None if rate == _NONE else rate
-    return rates
-
-
-def _merged(before: "Mapping[str, str]", changes: "Mapping[str, str | None]") -> dict[str, str]:
-    merged = {**before, **changes}
-    return {limited: rate for limited, rate in merged.items() if rate is not None}
+    with closing(load_turns_once(context.obj)) as turns:
+        settings = turns.registry.edit(tenant, change)
+        print_tenant(look_at(turns, tenant, settings), as_json=as_json)

@@ -32,11 +32,7 @@ def connection(facts: Facts) -> Iterator[Verdict]:
     """RabbitMQ can be connected to, by the app's own broker_url."""
     trouble = facts.broker.trouble
     if trouble:
-        yield problem(
-            f"no connection: {trouble}",
-            "see that RabbitMQ runs and that the app's broker_url, or TAKETURNS_AMQP_URL, leads to it: until then "
-            "nothing is accepted and nothing runs",
-        )
+        yield problem(trouble, "until then nothing is accepted and nothing runs")
         return
     said = facts.broker.get()
     answers = f"{said.get('version')} answers, vhost {facts.vhost!r}"

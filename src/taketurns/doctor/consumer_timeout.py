@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from taketurns.doctor.finding import counted, named, ok, release, warning
 from taketurns.doctor.policy import applying
+from taketurns.services.identity import CONSUMER_TIMEOUT, is_private
 from taketurns.tenants import queue_name, tenant_of
 
 if TYPE_CHECKING:
@@ -34,13 +35,13 @@ def consumer_timeout(facts: Facts) -> Iterator[Verdict]:
     if version >= _CLASSIC_FREE_SINCE and kinds == {"classic"}:
         yield ok("classic queues have none since RabbitMQ 4.3")
         return
-    timeout = _timeout(facts) if version >= _POLICY_SINCE else None
-    said = f"{timeout:g} s by a policy" if timeout else f"{_DEFAULT:g} s, unless rabbitmq.conf says otherwise"
+    timeout, said, is_ours = _timeout(facts, version)
     limits = _limits(facts)
     # Its time in the hand counts too, which a worker looks at every quarter of that.
-    longest = (timeout or _DEFAULT) - 1.25 * facts.settings.worker.max_held
+    longest = timeout - 1.25 * facts.settings.worker.max_held
     long = [name for name, limit in limits.items() if limit is not None and limit > longest]
-    endless = [name for name, limit in limits.items() if limit is None]
+    # Ours is longer than what anybody tries on a private node, and there is nothing to do about it.
+    endless = [name for name, limit in limits.items() if limit is None and not is_ours]
     if long:
         yield warning(f"it is {said}; the time_limit of {named(long)} is too near to that", _ADVICE)
     if endless:
@@ -50,7 +51,8 @@ def consumer_timeout(facts: Facts) -> Iterator[Verdict]:
             f"{_ADVICE}; or give tasks a time_limit, which needs the prefork pool",
         )
     if not (long or endless):
-        yield ok(f"{said}; the time_limit of every task is less than that")
+        some = "every task that has one" if None in limits.values() else "every task"
+        yield ok(f"{said}; the time_limit of {some} is less than that")
 
 
 def _kinds(facts: Facts) -> set[str]:
@@ -63,8 +65,16 @@ def _kinds(facts: Facts) -> set[str]:
     return there | {facts.settings.broker.queue_type}
 
 
-def _timeout(facts: Facts) -> float | None:
-    """Return the seconds that a policy gives tenants' queues, if one does."""
+def _timeout(facts: Facts, version: tuple[int, ...]) -> tuple[float, str, bool]:
+    """Return the seconds that tenants' queues have, where they are from, and whether from ourselves."""
+    if version >= _POLICY_SINCE and (given := _by_policy(facts)) is not None:
+        return given, f"{given:g} s by a policy", False
+    if is_private(str(facts.broker.get().get("cluster_name", ""))):
+        return CONSUMER_TIMEOUT, f"{CONSUMER_TIMEOUT:g} s, as `taketurns services` sets it", True
+    return _DEFAULT, f"{_DEFAULT:g} s, unless rabbitmq.conf says otherwise", False
+
+
+def _by_policy(facts: Facts) -> float | None:
     policies = facts.management.policies.value or ()
     given = [
         float(policy.definition["consumer-timeout"]) / 1000

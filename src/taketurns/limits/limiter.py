@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 Reason = Literal["tenant_rate", "task_rate", "priority_rate", "concurrency"]
 
+_TOGETHER: Final = 1000
+"""Tenants that one script is asked about: it keeps Redis for 2 ms."""
+
 CONCURRENCY_POLL: Final = 0.25
 """Seconds until another look at a tenant that runs as many tasks as it may: nobody knows when one ends."""
 
@@ -79,7 +82,7 @@ class RateStatus:
     """How one rate stands.
 
     Attributes:
-        scope: ``tenant``, or the name of the task that the rate is for.
+        scope: what the rate is for: ``tenant``, the name of a task, or such as ``priority high``.
         limit: the rate, as text.
         tokens: how many starts it would admit now; a fraction tells how far the next one has come.
         capacity: the most tokens that can be there, so the burst.
@@ -213,16 +216,50 @@ class Limiter:
             pipe.execute()
 
     def status(
-        self, tenant: str, tenant_rate: RateLimit | None, task_rates: Mapping[str, RateLimit]
+        self,
+        tenant: str,
+        tenant_rate: RateLimit | None,
+        task_rates: Mapping[str, RateLimit],
+        priority_rates: Mapping[str, RateLimit] | None = None,
     ) -> list[RateStatus]:
         """Tell how the tenant's rates stand; nothing is charged.
+
+        Args:
+            tenant: the tenant.
+            tenant_rate: the rate of all of its tasks together.
+            task_rates: those of its tasks of one name, by the name.
+            priority_rates: those of its tasks of one priority, by ``low``, ``normal`` or ``high``.
 
         Raises:
             RegistryUnavailable: Redis is away.
         """
-        rates = [(name, self._rate_key(tenant, "task_rate", name), rate) for name, rate in task_rates.items()]
-        if tenant_rate is not None:
-            rates.insert(0, ("tenant", self._rate_key(tenant, "tenant_rate"), tenant_rate))
+        rates = [("tenant", self._rate_key(tenant, "tenant_rate"), tenant_rate)] if tenant_rate else []
+        rates += [
+            (name, self._rate_key(tenant, "task_rate", name), rate) for name, rate in task_rates.items()
+        ]
+        rates += [
+            (f"priority {name}", self._rate_key(tenant, "priority_rate", name), rate)
+            for name, rate in (priority_rates or {}).items()
+        ]
+        return self._stand(rates)
+
+    def standing(self, tenant_rates: Mapping[str, RateLimit]) -> dict[str, RateStatus]:
+        """Tell how the rates of all of a tenant's tasks together stand, for many tenants; nothing is charged.
+
+        Raises:
+            RegistryUnavailable: Redis is away.
+        """
+        names = list(tenant_rates)
+        found: list[RateStatus] = []
+        for first in range(0, len(names), _TOGETHER):
+            some = names[first : first + _TOGETHER]
+            found += self._stand(
+                [("tenant", self._rate_key(name, "tenant_rate"), tenant_rates[name]) for name in some]
+            )
+        return dict(zip(names, found, strict=True))
+
+    def _stand(self, rates: Sequence[tuple[str, str, RateLimit]]) -> list[RateStatus]:
+        """Tell how rates stand, each with its scope and its key."""
         if not rates:
             return []
         debts = self._status(

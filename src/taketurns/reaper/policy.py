@@ -37,6 +37,11 @@ class Snapshot:
     idle_time: float
     draining: AbstractSet[str] = field(default_factory=frozenset)
 
+    def emptied(self) -> Snapshot:
+        """Return the same with nothing in the queues."""
+        empty = {name: replace(queue, ready=0, unacknowledged=0) for name, queue in self.queues.items()}
+        return replace(self, queues=empty)
+
 
 @dataclass(frozen=True)
 class Decision:

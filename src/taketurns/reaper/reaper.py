@@ -18,7 +18,7 @@ from taketurns.reaper.workers import LiveWorkers
 from taketurns.tenants import queue_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
     from threading import Event
 
     from taketurns.extension import TakeTurns
@@ -110,11 +110,19 @@ class Reaper:
             forgotten=tuple(forgotten),
         )
 
-    def remove(self, tenant: str) -> Decision | None:
+    def remove(
+        self, tenant: str, *, empty: Callable[[Collection[str]], None] | None = None
+    ) -> Decision | None:
         """Remove a tenant at an operator's wish, its settings and its queue; or nothing of them.
 
         The queue goes by the same steps as one that is idle, and only if it is empty, but no idle time is waited
         for. Whichever reaper is the active one, each may do this.
+
+        Args:
+            tenant: the tenant.
+            empty: throws away what waits in its queue, and returns when the management API knows it. It is called
+                when nobody holds anything of it and nothing more can come. Then delayed tasks don't keep the queue
+                either: when they are due they make a new one.
 
         Returns:
             What became of the queue, with the reason; None: there was neither a queue nor anything else known.
@@ -125,13 +133,14 @@ class Reaper:
             RegistryUnavailable: Redis is away.
         """
         known = self._registry.exists(tenant)
-        snapshot = self._look_at(tenant)
+        forced = empty is not None
+        snapshot = self._look_at(tenant, forced=forced)
         wanted = Decision(tenant, queue_name(tenant), remove=True, reason="removed by an operator")
         if snapshot.queues:
             # Before the workers are disturbed: most refusals are plain to see.
-            (outcome,) = decide(snapshot)
+            (outcome,) = decide(snapshot.emptied() if forced else snapshot)
             if outcome.remove:
-                with self._removal(lambda: self._look_at(tenant)) as removal:
+                with self._removal(lambda: self._look_at(tenant, forced=forced), empty=empty) as removal:
                     (outcome,) = removal.remove([wanted])
             if not outcome.remove:
                 return outcome
@@ -155,12 +164,13 @@ class Reaper:
     def _look(self) -> Snapshot:
         return self._snapshot(self._management.tenant_queues())
 
-    def _look_at(self, tenant: str) -> Snapshot:
+    def _look_at(self, tenant: str, *, forced: bool) -> Snapshot:
         """Look at one tenant only, for which any time without activity counts as idle."""
         queue = self._management.queue(queue_name(tenant))
         snapshot = self._snapshot({queue.name: queue} if queue else {})
-        # A time to come is a delayed task's, and keeps the queue.
-        return replace(snapshot, activity={tenant: snapshot.activity.get(tenant, 0.0)}, idle_time=0.0)
+        # A time to come is a delayed task's, and keeps the queue unless it goes by force.
+        last = 0.0 if forced else snapshot.activity.get(tenant, 0.0)
+        return replace(snapshot, activity={tenant: last}, idle_time=0.0)
 
     def _snapshot(self, queues: Mapping[str, QueueInfo]) -> Snapshot:
         # After the queues, and the time last: a task that is published meanwhile shows in the activity, and no
@@ -189,7 +199,10 @@ class Reaper:
 
     @contextmanager
     def _removal(
-        self, look: Callable[[], Snapshot], must_stop: Callable[[], str | None] = lambda: None
+        self,
+        look: Callable[[], Snapshot],
+        must_stop: Callable[[], str | None] = lambda: None,
+        empty: Callable[[Collection[str]], None] | None = None,
     ) -> Iterator[Removal]:
         """Lend a removal, and close its connections when the block ends."""
         try:
@@ -202,6 +215,7 @@ class Reaper:
                 settings=self._settings,
                 look=look,
                 must_stop=must_stop,
+                empty=empty,
             )
         finally:
             self._workers.disconnect()

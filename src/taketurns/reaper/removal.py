@@ -48,6 +48,7 @@ class Removal:
         settings: ReaperSettings,
         look: Callable[[], Snapshot],
         must_stop: Callable[[], str | None],
+        empty: Callable[[Collection[str]], None] | None = None,
     ) -> None:
         """Prepare a removal.
 
@@ -60,6 +61,7 @@ class Removal:
             settings: how long the steps may take.
             look: returns a new snapshot.
             must_stop: returns why nothing more may be removed, or None.
+            empty: called with tenants of which nobody holds anything, when the way into their queues is closed.
         """
         self._management = management
         self._registry = registry
@@ -69,6 +71,7 @@ class Removal:
         self._settings = settings
         self._look = look
         self._must_stop = must_stop
+        self._empty = empty
 
     def remove(self, candidates: Sequence[Decision]) -> list[Decision]:
         """Remove the candidates' queues that nobody has come to need meanwhile.
@@ -99,6 +102,8 @@ class Removal:
             outcomes += [each.kept(held[each.tenant]) for each in candidates if each.tenant in held]
             drained = [each for each in candidates if each.tenant not in held]
             self._routes.close([each.tenant for each in drained])
+            if self._empty is not None:
+                self._empty([each.tenant for each in drained])
             for candidate in self._look_again(drained):
                 outcomes.append(self._delete(candidate, deadline) if candidate.remove else candidate)
         finally:

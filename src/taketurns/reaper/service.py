@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+_SOON = 5.0
+"""Seconds until another try while something is away, at most; so what goes on does so soon after its return."""
+
 _OUTAGES = (BrokerUnavailable, ManagementUnavailable, RegistryUnavailable)
 
 
@@ -116,7 +119,7 @@ class ReaperService:
 
 
 def _loop(what: str, step: Callable[[], bool], interval: float, stop: Event) -> None:
-    """Take a step every ``interval`` seconds, or at once after one that has left work."""
+    """Take a step every ``interval`` seconds, at once after one that has left work, soon after one that failed."""
     suspended = False
     while not stop.is_set():
         more = False
@@ -131,4 +134,4 @@ def _loop(what: str, step: Callable[[], bool], interval: float, stop: Event) -> 
                 logger.warning("%s goes on", what)
             suspended = False
         if not more:
-            stop.wait(interval)
+            stop.wait(min(interval, _SOON) if suspended else interval)

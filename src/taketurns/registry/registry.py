@@ -8,6 +8,8 @@ import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Final
 
+from taketurns.errors import TenantExists
+from taketurns.registry.history import History
 from taketurns.registry.starts import Starts
 from taketurns.registry.tags import has_tags
 from taketurns.registry.tenant_settings import TaskRecord, TenantSettings
@@ -17,6 +19,7 @@ from taketurns.tenants import queue_name, validate_tenant
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
+    from taketurns.registry.history import Ended
     from taketurns.store import Client, Store
 
 LOST_FOR: Final = 600.0
@@ -47,6 +50,8 @@ class Registry:
         """What tenants had on all workers together."""
         self.starts = Starts(store)
         """How often tasks were started whose worker died."""
+        self.history = History(store)
+        """Since when tenants are known, and how their tasks have ended."""
         self._touch = store.script(__package__, "touch.lua")
         self._lead = store.script(__package__, "lead.lua")
 
@@ -68,6 +73,22 @@ class Registry:
             return has_settings or active is not None
 
         return self._store.call(look)
+
+    def create(self, tenant: str, **settings: object) -> TenantSettings:
+        """Give a tenant of whom nothing is known its first settings, and return them all.
+
+        Raises:
+            TenantExists: it has settings already, or it has been active.
+            InvalidInput: a value does not have its accepted form; see [update][].
+            TypeError: there is no such field.
+        """
+
+        def begin(before: TenantSettings) -> TenantSettings:
+            return before.changed(**settings)
+
+        if self.exists(validate_tenant(tenant)):
+            raise TenantExists(tenant)
+        return self._edit(tenant, begin, new=True)
 
     def update(self, tenant: str, **changes: object) -> TenantSettings:
         """Change some of a tenant's settings and return them all. Applies to its backlog at once.
@@ -111,11 +132,18 @@ class Registry:
         Raises:
             InvalidTenant: the tenant id does not have the accepted form.
         """
+        return self._edit(tenant, change, new=False)
+
+    def _edit(
+        self, tenant: str, change: Callable[[TenantSettings], TenantSettings], *, new: bool
+    ) -> TenantSettings:
         validate_tenant(tenant)
         change(TenantSettings())  # bad values are told even while Redis is away
 
         def attempt(pipe: Client) -> TenantSettings:
             stored = pipe.hget(self._settings, tenant)
+            if stored and new:
+                raise TenantExists(tenant)
             seconds, microseconds = pipe.time()
             before = (
                 TenantSettings.from_json(stored)
@@ -177,19 +205,35 @@ class Registry:
         Returns:
             True if no activity of the tenant was recorded; its queue may have been removed since.
         """
-        return bool(self._touch([self._activity], ["" if until is None else until, tenant]))
+        keys = [self._activity, self.history.created]
+        return bool(self._touch(keys, ["" if until is None else until, tenant]))
 
-    def touch_all(self, tenants: Collection[str]) -> None:
-        """Record that many tenants are active now, in one call."""
-        self._touch([self._activity], ["", *tenants])
+    def worked(self, tenants: Collection[str], ended: Mapping[str, Ended]) -> None:
+        """Record that a worker has run tasks of these tenants until now, and how many more have ended there."""
+        self._touch([self._activity, self.history.created], ["", *tenants])
+        self.history.add(ended)
 
     def activity(self) -> dict[str, float]:
         """Return when each tenant was last active; a time to come if a task is due then."""
         return dict(self._store.call(lambda redis: redis.zrange(self._activity, 0, -1, withscores=True)))
 
+    def due_until(self, tenant: str) -> float | None:
+        """Return until when delayed tasks of the tenant are due, the latest one's time; None: none is known."""
+
+        def look(redis: Client) -> float | None:
+            last = redis.zscore(self._activity, tenant)
+            return last if last is not None and last > _now(redis) else None
+
+        return self._store.call(look)
+
     def clear_activity(self, tenant: str) -> None:
-        """Forget a tenant's activity and usage; its next [touch][] is told that it was unknown."""
+        """Forget a tenant's activity and usage; its next [touch][] is told that it was unknown.
+
+        Its past goes too unless it has settings, which stay: else that of everybody ever would fill Redis.
+        """
         self.usage.forget(queue_name(tenant))
+        if not self._store.call(lambda redis: redis.hexists(self._settings, tenant)):
+            self.history.forget(tenant)
         self._store.call(lambda redis: redis.zrem(self._activity, tenant))
 
     # Draining marks

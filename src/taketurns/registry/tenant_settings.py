@@ -17,6 +17,10 @@ LEAST_WEIGHT: Final = 1e-6
 LARGEST_WEIGHT: Final = 1e6
 """Between these a share of the work stays a number that the scheduler can add up exactly."""
 
+LARGEST_NUMBER: Final = 2**31 - 1
+"""More tasks neither wait in one queue nor run at once; and Lua in Redis, which reads the maxima, knows no exact
+integers beyond 2**53."""
+
 
 @dataclass(frozen=True, slots=True)
 class TenantSettings:
@@ -166,9 +170,12 @@ def _max_backlog(value: object) -> int | None:
 
 
 def _number(value: object, *, without: str, field: str) -> int | None:
-    if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
-        raise InvalidInput(value, f"a whole number from 1, or null for {without}", field=field)
-    return value
+    if value is None:
+        return None
+    if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= LARGEST_NUMBER:
+        return value
+    accepted = f"a whole number from 1 to {LARGEST_NUMBER}, or null for {without}"
+    raise InvalidInput(value, accepted, field=field)
 
 
 def _paused(value: object) -> bool:

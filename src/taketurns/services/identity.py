@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from taketurns.services.ports import LOOPBACK, all_free, free_ports
 
@@ -19,6 +20,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FILE = "nodes.json"
+
+CONSUMER_TIMEOUT: Final = 24 * 3600.0
+"""Seconds that a consumer of a private node may hold a message. RabbitMQ's default of half an hour ends long tasks:
+their message goes back, and they run again. But a consumer that hangs for ever is to lose its messages some day."""
+
+_CLUSTER: Final = re.compile(r"taketurns-[0-9a-f]{8}@.+", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -97,6 +104,11 @@ class Identity:
         identity = replace(identity, ports=replace(identity.ports, **new))
         write_private(directory / FILE, json.dumps(asdict(identity), indent=2) + "\n")
         return identity
+
+
+def is_private(cluster: str) -> bool:
+    """Tell by its cluster's name whether a RabbitMQ node is one of ours, with our configuration."""
+    return _CLUSTER.fullmatch(cluster) is not None
 
 
 def write_private(path: Path, text: str, mode: int = 0o600) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import amqp
 import requests
 
-from taketurns.services.identity import write_private
+from taketurns.services.identity import CONSUMER_TIMEOUT, write_private
 from taketurns.services.ports import LOOPBACK
 from taketurns.services.programs import find_program
 from taketurns.services.server import Server
@@ -30,10 +30,6 @@ default_user = {user}
 default_pass = {password}
 consumer_timeout = {consumer_timeout}
 """
-
-# The default of half an hour ends long tasks: their message goes back, and they run again. But a consumer that
-# hangs for ever is to lose its messages some day.
-_CONSUMER_TIMEOUT = 24 * 3600 * 1000  # milliseconds
 
 
 class PortMapper(Server):
@@ -83,7 +79,7 @@ class RabbitMQ(Server):
             management=who.ports.management,
             user=who.user,
             password=who.password,
-            consumer_timeout=_CONSUMER_TIMEOUT,
+            consumer_timeout=f"{CONSUMER_TIMEOUT * 1000:.0f}",  # milliseconds
         )
         write_private(self._home / "rabbitmq.conf", configuration)
         write_private(self._home / "enabled_plugins", "[rabbitmq_management].\n")

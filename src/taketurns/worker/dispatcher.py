@@ -5,6 +5,7 @@ It runs in the worker's loop: once in each pass, after all that the pass brought
 
 from __future__ import annotations
 
+from collections import Counter
 from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -130,6 +131,11 @@ class Dispatcher:
         return [
             queue.removeprefix(QUEUE_PREFIX) for queue in throttled(self.turns)
         ]  # all are tenants' queues
+
+    def running(self) -> dict[str, int]:
+        """Return how many tasks of each tenant run here, or are on their way out."""
+        queues = Counter(message.queue for message in self._started)
+        return {queue.removeprefix(QUEUE_PREFIX): number for queue, number in queues.items()}
 
     def take_active(self) -> set[str]:
         """Return the tenants that had a task here since the last call, and forget them but for those that run one."""

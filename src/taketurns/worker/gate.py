@@ -21,6 +21,7 @@ from taketurns.errors import CrashLoop, RegistryUnavailable, TaketurnsError
 from taketurns.running import ADMITTED_HEADER
 from taketurns.task import ETA_HEADER
 from taketurns.topology import DEAD_QUEUE
+from taketurns.worker.endings import Endings
 from taketurns.worker.inspection import has_expired, problem_of
 from taketurns.worker.throttle import PASSED, Throttle, tenant_by
 
@@ -51,6 +52,7 @@ class Gate:
         requests: Celery's request of each message that it has accepted.
         leaving: messages that are being published elsewhere, and are let go once that is confirmed. Each takes a
             slot: were they not bounded, a worker whose tasks all fail would take more than it can send on.
+        endings: how tenants' tasks have ended.
     """
 
     def __init__(self, turns: TakeTurns, consumer: Any, background: Background, owner: str) -> None:
@@ -60,6 +62,7 @@ class Gate:
         self.throttle = Throttle(turns, owner)
         self.requests: dict[TenantMessage, Any] = {}
         self.leaving: set[TenantMessage] = set()
+        self.endings = Endings()
 
     def start(self, message: TenantMessage, others_wait: Callable[[str], bool]) -> Verdict:
         """Admit the message and hand it to Celery, or put it away; nothing of it is lost in either case.
@@ -144,13 +147,16 @@ class Gate:
 
     def _let_go(self, message: TenantMessage, settle: Callable[[], None]) -> None:
         self._forget_starts(message)
-        death: Death | None = getattr(self.requests.get(message), "death", None)
-        if (
-            death is None or not message.is_ours
-        ):  # lost with its connection: the broker has it, and it runs again
+        request = self.requests.get(message)
+        death: Death | None = getattr(request, "death", None)
+        if not message.is_ours:  # lost with its connection: the broker has it, and it runs again
             settle()
-        else:
+        elif death is not None:
             self._put_away(message, death, settle)
+        else:
+            if getattr(request, "completed", False):
+                self.endings.completed(message.queue)
+            settle()
 
     # ---- crash loops
 
@@ -222,7 +228,12 @@ class Gate:
         logger.error("message of %s goes to %s: %s", message.queue, DEAD_QUEUE, death.reason)
         headers = buried_now(message.headers, death, queue=message.queue, tenant=tenant_by(message.queue))
         headers.pop(ADMITTED_HEADER, None)
-        self._do(lambda: self._publish(message, headers, "", DEAD_QUEUE), then, message)
+
+        def buried() -> None:
+            self.endings.failed(message.queue)
+            then()
+
+        self._do(lambda: self._publish(message, headers, "", DEAD_QUEUE), buried, message)
 
     def _publish(self, message: TenantMessage, headers: dict[str, Any], exchange: str, key: str) -> None:
         properties = {**message.properties, "application_headers": headers}

@@ -1,4 +1,4 @@
-"""Celery's request of a tenant's task: it remembers why the task failed until its message is settled."""
+"""Celery's request of a tenant's task: it remembers how the task ended until its message is settled."""
 
 from __future__ import annotations
 
@@ -31,9 +31,21 @@ class TenantRequest(Request):
     """
 
     death: Death | None = None
+    _succeeds = True
+
+    @property
+    def completed(self) -> bool:
+        """Whether the task has ended well, if its message is about to be acknowledged.
+
+        Celery makes a class of its own of this one, with another ``on_success``. But whatever else may come of a task
+        that has begun is told here.
+        """
+        begun = self.time_start is not None
+        return begun and self._succeeds and not (self._already_revoked or self._already_cancelled)
 
     def on_failure(self, exc_info: ExceptionInfo, *args: Any, **kwargs: Any) -> None:
         """Note the failure before Celery settles the message."""
+        self._succeeds = False
         error = exc_info.exception
         if isinstance(error, ExceptionWithTraceback):
             error = error.exc

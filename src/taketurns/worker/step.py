@@ -182,6 +182,7 @@ class TenantQueues(bootsteps.StartStopStep):
         if self._stopped is not None:
             self._stopped.close()
             self._stopped = None
+        self._record_the_last()
         for background in (self._background, self._listing):
             if background is not None:
                 background.close()
@@ -279,14 +280,24 @@ class TenantQueues(bootsteps.StartStopStep):
         }
 
     def _record_activity(self) -> None:
-        """Record that tenants had tasks running: their idle time begins when the last one has ended."""
-        if self._dispatcher is None or self._background is None:
+        """Record that tenants had tasks running, so that their idle time begins now, and how these have ended."""
+        if self._dispatcher is None or self._background is None or self._gate is None:
             return
-        if tenants := self._dispatcher.take_active():
+        tenants, endings = self._dispatcher.take_active(), self._gate.endings
+        ended = endings.take()
+        if tenants or ended:
+            registry = self._turns.registry
             self._background.submit(
-                lambda: self._turns.registry.touch_all(tenants),
-                failed=lambda _: None,  # the store has said that Redis is away
+                lambda: registry.worked(tenants, ended),
+                failed=lambda _: endings.put_back(ended),  # the store has said that Redis is away
             )
+
+    def _record_the_last(self) -> None:
+        if self._gate is not None:
+            try:
+                self._turns.registry.history.add(self._gate.endings.take())
+            except RegistryUnavailable as error:
+                logger.debug("the last tasks that ended are not counted: %s", error)
 
     def _renew_leases(self) -> None:
         if self._gate is not None and self._background is not None and (held := self._gate.throttle.leases()):

@@ -66,6 +66,8 @@ def four(turns: TakeTurns) -> None:
         ("DELETE", "/dead-letters?tenant=acme&caus=failed", None, "caus"),
         ("DELETE", "/dead-letters/d-1?tenant=acme", None, "tenant"),
         ("GET", "/dead-letters?caus=failed", None, "caus"),
+        ("DELETE", "/dead-letters?until=soon", None, "until"),
+        ("POST", "/dead-letters/replay", {"since": "1h", "until": "2h"}, "until"),
         ("POST", "/dead-letters/replay?tenant=acme", {"all": True}, "tenant"),
     ],
 )
@@ -125,6 +127,11 @@ def test_letters_are_listed_filtered_and_seen(operator: Client) -> None:
     assert ids(operator, tenant="acme") == ["d-1", "d-3"]
     assert ids(operator, tenant="acme", cause="crash_loop") == ["d-3"]
     assert ids(operator, task="shop.other") == []
+    assert ids(operator, task_id="task-d-2") == ["d-2"]
+    assert ids(operator, since="2026-01-01T00:00:01") == ids(operator, until="2025-12-31") == []
+    assert ids(operator, since="2026-01-01", until="1m", tenant="bolt") == ["d-2"]
+    wrong = operator.get("/dead-letters", params={"since": "soon"})
+    assert_problem(wrong, 422, code="invalid_input", field="since")
 
 
 @pytest.mark.usefixtures("four")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -92,8 +93,11 @@ def test_the_list_merges_queues_and_settings(operator: Client, turns: TakeTurns)
     turns.registry.update("c", rate_limit="10/1s")
     turns.registry.update("a", weight=3.0)
     page = operator.get("/tenants").json()
-    queued = {"has_queue": True, "backlog": {"ready": 1, "unacknowledged": 0}}
-    none = {"has_queue": False, "backlog": {"ready": 0, "unacknowledged": 0}}
+    for each in page["tenants"]:
+        assert each.pop("created_at") == pytest.approx(time.time(), abs=60)
+    ended = {"completed": 0, "failed": 0}
+    queued = {"has_queue": True, "backlog": {"ready": 1, "unacknowledged": 0}, **ended}
+    none = {"has_queue": False, "backlog": {"ready": 0, "unacknowledged": 0}, **ended}
     assert page == {
         "tenants": [
             {"tenant": "a", "queue": "usersequence_a", **queued, **DEFAULTS, "weight": 3.0},
@@ -190,6 +194,7 @@ def test_a_patch_changes_what_it_names(operator: Client) -> None:
     ("field", "values"),
     [
         ("burst_when_idle", [True]),
+        ("task_rate_limits", [{"shop.mail": "1/1s"}, {"shop.nap": "10/60s:5"}]),
         ("priority_rate_limits", [{"low": "1/1s", "high": "10/60s:5"}, {"normal": "1/1h"}]),
         ("tags", [{"plan": "pro", "region": "eu"}, {"plan": "free", "note": "ä = \n"}]),
         ("metadata", [{"a": {"b": [1, 2.5, None, "ä"]}, "c": 10**30}, {"a": nested(31)}]),
@@ -243,6 +248,8 @@ BAD_VALUES: list[tuple[str, object]] = [
     ("priority_rate_limits", {"low": "often"}),
     ("priority_rate_limits", {"urgent": "1/1s"}),
     ("priority_rate_limits", []),
+    ("task_rate_limits", {"shop.mail": "often"}),
+    ("task_rate_limits", []),
     ("tags", {"a b": "c"}),
     ("tags", {"a": ""}),
     ("tags", {"a": "\ud800"}),

@@ -5,6 +5,7 @@ Functions that are no coroutines: each call waits for the broker, in one of Fast
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Annotated
 
@@ -23,6 +24,7 @@ from taketurns.api.schemas import (
 from taketurns.api.views import letter_summary, letter_view
 from taketurns.deadletters.box import Step
 from taketurns.deadletters.letter import Cause
+from taketurns.deadletters.moments import read_moment
 from taketurns.deadletters.selection import Selection
 from taketurns.errors import BrokerUnavailable, InvalidInput
 
@@ -44,7 +46,18 @@ router = APIRouter(
 LetterPath = Annotated[str, Path(description="The letter's `id`.")]
 OfTenant = Annotated[str | None, Query(description="Those of this tenant.", examples=["acme"])]
 OfTask = Annotated[str | None, Query(description="Those of this task.", examples=["shop.tasks.thumbnail"])]
+OfTaskId = Annotated[str | None, Query(description="That of the task of this id.")]
 OfCause = Annotated[Cause | None, Query(description="Those that died of this.")]
+Since = Annotated[
+    str | None,
+    Query(
+        description="Those that died at this time or later: in ISO 8601, UTC by default; or how long ago.",
+        examples=["2h"],
+    ),
+]
+Until = Annotated[
+    str | None, Query(description="Those that died before this time, which is written in the same way.")
+]
 
 
 @router.get("", summary="List dead letters")
@@ -52,14 +65,20 @@ def list_letters(
     turns: Turns,
     tenant: OfTenant = None,
     task: OfTask = None,
+    task_id: OfTaskId = None,
     cause: OfCause = None,
+    since: Since = None,
+    until: Until = None,
     limit: Annotated[int, Query(ge=1, le=1000, description="Letters at most.")] = 100,
 ) -> DeadLetterList:
     """Return the letters that have all of this, the oldest first, without their headers and bodies.
 
     10,000 letters are looked through in about a second, and nobody else can look meanwhile.
     """
-    found = turns.dead_letters.look(Selection(tenant=tenant, task=task, cause=cause), limit=limit, brief=True)
+    selection = _filtered(
+        ChosenLetters(tenant=tenant, task=task, task_id=task_id, cause=cause, since=since, until=until)
+    )
+    found = turns.dead_letters.look(selection, limit=limit, brief=True)
     return DeadLetterList(letters=[letter_summary(each) for each in found.letters], total=found.total)
 
 
@@ -103,7 +122,7 @@ def replay_letter(letter_id: LetterPath, turns: Turns) -> DeadLettersReplayed:
 
 @router.delete("", summary="Discard many dead letters")
 def discard_letters(chosen: Annotated[ChosenLettersQuery, Query()], turns: Turns) -> DeadLettersDiscarded:
-    """Throw letters away. At least one of `tenant`, `task` and `cause` is needed, or `all=true`."""
+    """Throw letters away. At least one of the filters is needed, or `all=true`."""
     with _told("discarded") as progress:
         outcome = turns.dead_letters.discard(_selection(chosen), limit=chosen.limit, progress=progress)
     return DeadLettersDiscarded(discarded=outcome.done)
@@ -150,11 +169,23 @@ def _told(done: str) -> Iterator[_Progress]:
 
 def _selection(chosen: ChosenLetters) -> Selection:
     """Return what is meant; who names nothing must say that all are."""
-    selection = Selection(tenant=chosen.tenant, task=chosen.task, cause=chosen.cause)
+    selection = _filtered(chosen)
     if (selection == Selection()) != chosen.all:
-        accepted = "at least one of tenant, task and cause; or true, and none of these"
+        accepted = "at least one of tenant, task, task_id, cause, since and until; or true, and none of these"
         raise InvalidInput(chosen.all, accepted, field="all")
     return selection
+
+
+def _filtered(chosen: ChosenLetters) -> Selection:
+    now = datetime.now(UTC)
+    return Selection(
+        tenant=chosen.tenant,
+        task=chosen.task,
+        task_id=chosen.task_id,
+        cause=chosen.cause,
+        since=read_moment(chosen.since, now=now, field="since"),
+        until=read_moment(chosen.until, now=now, field="until"),
+    )
 
 
 def _unknown(letter_id: str) -> ApiError:

@@ -1,20 +1,31 @@
 """All tenants and their settings, for operators."""
 
 from bisect import bisect_right
+from dataclasses import asdict
 from http import HTTPStatus
+from operator import attrgetter
 from typing import Annotated
+from urllib.parse import quote
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends, Query, Response
 from starlette.convertors import Convertor, register_url_convertor
 
 from taketurns.api.dependencies import TenantPath, Turns, require_operator
-from taketurns.api.errors import ApiError, describe
-from taketurns.api.schemas import TenantPage, TenantPatch, TenantView
-from taketurns.api.views import KnownTenants, known_tenant, look_at
+from taketurns.api.errors import describe
+from taketurns.api.schemas import (
+    TenantCreation,
+    TenantPage,
+    TenantPatch,
+    TenantPurged,
+    TenantStatistics,
+    TenantView,
+)
+from taketurns.api.views import statistics, tenant_view
+from taketurns.errors import UnknownTenant
 from taketurns.explain import Explanation
-from taketurns.reaper.reaper import Reaper
 from taketurns.registry import TenantSettings
 from taketurns.registry.tags import read_tags
+from taketurns.roster import known_tenant, look_at
 
 router = APIRouter(
     prefix="/tenants",
@@ -60,14 +71,34 @@ def list_tenants(
     cursor: Annotated[str, Query(max_length=128, description="The last page's `next_cursor`.")] = "",
 ) -> TenantPage:
     """Return the tenants that have a queue, as RabbitMQ lists them now, or settings of their own."""
-    known = KnownTenants(turns, tags=read_tags(tag))
-    start = bisect_right(known.names, cursor)
-    page = known.names[start : start + limit]
+    known = turns.list(tags=read_tags(tag))
+    start = bisect_right(known, cursor, key=attrgetter("tenant"))
+    page = known[start : start + limit]
     return TenantPage(
-        tenants=[known.view(each) for each in page],
-        total=len(known.names),
-        next_cursor=page[-1] if start + limit < len(known.names) else None,
+        tenants=[tenant_view(each) for each in page],
+        total=len(known),
+        next_cursor=page[-1].tenant if start + limit < len(known) else None,
     )
+
+
+@router.post(
+    "",
+    status_code=HTTPStatus.CREATED,
+    summary="Create a tenant",
+    response_description="The tenant and its queue are there.",
+    responses=describe(conflict="There is a tenant of this id already."),
+)
+def create_tenant(creation: TenantCreation, turns: Turns, response: Response) -> TenantView:
+    """Create a tenant with its queue.
+
+    That is not needed, since a tenant's first task creates it too: it is for one that is to be limited, paused or
+    tagged from the beginning, and for a batch of tasks that is a tenant of its own for a while.
+    """
+    given = creation.model_dump(exclude={"tenant"})
+    settings = {name: value for name, value in given.items() if value is not None}
+    tenant = turns.create(creation.tenant, **settings)
+    response.headers["Location"] = f"{router.prefix}/{quote(tenant)}"
+    return tenant_view(look_at(turns, tenant, turns.registry.get(tenant)))
 
 
 @router.get(
@@ -79,17 +110,37 @@ def explain_tenant(tenant: TenantPath, turns: Turns) -> Explanation:
     """Ask RabbitMQ and every worker, and return what keeps the tenant's next task. It takes less than a second."""
     found = turns.explain(tenant)
     if found.reason == "unknown":
-        raise _unknown(tenant)
+        raise UnknownTenant(tenant)
     return found
+
+
+@router.get(
+    f"{ONE}/stats",
+    summary="See how many tasks of a tenant wait, run and have ended",
+    responses=describe(HTTPStatus.NOT_FOUND),
+)
+def see_statistics(tenant: TenantPath, turns: Turns) -> TenantStatistics:
+    """Ask RabbitMQ, Redis and every worker. It takes about a second if a worker does not answer."""
+    return statistics(turns, tenant)
+
+
+@router.post(
+    f"{ONE}/purge",
+    summary="Throw away the tasks of a tenant that wait",
+    responses=describe(HTTPStatus.NOT_FOUND, conflict="Its queue is being removed at this moment."),
+)
+def purge_tenant(tenant: TenantPath, turns: Turns) -> TenantPurged:
+    """Throw away what waits in the tenant's queue, and what workers hold of it and have not started.
+
+    Running tasks go on. Delayed ones and retries, which wait elsewhere, come when they are due.
+    """
+    return TenantPurged(**asdict(turns.purge(tenant)))
 
 
 @router.get(ONE, summary="See a tenant", responses=describe(HTTPStatus.NOT_FOUND))
 def see_tenant(tenant: TenantPath, turns: Turns) -> TenantView:
     """Return a tenant's settings and backlog."""
-    view = known_tenant(turns, tenant)
-    if view is None:
-        raise _unknown(tenant)
-    return view
+    return tenant_view(known_tenant(turns, tenant))
 
 
 @router.patch(ONE, summary="Change a tenant's settings")
@@ -102,7 +153,7 @@ def change_tenant(tenant: TenantPath, patch: TenantPatch, turns: Turns) -> Tenan
     defaults = TenantSettings()
     changes = {name: getattr(defaults, name) if value is None else value for name, value in given.items()}
     settings = turns.registry.update(tenant, **changes) if changes else turns.registry.get(tenant)
-    return look_at(turns, tenant, settings)
+    return tenant_view(look_at(turns, tenant, settings))
 
 
 @router.delete(
@@ -112,20 +163,15 @@ def change_tenant(tenant: TenantPath, patch: TenantPatch, turns: Turns) -> Tenan
     response_description="Its settings and its queue are gone.",
     responses=describe(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
 )
-def delete_tenant(tenant: TenantPath, turns: Turns) -> None:
+def delete_tenant(
+    tenant: TenantPath,
+    turns: Turns,
+    *,
+    force: Annotated[bool, Query(description="Whether to throw away the tasks that wait.")] = False,
+) -> None:
     """Remove a tenant's settings, and its queue if that is empty and no worker runs anything of it.
 
-    With a 409 nothing was removed. The tenant may submit tasks again at any time, and has the default settings then.
+    With `force` the tasks that wait don't keep it, and running ones are waited for (five seconds by default). With a
+    409 nothing was removed. The tenant may submit tasks again at any time, and has the default settings then.
     """
-    outcome = Reaper(turns).remove(tenant)
-    if outcome is None:
-        raise _unknown(tenant)
-    if not outcome.remove:
-        message = (
-            f"the queue {outcome.queue} is not empty or in use, so nothing was removed: {outcome.reason}"
-        )
-        raise ApiError(HTTPStatus.CONFLICT, "in_use", message)
-
-
-def _unknown(tenant: str) -> ApiError:
-    return ApiError(HTTPStatus.NOT_FOUND, "not_found", f"there is no tenant {tenant!r}")
+    turns.remove(tenant, force=force)

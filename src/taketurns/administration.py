@@ -1,0 +1,63 @@
+"""What operators do with tenants: the same from Python, on the command line and over HTTP."""
+
+from __future__ import annotations
+
+import uuid
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+from taketurns import purging
+from taketurns.errors import BrokerUnavailable, RegistryUnavailable, TenantInUse, UnknownTenant
+from taketurns.limits.standing import rates_of
+from taketurns.reaper.reaper import Reaper
+from taketurns.roster import known_tenant
+from taketurns.tenants import validate_tenant
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from taketurns.extension import TakeTurns
+    from taketurns.limits.limiter import RateStatus
+
+_BATCH: Final = "batch_"
+"""How the name of a tenant begins that was created without one."""
+
+
+def create(turns: TakeTurns, tenant: str | None, **settings: object) -> str:
+    """Create a tenant; see [TakeTurns.create][taketurns.extension.TakeTurns.create]."""
+    name = f"{_BATCH}{uuid.uuid4()}" if tenant is None else tenant
+    turns.registry.create(name, **settings)
+    try:
+        with turns.publisher.in_time():
+            turns.publisher.ensure(name)
+    except BrokerUnavailable:
+        with suppress(RegistryUnavailable):  # or the next attempt would be told that it exists
+            turns.registry.forget(name)
+            turns.registry.clear_activity(name)
+        raise
+    return name
+
+
+def rate_status(turns: TakeTurns, tenant: str) -> list[RateStatus]:
+    """Return how a tenant's rates stand; see [TakeTurns.rate_status][taketurns.extension.TakeTurns.rate_status]."""
+    settings = known_tenant(turns, tenant).settings
+    turns.app.loader.import_default_modules()
+    tasks = [task for _, task in sorted(turns.app.tasks.items())]
+    return rates_of(turns, tenant, settings, tasks)
+
+
+def remove(turns: TakeTurns, tenant: str, *, force: bool) -> int:
+    """Remove a tenant; see [TakeTurns.remove][taketurns.extension.TakeTurns.remove]."""
+    thrown_away = 0
+
+    def empty(tenants: Collection[str]) -> None:
+        nonlocal thrown_away
+        thrown_away += purging.empty(turns, tenants)
+
+    outcome = Reaper(turns).remove(validate_tenant(tenant), empty=empty if force else None)
+    if outcome is None:
+        raise UnknownTenant(tenant)
+    if not outcome.remove:
+        lost = f"; {thrown_away} tasks that waited are thrown away" if thrown_away else ""
+        raise TenantInUse(tenant, f"{outcome.reason}{lost}")
+    return thrown_away

@@ -1,0 +1,149 @@
+"""``taketurns tenants submit``: tasks for a trial."""
+
+import json
+import time
+from collections.abc import Iterable
+from contextlib import closing, suppress
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
+
+import typer
+
+from taketurns.cli.output import Json, print_table, printable
+from taketurns.cli.tenant_output import Name
+from taketurns.errors import InvalidInput, RegistryUnavailable, TaketurnsError
+
+if TYPE_CHECKING:
+    from taketurns import TakeTurns, TenantTask
+    from taketurns.api.schemas import TaskState
+    from taketurns.registry import TaskRecord
+
+T = TypeVar("T", list[Any], dict[str, Any])
+
+_ENDED: Final = {"SUCCESS", "FAILURE", "REVOKED", "IGNORED", "UNKNOWN"}
+_LOOK_EVERY: Final = 0.1
+_NAMED: Final = 10
+
+
+def submit(
+    context: typer.Context,
+    tenant: Name,
+    task: Annotated[str, typer.Argument(metavar="TASK", help="The task's name, exposed or not.")],
+    *,
+    args: Annotated[str, typer.Option(metavar="JSON", help="Its positional arguments, a JSON list.")] = "[]",
+    kwargs: Annotated[str, typer.Option(metavar="JSON", help="Its keyword arguments, a JSON object.")] = "{}",
+    count: Annotated[int, typer.Option(min=1, help="How many tasks, all alike.")] = 1,
+    priority: Annotated[str, typer.Option(help="low, normal or high.")] = "normal",
+    countdown: Annotated[
+        float | None, typer.Option(min=0, metavar="SECONDS", help="Submit them for later.")
+    ] = None,
+    wait: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            metavar="SECONDS",
+            help="Wait so long for them, and say what became of each; 1 if one failed.",
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Submit tasks for a tenant, and print their ids when RabbitMQ has confirmed them.
+
+    The arguments must fit the task, as over HTTP.
+    """
+    from celery import uuid
+
+    from taketurns.api.arguments import check_arguments
+    from taketurns.cli.application import load_turns_once  # Celery takes its time to import
+    from taketurns.registry import TaskRecord
+    from taketurns.tenants import queue_name
+
+    queue = queue_name(tenant)
+    given = _json(args, list, field="--args"), _json(kwargs, dict, field="--kwargs")
+    with closing(load_turns_once(context.obj)) as turns:
+        found = _task(turns, task)
+        check_arguments(found.run, *given)
+        records: list[TaskRecord] = []
+        try:
+            for _ in range(count):
+                record = TaskRecord(uuid(), tenant, task, queue, time.time())
+                found.apply_async(
+                    *given, task_id=record.id, tenant=tenant, priority=priority, countdown=countdown
+                )
+                records.append(record)
+                with suppress(RegistryUnavailable):  # then GET /tasks/{id} does not know it
+                    turns.registry.record_task(record, turns.settings.api.task_record_ttl)
+                if wait is None and not as_json:
+                    typer.echo(record.id)
+        except TaketurnsError as error:
+            if not records:
+                raise
+            raise TaketurnsError(f"{error} (before that: {len(records)} of {count} submitted)") from error
+        finally:
+            if as_json and wait is None and records:
+                _print_json(records, ())
+        if wait is not None:
+            _report(records, _await(turns, records, wait), as_json=as_json)
+
+
+def _json(text: str, kind: type[T], *, field: str) -> T:
+    accepted = {list: 'a JSON list, such as ["i-1", 2]', dict: 'a JSON object, such as {"size": 64}'}[kind]
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        raise InvalidInput(text, accepted, field=field) from None
+    if not isinstance(value, kind):
+        raise InvalidInput(text, accepted, field=field)
+    return value
+
+
+def _task(turns: "TakeTurns", name: str) -> "TenantTask":
+    from taketurns import TenantTask
+
+    turns.app.loader.import_default_modules()  # as a worker does, so that all tasks are known
+    known = {each.name: each for each in turns.app.tasks.values() if isinstance(each, TenantTask)}
+    if name not in known:
+        names = sorted(known)
+        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+        accepted = f"a TenantTask of this app: {', '.join(names[:_NAMED]) or 'it has none'}{more}"
+        raise InvalidInput(name, accepted, field="task")
+    return known[name]
+
+
+def _await(turns: "TakeTurns", records: Iterable["TaskRecord"], seconds: float) -> "list[TaskState]":
+    """Return what became of the tasks when all have ended, or the time is over."""
+    from taketurns.api.results import state_of
+
+    deadline = time.monotonic() + seconds
+    while True:
+        states = [state_of(record, turns.app) for record in records]
+        if all(each.status in _ENDED for each in states) or time.monotonic() > deadline:
+            return states
+        time.sleep(_LOOK_EVERY)
+
+
+def _report(records: "list[TaskRecord]", states: "list[TaskState]", *, as_json: bool) -> None:
+    if as_json:
+        _print_json(records, states)
+    else:
+        print_table(
+            ("task", "state", "result"), ((each.task_id, each.status, _outcome(each)) for each in states)
+        )
+    if all(each.status == "UNKNOWN" for each in states):
+        raise TaketurnsError("the app keeps no results of this task, so nobody knows what became of it")
+    if failed := sum(each.status != "SUCCESS" for each in states):
+        raise TaketurnsError(f"{failed} of {len(states)} tasks have not succeeded")
+
+
+def _outcome(state: "TaskState") -> str:
+    if state.error is not None:
+        return printable(f"{state.error.type}: {state.error.message}")
+    return printable(json.dumps(state.result, ensure_ascii=False)) if state.status == "SUCCESS" else ""
+
+
+def _print_json(records: "list[TaskRecord]", states: "Iterable[TaskState]") -> None:
+    """Print each task as over HTTP: as it was accepted, or what became of it."""
+    from taketurns.api.schemas import TaskAccepted
+
+    told = [each.model_dump() for each in states]
+    accepted = (TaskAccepted(task_id=each.id, tenant=each.tenant, queue=each.queue) for each in records)
+    typer.echo(json.dumps(told or [each.model_dump() for each in accepted]))

@@ -1,0 +1,118 @@
+"""The HTTP API on a real broker and a real Redis: tenants that are created, counted, purged and removed by force."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from support.api_server import Client, assert_problem
+from support.workers import worker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from taketurns import TakeTurns
+    from taketurns.settings import Settings
+
+    Eventually = Callable[..., None]
+
+NAP = {"name": "shop.nap", "args": [0]}
+
+
+def submit(operator: Client, tenant: str, count: int = 1) -> None:
+    with operator.as_(tenant) as client:
+        for _ in range(count):
+            response = client.post("/tasks", json=NAP)
+            assert response.status_code == 202, response.text
+
+
+def test_a_tenant_is_created(operator: Client, turns: TakeTurns) -> None:
+    """201 with all that is set, and where it is; without an id it has one of its own. Then it exists."""
+    response = operator.post(
+        "/tenants", json={"tenant": "acme", "rate_limit": "5/1m", "metadata": {"a": None}, "weight": None}
+    )
+    assert response.status_code == 201, response.text
+    acme = response.json()
+    assert (acme["rate_limit"], acme["metadata"], acme["weight"], acme["has_queue"]) == (
+        "5/1m",
+        {"a": None},
+        1.0,
+        True,
+    )
+    assert operator.get(response.headers["Location"]).json() == acme
+    batch = operator.post("/tenants", json={}).json()["tenant"]
+    assert batch.startswith("batch_")
+    message = assert_problem(operator.post("/tenants", json={"tenant": "acme"}), 409, code="exists")
+    assert "'acme' already" in message
+    assert {each.tenant for each in turns.list()} == {"acme", batch}
+    with operator.as_("acme") as tenant:
+        assert_problem(tenant.post("/tenants", json={}), 403, code="forbidden")
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"tenant": "a b"}, "tenant"),
+        ({"tenant": ""}, "tenant"),
+        ({"tenant": 7}, "tenant"),
+        ({"tenant": "acme", "rate_limit": "0/1s"}, "rate_limit"),
+        ({"tenant": "acme", "weight": 0}, "weight"),
+        ({"tenant": "acme", "colour": "red"}, "colour"),
+        ([], "body"),
+    ],
+)
+def test_a_tenant_of_another_form_is_refused(
+    body: object, field: str, operator: Client, turns: TakeTurns
+) -> None:
+    """With a 422 that names the field, and without a trace."""
+    assert_problem(operator.post("/tenants", json=body), 422, code="invalid_input", field=field)
+    assert turns.list() == []
+
+
+def test_a_tenants_tasks_are_counted(
+    operator: Client, settings: Settings, tmp_path: Path, eventually: Eventually
+) -> None:
+    """As they wait and have ended; with what is left of the rates."""
+    operator.post("/tenants", json={"tenant": "acme", "rate_limit": "100/1s", "paused": True})
+    submit(operator, "acme", 3)
+    stats = operator.get("/tenants/acme/stats").json()
+    (rate, of_task) = stats.pop("limits")
+    assert (rate["scope"], rate["limit"], rate["tokens"]) == ("tenant", "100/1s", 1)
+    assert of_task["scope"] == "shop.thumbnail"
+    assert stats.pop("created_at") == pytest.approx(time.time(), abs=60)
+    assert stats == {"tenant": "acme", "waiting": 3, "running": 0, "completed": 0, "failed": 0}
+    with worker(settings, tmp_path, "-P", "threads", "-c", "1", app="support.api_app"):
+        operator.patch("/tenants/acme", json={"paused": False})
+        eventually(lambda: operator.get("/tenants/acme/stats").json()["completed"] == 3)
+    assert operator.get("/tenants/acme").json()["completed"] == 3
+    assert_problem(operator.get("/tenants/nobody/stats"), 404, code="not_found")
+    assert_problem(operator.get("/tenants/a b/stats"), 422, code="invalid_input", field="tenant")
+
+
+def test_what_waits_is_purged(operator: Client, turns: TakeTurns, eventually: Eventually) -> None:
+    """And counted; the tenant and its settings stay."""
+    turns.create("acme", weight=2)
+    submit(operator, "acme", 3)
+    answer = operator.post("/tenants/acme/purge")
+    assert answer.status_code == 200, answer.text
+    assert answer.json() == {"tenant": "acme", "purged": 3, "running": 0, "silent": [], "due_until": None}
+    eventually(lambda: operator.get("/tenants/acme/stats").json()["waiting"] == 0)
+    assert operator.get("/tenants/acme").json()["weight"] == 2
+    assert_problem(operator.post("/tenants/nobody/purge"), 404, code="not_found")
+    assert_problem(operator.post("/tenants/a b/purge"), 422, code="invalid_input", field="tenant")
+    with operator.as_("acme") as tenant:
+        assert_problem(tenant.post("/tenants/acme/purge"), 403, code="forbidden")
+
+
+def test_a_tenant_with_tasks_is_removed_by_force(operator: Client, turns: TakeTurns) -> None:
+    """Which must be a yes or no."""
+    submit(operator, "acme", 2)
+    assert_problem(operator.delete("/tenants/acme"), 409, code="in_use")
+    wrong = operator.delete("/tenants/acme", params={"force": "maybe"})
+    assert_problem(wrong, 422, code="invalid_input", field="force")
+    assert operator.delete("/tenants/acme", params={"force": "true"}).status_code == 204
+    assert turns.list() == []
+    assert_problem(operator.delete("/tenants/acme?force=true"), 404, code="not_found")
