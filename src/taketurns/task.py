@@ -13,7 +13,7 @@ from celery.exceptions import Reject
 from taketurns.bound import BoundTask
 from taketurns.celerys_own import is_celerys_own, without_tenants
 from taketurns.declared import check_declaration
-from taketurns.delays import without_traces
+from taketurns.delays import ETA_HEADER, without_traces
 from taketurns.errors import BrokerUnavailable, InvalidSettings, MissingTenant, TaketurnsError
 from taketurns.extension import TakeTurns
 from taketurns.inheritance import give_what_follows, goes_on_without_tenant, was_accepted_before
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     from celery.result import AsyncResult as Result
 
     from taketurns.limits.rate import RateLimit
-
-ETA_HEADER = "taketurns_eta"
 
 
 class TenantTask(Task):

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from taketurns.cli.dead_output import counted, print_letter, print_letters, watched
+from taketurns.cli.dead_output import counted, print_letter, print_letters
 from taketurns.cli.output import Json  # noqa: TC001  # typer reads it
+from taketurns.cli.progress import watched
 from taketurns.errors import TaketurnsError
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ def replay(
     from taketurns.cli.application import load_turns_once  # Celery takes its time to import
 
     selection = _selection(context, ids, tenant, task, cause, everything=everything)
-    with closing(load_turns_once(context.obj)) as turns, watched("replayed") as progress:
+    with closing(load_turns_once(context.obj)) as turns, watched("replayed", counted) as progress:
         outcome = turns.dead_letters.replay(selection, limit=limit, progress=progress)
     typer.echo(f"{counted(outcome.done)} replayed.")
     _complain(outcome, selection)
@@ -131,7 +132,7 @@ def discard(
             limit = len(letters.look(selection, limit=limit, brief=True).letters)
             if limit:
                 typer.confirm(f"Discard {counted(limit)}?", abort=True)
-        with watched("discarded") as progress:
+        with watched("discarded", counted) as progress:
             outcome = letters.discard(selection, limit=limit, progress=progress)
     typer.echo(f"{counted(outcome.done)} discarded.")
     _complain(outcome, selection)

@@ -10,7 +10,7 @@ from typing import Annotated, Final
 import typer
 
 from taketurns import __version__
-from taketurns.cli import api, dead, doctor, reaper, services, status, tenants, token
+from taketurns.cli import adopt, api, canary, dead, doctor, reaper, rollback, services, status, tenants, token
 from taketurns.errors import TaketurnsError
 from taketurns.settings import CONFIG_VARIABLE
 
@@ -23,8 +23,13 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("api")(api.api)
+app.command("adopt", epilog="Example: taketurns -A shop adopt celery --dry-run")(adopt.adopt)
+app.command("canary", epilog="Example: taketurns -A shop canary --percent 10 --tenants acme,bolt")(
+    canary.canary
+)
 app.command("doctor", epilog="Example: taketurns -A shop doctor")(doctor.doctor)
 app.command("reaper")(reaper.reaper)
+app.command("rollback", epilog="Example: taketurns -A shop rollback --queue celery")(rollback.rollback)
 app.command("status", epilog="Example: taketurns -A shop status --json")(status.status)
 app.command("token")(token.token)
 app.add_typer(tenants.app, name="tenants")

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_INTERVAL: Final = 1.0
+KNOWN_WITHIN: Final = 1.0
+"""Seconds after which every process that reaches Redis knows of a change."""
 
 
 class CanaryDial:
@@ -30,12 +31,15 @@ class CanaryDial:
     Args:
         store: Redis.
         settings: what holds while nothing is set.
+
+    Attributes:
+        configured: the canary of the settings.
     """
 
     def __init__(self, store: Store, settings: CanarySettings) -> None:
         self._store = store
         self._key = store.key("{.all}", "canary")
-        self._configured = Canary(
+        self.configured = Canary(
             settings.percent, read_tenants(settings.tenants or ""), read_tenants(settings.excluded or "")
         )
         self._set: Canary | None = None
@@ -53,8 +57,10 @@ class CanaryDial:
                 self._set = self.read()
             except RegistryUnavailable:
                 logger.debug("Redis is away; the canary is as it was last read")
-            self._next_look = now + _INTERVAL  # only now: another thread must not go by what is not read yet
-        return self._configured if self._set is None else self._set
+            self._next_look = (
+                now + KNOWN_WITHIN
+            )  # only now: another thread must not go by what is not read yet
+        return self.configured if self._set is None else self._set
 
     def read(self) -> Canary | None:
         """Return what is set for all processes; None: nothing is, so each one goes by its settings.
@@ -90,7 +96,7 @@ class CanaryDial:
         for name, value in (("tenants", tenants), ("excluded", excluded)):
             if isinstance(value, str):
                 raise InvalidInput(value, "a list or set of tenants", field=name)
-        changed = (self.read() or self._configured).changed(
+        changed = (self.read() or self.configured).changed(
             percent=percent, tenants=tenants, excluded=excluded
         )
         self._store.call(lambda redis: redis.set(self._key, changed.to_json()))
@@ -105,4 +111,4 @@ class CanaryDial:
         """
         self._store.call(lambda redis: redis.delete(self._key))
         self._next_look = 0.0
-        return self._configured
+        return self.configured
