@@ -17,13 +17,14 @@ from taketurns.delays import ETA_HEADER, without_traces
 from taketurns.errors import BrokerUnavailable, InvalidSettings, MissingTenant, TaketurnsError
 from taketurns.extension import TakeTurns
 from taketurns.inheritance import give_what_follows, goes_on_without_tenant, was_accepted_before
+from taketurns.migration.envelopes import tenant_priority
 from taketurns.migration.old_way import CAME_BY, take_the_old_way
 from taketurns.options import DESTINATION, due_at, priority_of, refuse_destinations
 from taketurns.outcomes import Outcomes
 from taketurns.result import TenantResult
 from taketurns.retries import RETRY_HEADER, RetryOptions, submitted_options
 from taketurns.running import ADMITTED_HEADER, run_body
-from taketurns.tenants import TENANT_HEADER, validate_tenant
+from taketurns.tenants import TENANT_HEADER, tenant_of, validate_tenant
 from taketurns.time_limits import check_time_limits
 from taketurns.topology import EXCHANGE, PRIORITIES, tenant_queue
 
@@ -190,6 +191,11 @@ class TenantTask(Task):
             if tenant is None or not turns.canary.has(tenant):
                 return self._publish_as_ordinary(turns, args, kwargs, {**came_by, **options})
             refuse_destinations(self.name, options)
+            if (
+                came_by and tenant_of(str(came_by.get("routing_key"))) is None
+            ):  # the retry of an old queue's message
+                default = app.conf.task_default_priority
+                priority = tenant_priority(options.get("priority"), default_priority=default)
             options["priority"] = priority
             return self._publish(turns, tenant, args, kwargs, options)
 

@@ -131,7 +131,7 @@ def test_backlogs_are_counted_and_moved(command: Run, work: Any, amqp: BlockingC
     for label in "abc":
         work.apply_async((label,), tenant="acme")
     work.apply_async(("x",), tenant="bolt")
-    work.apply_async(("later",), tenant="bolt", countdown=60)
+    work.apply_async(("later",), tenant="bolt", countdown=600)
     dry = {"waiting": {"acme": 3, "bolt": 1}, "delayed": 1, "lost": 0, "held": 0}
     assert parsed(command("rollback", "--dry-run", "--json")) == dry
     assert command("rollback", "--dry-run").stdout.splitlines()[-1] == (

@@ -69,7 +69,7 @@ def test_an_old_worker_runs_what_was_waiting_or_delayed(
         for number in range(5):
             shop.work.apply_async((f"{tenant}-{number}",), tenant=tenant, priority=number % 3)
         shop.flaky.for_tenant(tenant).delay(f"{tenant}-flaky")
-        shop.work.apply_async((f"{tenant}-later",), tenant=tenant, countdown=6)
+        shop.work.apply_async((f"{tenant}-later",), tenant=tenant, countdown=8)
     result = shop.total("acme").delay()
     nobody(shop.turns)
     assert backlog(shop.turns).total == 16
@@ -116,7 +116,7 @@ def test_each_task_goes_where_it_went_before(turns: TakeTurns, amqp: BlockingCha
 def test_some_tenants_alone_are_rolled_back(turns: TakeTurns, amqp: BlockingChannel) -> None:
     """The others' queues and the delayed tasks stay as they are."""
     submit(turns, "acme", "a")
-    submit(turns, "acme", "later", countdown=60)
+    submit(turns, "acme", "later", countdown=600)
     submit(turns, "bolt", "b")
     turns.canary.set(excluded={"acme", "unheard-of"})
     done = roll_back(turns, tenants=["acme", "unheard-of"])
@@ -191,7 +191,7 @@ def test_nothing_is_lost_or_doubled_when_it_is_stopped(turns: TakeTurns, amqp: B
     """Between two tasks; what was not moved is in its place again, delayed ones too."""
     labels = [str(number) for number in range(30)]
     submit(turns, "acme", *labels)
-    submit(turns, "acme", "later", "later-2", countdown=60)
+    submit(turns, "acme", "later", "later-2", countdown=600)
     nobody(turns)
 
     def stop_at(passed: int) -> list[str]:

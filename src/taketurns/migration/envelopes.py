@@ -52,8 +52,12 @@ def for_tenant_queue(
         default_priority: that of the app's ordinary tasks; None for none.
     """
     headers = {**without_traces(properties.get("application_headers")), TENANT_HEADER: tenant}
-    priority = properties.get("priority")
-    if priority in (None, _UNSAID, default_priority):
-        priority = _NORMAL
-    priority = min(max(int(priority), min(PRIORITIES.values())), max(PRIORITIES.values()))
+    priority = tenant_priority(properties.get("priority"), default_priority=default_priority)
     return {**properties, "application_headers": headers, "priority": priority}
+
+
+def tenant_priority(priority: int | None, *, default_priority: int | None) -> int:
+    """Return the priority in its tenant's queue of what had this one in an old queue."""
+    if priority in (None, _UNSAID, default_priority):
+        return _NORMAL
+    return min(int(priority or _UNSAID), max(PRIORITIES.values()))
