@@ -15,7 +15,9 @@ from taketurns.errors import (
     InvalidTenant,
     InvalidWeight,
     MissingTenant,
+    NoSuchQueue,
     ResolverFailed,
+    StillInCanary,
     TaketurnsError,
     UnknownTask,
 )
@@ -31,6 +33,8 @@ EXAMPLES = [
     UnknownTask("shop.nothing"),
     BacklogFull("acme", 12, 10, 1.5),
     ResolverFailed("shop.thumbnail", "shop.by_customer", "KeyError('customer')"),
+    NoSuchQueue("celery"),
+    StillInCanary("every tenant"),
 ]
 
 
@@ -45,6 +49,7 @@ def test_one_except_catches_all() -> None:
         (InvalidInput, ValueError),
         (MissingTenant, TypeError),
         (UnknownTask, LookupError),
+        (NoSuchQueue, LookupError),
         (errors.BrokerUnavailable, ConnectionError),
         (errors.ManagementUnavailable, ConnectionError),
         (errors.RegistryUnavailable, ConnectionError),
