@@ -24,6 +24,9 @@ LEVELS: Final = 25
 STEP: Final = 0.1
 """Seconds that the lowest level holds a message, and the smallest delay."""
 
+ETA_HEADER: Final = "taketurns_eta"
+"""The header of a delayed message that says when it is due, in ISO form."""
+
 _SIGNIFICANT_BITS = 8
 
 LONGEST: Final = ((2**_SIGNIFICANT_BITS - 1) << (LEVELS - _SIGNIFICANT_BITS)) * STEP

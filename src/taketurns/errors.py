@@ -196,6 +196,39 @@ class DeadLettersBusy(TaketurnsError):
     """Somebody else is looking through the dead letters; only one can at a time."""
 
 
+class StillInCanary(TaketurnsError):
+    """Publishers still send tasks into the tenant queues that are to be emptied; nothing was moved.
+
+    Attributes:
+        who: the tenants, in words.
+    """
+
+    def __init__(self, who: str) -> None:
+        self.who = who
+        super().__init__(who)
+
+    def __str__(self) -> str:
+        return (
+            f"tasks still go into tenant queues, for in the canary: {self.who}; take them out first, everybody by "
+            f"`taketurns canary --percent 0 --tenants none`, some by `--excluded`"
+        )
+
+
+class NoSuchQueue(TaketurnsError, LookupError):
+    """The old queue does not exist; what was to go there, or to come from there, is where it was.
+
+    Attributes:
+        queue: its name.
+    """
+
+    def __init__(self, queue: str) -> None:
+        self.queue = queue
+        super().__init__(queue)
+
+    def __str__(self) -> str:
+        return f"there is no queue {self.queue!r}: start a worker that consumes it, or name another one"
+
+
 class BacklogFull(TaketurnsError):
     """As many tasks of a tenant wait as may wait; nothing was submitted.
 

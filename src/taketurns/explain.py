@@ -21,6 +21,7 @@ ANSWER_WITHIN: Final = 0.7
 
 Reason = Literal[
     "unknown",
+    "outside_canary",
     "queue_empty",
     "paused",
     "no_worker",
@@ -40,6 +41,7 @@ Answers = Sequence[Mapping[str, Any]]
 _SENTENCES: Final[Mapping[Reason, str]] = {
     "unknown": "there is no such tenant, with neither a queue nor settings",
     "queue_empty": "nothing waits in its queue",
+    "outside_canary": "it is outside of the canary: its tasks go to the old queue, where none is counted by tenant",
     "paused": "it is paused, until somebody resumes it",
     "no_worker": "no worker that answered serves its queue",
     "draining": "its queue is being removed; if that fails it is served again",
@@ -59,7 +61,8 @@ class Explanation:
     tenant: str
     """The tenant."""
     reason: Reason
-    """`queue_empty`: nothing waits. `paused`: an operator has paused the tenant. `no_worker`: no worker that answered
+    """`queue_empty`: nothing waits. `outside_canary`: nothing waits in its queue, since its tasks go to the app's old
+    queue. `paused`: an operator has paused the tenant. `no_worker`: no worker that answered
     serves it. `draining`: its queue is being removed. `concurrency`: as many of its tasks run as may. `throttled`: a
     rate's next token has not come. `failed`: RabbitMQ refuses its queue to the workers. `waiting_for_turn`: other
     tenants come first. `starting`: nothing keeps it."""
@@ -104,7 +107,8 @@ def explain(turns: TakeTurns, tenant: str) -> Explanation:
     ready = 0 if found is None else found.ready
     said = list(serving.values())
     unknown = found is None and not turns.registry.exists(tenant)
-    reason = _judge(ready, said, unknown=unknown, paused=settings.paused, at_most=at_most)
+    inside = turns.canary.has(tenant)
+    reason = _judge(ready, said, unknown=unknown, inside=inside, paused=settings.paused, at_most=at_most)
     seconds, position = _until(reason, said)
     return Explanation(
         tenant=tenant,
@@ -140,13 +144,17 @@ def _ask(turns: TakeTurns, workers: Sequence[str], tenant: str) -> Mapping[str, 
         conversation.disconnect()
 
 
-def _judge(ready: int | None, serving: Answers, *, unknown: bool, paused: bool, at_most: bool) -> Reason:
+def _judge(
+    ready: int | None, serving: Answers, *, unknown: bool, inside: bool, paused: bool, at_most: bool
+) -> Reason:
     """Return the reason; what holds whatever a worker says comes first."""
+    empty = ready == 0 and not any(answer["hand"] for answer in serving)
     parked = [answer["parked"].keys() for answer in serving]
     throttled = any("throttled" in each for each in parked)
     holds: dict[Reason, bool] = {
+        "outside_canary": empty and not inside,
         "unknown": unknown,
-        "queue_empty": ready == 0 and not any(answer["hand"] for answer in serving),
+        "queue_empty": empty,
         "paused": paused,
         "no_worker": not serving,
         "draining": all("draining" in each for each in parked),

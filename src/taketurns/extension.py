@@ -20,6 +20,7 @@ from taketurns.limits.current import CurrentLimits
 from taketurns.limits.limiter import Limiter
 from taketurns.limits.rate import parse_rate
 from taketurns.management import Management
+from taketurns.migration.dial import CanaryDial
 from taketurns.publisher import Publisher
 from taketurns.purging import purge
 from taketurns.refresh import refresh_workers
@@ -84,6 +85,7 @@ class TakeTurns:
         tenancy: decides which tenant a submission is for.
         store: the Redis client.
         registry: tenant settings, activity and workers.
+        canary: which tenants have queues of their own; everybody, unless that is set.
         limiter: the rate and concurrency limits.
         limits: which limits a task has, at most a second old.
         publisher: confirmed publishing into tenant queues.
@@ -114,6 +116,7 @@ class TakeTurns:
         tls.check_files(self.settings.tls)
         self.store = Store(self.settings.redis, self.settings.tls)
         self.registry = Registry(self.store, changed=lambda: refresh_workers(self.registry, self.publisher))
+        self.canary = CanaryDial(self.store, self.settings.canary)
         self.limiter = Limiter(self.store, self.settings.limiter)
         default_rate = self.settings.limiter.default_rate_limit
         self.limits = CurrentLimits(self.registry, parse_rate(default_rate) if default_rate else None)

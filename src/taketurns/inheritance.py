@@ -52,6 +52,28 @@ def was_accepted_before(options: Mapping[str, Any]) -> bool:
     return running is not None and (running.name == _CHORD_UNLOCK or running.request.chord is not None)
 
 
+def goes_on_without_tenant(options: Mapping[str, Any]) -> bool:
+    """Tell whether a submission that names no tenant goes on with what was accepted without one.
+
+    Such tasks come from publishers that don't have taketurns yet. What follows them goes where it always went: a
+    retry, the rest of a chain, and what a TenantTask without a tenant submits itself.
+
+    Args:
+        options: the options of ``apply_async``.
+    """
+    # Only a TenantTask has for_tenant; its module can't be imported here.
+    return was_accepted_before(options) or hasattr(get_current_worker_task(), "for_tenant")
+
+
+def give_what_follows(options: dict[str, Any], tenant: str) -> None:
+    """Give the tenant to all that the options of a submission have come after the task."""
+    for option in ("chain", "link", "link_error"):
+        if options.get(option):
+            options[option] = give_all(options[option], tenant)
+    if options.get("chord"):
+        options["chord"] = give_tenant(options["chord"], tenant)
+
+
 def give_tenant(signature: Any, tenant: str) -> Any:
     """Return a copy of a signature in which every task without a tenant has this one.
 
@@ -60,9 +82,11 @@ def give_tenant(signature: Any, tenant: str) -> Any:
     named for a whole group or chain wins over what is inside, as with all of Celery's options.
     """
     options = signature.get("options") or {}
-    if options.get("tenant") is not None:
-        return signature
     kind = signature.get("subtask_type")
+    if options.get("tenant") is not None:
+        if kind in ("chain", "group", "chord"):
+            return signature
+        tenant = options["tenant"]
     kwargs: Mapping[str, Any] = signature.get("kwargs") or {}
     if kind in ("chain", "group"):
         return _with(signature, kwargs={**kwargs, "tasks": give_all(kwargs["tasks"], tenant)})
@@ -71,7 +95,9 @@ def give_tenant(signature: Any, tenant: str) -> Any:
         given = give_tenant(header, tenant) if isinstance(header, dict) else give_all(header, tenant)
         body = kwargs.get("body") and give_tenant(kwargs["body"], tenant)
         return _with(signature, kwargs={**kwargs, "header": given, "body": body})
-    return _with(signature, options={**options, "tenant": tenant})
+    # A worker without taketurns knows nothing of the option, but sends the header on.
+    headers = {**(options.get("headers") or {}), TENANT_HEADER: tenant}
+    return _with(signature, options={**options, "tenant": tenant, "headers": headers})
 
 
 def give_all(signatures: Any, tenant: str) -> list[Any]:

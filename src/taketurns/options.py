@@ -34,6 +34,7 @@ def refuse_destinations(task: str, options: dict[str, Any]) -> None:
 
     Raises:
         TaketurnsError: a destination was chosen.
+        InvalidInput: another serializer than JSON was.
     """
     for option in _OURS:
         options.pop(option, None)
@@ -41,6 +42,10 @@ def refuse_destinations(task: str, options: dict[str, Any]) -> None:
     if any(name is not None and tenant_of(str(name)) is None for name in chosen):
         raise TaketurnsError(
             f"task {task!r} goes into its tenant's queue: leave out queue, exchange and routing_key"
+        )
+    if options.get("serializer", "json") != "json":
+        raise InvalidInput(
+            options["serializer"], "json, the only serializer of tenant queues", field="serializer"
         )
 
 

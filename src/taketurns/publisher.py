@@ -144,12 +144,20 @@ class Publisher:
         Raises:
             BrokerUnavailable: the broker did not tell in time.
         """
+        return self.waiting_if_any(queue) or 0
 
-        def look() -> int:
+    def waiting_if_any(self, queue: str) -> int | None:
+        """Return how many messages wait in a queue, by the broker's own count; None if it does not exist.
+
+        Raises:
+            BrokerUnavailable: the broker did not tell in time.
+        """
+
+        def look() -> int | None:
             try:
                 return int(connection.default_channel.queue_declare(queue, passive=True).message_count)
-            except NotFound:  # the reaper has removed it; py-amqp has opened the channel anew
-                return 0
+            except NotFound:  # py-amqp has opened the channel anew
+                return None
 
         with self._pool.lease(self._left()) as connection:
             return self._attempt(connection, look)

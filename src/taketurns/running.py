@@ -40,7 +40,10 @@ def run_body(task: TenantTask, request: Any, args: Any, kwargs: Any) -> Any:
     limits = turns.limits.of(tenant, task.name, task.task_rate, delivery.get("priority"))
     while not (admission := turns.limiter.admit(tenant, task.name, limits, lease=request.id)).admitted:
         if not request.is_eager:
-            raise _put_off(task, tenant, admission.retry_after)
+            seconds = admission.retry_after
+            if not turns.canary.has(tenant):
+                seconds = turns.limiter.put_offs.seconds(tenant, task.name, limits, admission)
+            raise _put_off(task, tenant, seconds)
         time.sleep(admission.retry_after)
     try:
         return _survive(task, request, args, kwargs)

@@ -28,6 +28,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from taketurns.env_file import read_env_file
 from taketurns.errors import InvalidSettings
 from taketurns.limits.rate import parse_rate
+from taketurns.migration.canary import read_tenants
 from taketurns.registry.tenant_settings import LARGEST_NUMBER
 
 PREFIX = "TAKETURNS_"
@@ -57,6 +58,11 @@ def _url_of(*schemes: str, also: str | None = None, between: str | None = None) 
         return value
 
     return AfterValidator(check)
+
+
+def _are_tenants(value: str) -> str:
+    read_tenants(value)
+    return value
 
 
 def _config(prefix: str) -> SettingsConfigDict:
@@ -116,6 +122,19 @@ class TlsSettings(BaseSettings):
         if self.key_file is not None and self.cert_file is None:
             raise ValueError("TAKETURNS_TLS_KEY_FILE needs TAKETURNS_TLS_CERT_FILE as well")
         return self
+
+
+class CanarySettings(BaseSettings):
+    """Which tenants have queues of their own; nothing set is everybody."""
+
+    model_config = _config("TAKETURNS_CANARY_")
+
+    percent: Annotated[float, Field(ge=0, le=100)] | None = None
+    """How many of the tenants; which ones, their ids decide, so who is in at 10 % is in at 20 % too."""
+    tenants: Annotated[str, AfterValidator(_are_tenants)] | None = None
+    """Who is in, whatever the percentage; alone, nobody else is."""
+    excluded: Annotated[str, AfterValidator(_are_tenants)] | None = None
+    """Who is out, whatever else is set."""
 
 
 class LimiterSettings(BaseSettings):
@@ -218,6 +237,7 @@ class Settings:
     broker: BrokerSettings
     redis: RedisSettings
     tls: TlsSettings
+    canary: CanarySettings
     limiter: LimiterSettings
     worker: WorkerSettings
     reaper: ReaperSettings
@@ -273,6 +293,7 @@ def _concerns() -> dict[str, type[BaseSettings]]:
         "broker": BrokerSettings,
         "redis": RedisSettings,
         "tls": TlsSettings,
+        "canary": CanarySettings,
         "limiter": LimiterSettings,
         "worker": WorkerSettings,
         "reaper": ReaperSettings,

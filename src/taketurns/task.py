@@ -13,26 +13,29 @@ from celery.exceptions import Reject
 from taketurns.bound import BoundTask
 from taketurns.celerys_own import is_celerys_own, without_tenants
 from taketurns.declared import check_declaration
-from taketurns.delays import without_traces
-from taketurns.errors import BrokerUnavailable, InvalidInput, InvalidSettings, TaketurnsError
+from taketurns.delays import ETA_HEADER, without_traces
+from taketurns.errors import BrokerUnavailable, InvalidSettings, MissingTenant, TaketurnsError
 from taketurns.extension import TakeTurns
-from taketurns.inheritance import give_all, give_tenant, was_accepted_before
+from taketurns.inheritance import give_what_follows, goes_on_without_tenant, was_accepted_before
+from taketurns.migration.envelopes import tenant_priority
+from taketurns.migration.old_way import CAME_BY, take_the_old_way
 from taketurns.options import DESTINATION, due_at, priority_of, refuse_destinations
 from taketurns.outcomes import Outcomes
 from taketurns.result import TenantResult
 from taketurns.retries import RETRY_HEADER, RetryOptions, submitted_options
 from taketurns.running import ADMITTED_HEADER, run_body
-from taketurns.tenants import TENANT_HEADER, validate_tenant
+from taketurns.tenants import TENANT_HEADER, tenant_of, validate_tenant
 from taketurns.time_limits import check_time_limits
 from taketurns.topology import EXCHANGE, PRIORITIES, tenant_queue
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
     from celery import Celery
     from celery.result import AsyncResult as Result
 
     from taketurns.limits.rate import RateLimit
-
-ETA_HEADER = "taketurns_eta"
 
 
 class TenantTask(Task):
@@ -131,7 +134,9 @@ class TenantTask(Task):
     ) -> Result:
         """Submit the task for a tenant, and return when the broker has confirmed it.
 
-        Takes the options of Celery's own ``apply_async``, but for those that choose another queue.
+        Takes the options of Celery's own ``apply_async``, but for those that choose another queue. With a tenant
+        outside of the canary (``turns.canary``) it goes where an ordinary task would go, and all options mean what
+        they mean there: a countdown or eta is waited for in a worker.
 
         Args:
             args: positional arguments of the task.
@@ -161,36 +166,38 @@ class TenantTask(Task):
         """
         headers = without_traces(options.pop("headers", None))
         headers.pop(ADMITTED_HEADER, None)
-        tenant = self._tenant(tenant, args, kwargs, headers)
-        headers[TENANT_HEADER] = tenant
-        refuse_destinations(self.name, options)
+        tenant = self._tenant_to_submit_for(tenant, args, kwargs, headers, options)
+        came_by = options.pop(CAME_BY, {})
         check_time_limits(options)
         if asked := RetryOptions.taken_from(options).header():
             headers[RETRY_HEADER] = asked
-        if options.get("serializer", "json") != "json":
-            raise InvalidInput(
-                options["serializer"], "json, the only serializer of tenant queues", field="serializer"
-            )
-        for option in ("chain", "chord"):
-            if options.get(option):
-                give = give_all if option == "chain" else give_tenant
-                options[option] = give(options[option], tenant)
         options |= {
             "task_id": task_id,
-            "link": give_all(link, tenant) if link else None,
-            "link_error": give_all(link_error, tenant) if link_error else None,
+            "link": link,
+            "link_error": link_error,
             "shadow": shadow,
             "headers": headers,
-            "priority": priority_of(
-                self.priority if options.get("priority") is None else options["priority"],
-                inherited=was_accepted_before(options),
-            ),
         }
+        if tenant is not None:
+            headers[TENANT_HEADER] = tenant
+            give_what_follows(options, tenant)
         app = self._get_app()
         if app.conf.task_always_eager:
+            refuse_destinations(self.name, options)
+            options["priority"] = self._priority(options)
             return super().apply_async(args, kwargs, producer=producer, **options)
         turns = TakeTurns.of(app)
         with turns.publisher.in_time():
+            if tenant is None or not turns.canary.has(tenant):
+                return self._publish_as_ordinary(turns, args, kwargs, {**came_by, **options})
+            refuse_destinations(self.name, options)
+            if (
+                came_by and tenant_of(str(came_by.get("routing_key"))) is None
+            ):  # an old queue's message retries
+                default = app.conf.task_default_priority
+                options["priority"] = tenant_priority(options.get("priority"), default_priority=default)
+            else:
+                options["priority"] = self._priority(options)
             return self._publish(turns, tenant, args, kwargs, options)
 
     def apply(self, args: Any = None, kwargs: Any = None, *positional: Any, **options: Any) -> Any:
@@ -229,10 +236,15 @@ class TenantTask(Task):
     def signature_from_request(
         self, request: Any = None, args: Any = None, kwargs: Any = None, queue: Any = None, **options: Any
     ) -> Any:
-        """Return Celery's signature of a retry, but without the queue by which the old message came."""
+        """Return Celery's signature of a retry; the queue by which the old message came is no choice of anybody's."""
         signature = super().signature_from_request(request, args, kwargs, queue, **options)
-        for option in {*DESTINATION} - {"queue" if queue else "", *options}:
-            signature.options.pop(option, None)
+        came_by = {
+            option: signature.options.pop(option)
+            for option in {*DESTINATION} - {"queue" if queue else "", *options}
+            if option in signature.options
+        }
+        if not queue and came_by:
+            signature.options[CAME_BY] = came_by
         return signature
 
     def map(self, *_: Any) -> Any:
@@ -259,6 +271,32 @@ class TenantTask(Task):
         tenancy = TakeTurns.of(self._get_app()).tenancy
         return tenancy.tenant_for(self.name, args, kwargs, headers, named=named)
 
+    def _tenant_to_submit_for(
+        self, named: str | None, args: Any, kwargs: Any, headers: dict[str, Any], options: Mapping[str, Any]
+    ) -> str | None:
+        """Return the tenant of a submission; None: it has none, as what it goes on with had none.
+
+        Raises:
+            MissingTenant: it needs one, and there is none.
+            InvalidTenant: the tenant id does not have the accepted form.
+            ResolverFailed: the app's ``tenant_resolver`` raised an error.
+        """
+        try:
+            return self._tenant(named, args, kwargs, headers)
+        except MissingTenant:
+            if goes_on_without_tenant(options):
+                return None
+            raise
+
+    def _priority(self, options: Mapping[str, Any]) -> int:
+        """Return the priority in its tenant's queue.
+
+        Raises:
+            InvalidInput: there is no such priority.
+        """
+        given = options.get("priority")
+        return priority_of(self.priority if given is None else given, inherited=was_accepted_before(options))
+
     def _publish(
         self, turns: TakeTurns, tenant: str, args: Any, kwargs: Any, options: dict[str, Any]
     ) -> Result:
@@ -268,31 +306,40 @@ class TenantTask(Task):
         if not was_accepted_before(options):
             turns.backlog.check(tenant, name)
         exchange = EXCHANGE
-        # RabbitMQ tells this of the message at the head of a queue: since when the longest waiting one waits.
-        options["timestamp"] = int(due.timestamp() if due is not None else time.time())
         if due is not None:
             exchange, bits = publisher.delayed(max(0.0, (due - turns.app.now()).total_seconds()))
             options["headers"] |= {**bits, ETA_HEADER: due.isoformat()}
             publisher.touch(tenant, until=due.timestamp())
+        options |= {
+            "router": _Straight(),
+            "queue": tenant_queue(tenant),
+            "exchange": exchange,
+            "routing_key": name,
+            "delivery_mode": 2,
+            "declare": [],
+        }
+        return self._send(turns, args, kwargs, options, due)
+
+    def _publish_as_ordinary(
+        self, turns: TakeTurns, args: Any, kwargs: Any, options: dict[str, Any]
+    ) -> Result:
+        """Submit the task where it would go without taketurns, and confirmed all the same."""
+        take_the_old_way(options, priority=self.priority, default=turns.app.conf.task_default_priority)
+        return self._send(turns, args, kwargs, options, None)
+
+    def _send(
+        self, turns: TakeTurns, args: Any, kwargs: Any, options: dict[str, Any], due: datetime | None
+    ) -> Result:
+        # RabbitMQ tells this of the message at the head of a queue: since when the longest waiting one waits.
+        options["timestamp"] = int(due.timestamp() if due is not None else time.time())
         ignored = options.pop("ignore_result", self.ignore_result)
         # Celery would subscribe to the result in Redis before it publishes; while that is away it would publish
         # nothing, after 19 s of trying. Whoever asks for the result subscribes then; a group does so for its tasks.
         unheard = isinstance(turns.app.backend, RedisBackend) and not options.get("group_id")
         options["headers"]["ignore_result"] = ignored
-        with publisher.producer() as producer:
+        with turns.publisher.producer() as producer:
             result: Result = super().apply_async(
-                args,
-                kwargs,
-                producer=producer,
-                router=_Straight(),
-                queue=tenant_queue(tenant),
-                exchange=exchange,
-                routing_key=name,
-                mandatory=True,
-                delivery_mode=2,
-                declare=[],
-                ignore_result=ignored or unheard,
-                **options,
+                args, kwargs, producer=producer, mandatory=True, ignore_result=ignored or unheard, **options
             )
         result.ignored = ignored
         return result

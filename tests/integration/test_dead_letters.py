@@ -14,7 +14,7 @@ from pika import BasicProperties, BlockingConnection, URLParameters
 from support.letters import bury
 from support.proxy import running
 from support.workers import worker
-from taketurns.deadletters.box import Outcome, Step
+from taketurns.deadletters.box import Outcome
 from taketurns.deadletters.selection import Selection
 from taketurns.errors import BrokerUnavailable, DeadLettersBusy, InvalidInput
 from taketurns.topology import DEAD_QUEUE, EXCHANGE
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from support.servers import Broker
     from support.workers import Ledger
     from taketurns.deadletters.box import DeadLetters
+    from taketurns.progress import Step
     from taketurns.settings import Settings
 
     Eventually = Callable[..., None]

@@ -17,8 +17,9 @@ from amqp import Message
 
 from support.proxy import Proxy, running
 from support.publishing import shop_for
-from taketurns.cli.dead_output import watched
-from taketurns.deadletters.box import Outcome, Step
+from taketurns.cli.dead_output import counted
+from taketurns.cli.progress import watched
+from taketurns.deadletters.box import Outcome
 from taketurns.deadletters.selection import Selection
 from taketurns.errors import BrokerUnavailable
 from taketurns.topology import DEAD_QUEUE
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from pika.adapters.blocking_connection import BlockingChannel
 
     from taketurns.deadletters.box import DeadLetters
+    from taketurns.progress import Step
     from taketurns.settings import Settings
 
 PROMISED = 5.0
@@ -168,7 +170,7 @@ def test_ctrl_c_amid_the_first_letter_lets_that_one_be_done(
         signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr(shop.turns.publisher, "publish", press_meanwhile)
-    with pytest.raises(typer.Exit), watched("replayed") as progress:
+    with pytest.raises(typer.Exit), watched("replayed", counted) as progress:
         letters.replay(Selection(), progress=progress)
     assert [each.task_id for each in letters.list()] == ["1", "2"]
     eventually(lambda: ready(shop, "usersequence_acme") == 1)

@@ -23,6 +23,11 @@ if TYPE_CHECKING:
 def close(app: Celery) -> None:
     """Close the connections that the app has opened in this process."""
     TakeTurns.of(app).close()
+    close_stock(app)
+
+
+def close_stock(app: Celery) -> None:
+    """Close those of an app that has no taketurns."""
     if isinstance(app.backend, RedisBackend):
         app.backend.result_consumer.stop()
         app.backend.result_consumer._pubsub = None  # or a result that is garbage would connect it again

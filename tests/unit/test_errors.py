@@ -15,7 +15,9 @@ from taketurns.errors import (
     InvalidTenant,
     InvalidWeight,
     MissingTenant,
+    NoSuchQueue,
     ResolverFailed,
+    StillInCanary,
     TaketurnsError,
     TenantExists,
     TenantInUse,
@@ -37,6 +39,8 @@ EXAMPLES = [
     UnknownTenant("acme"),
     TenantExists("acme"),
     TenantInUse("acme", "2 messages"),
+    NoSuchQueue("celery"),
+    StillInCanary("every tenant"),
 ]
 
 
@@ -52,6 +56,7 @@ def test_one_except_catches_all() -> None:
         (MissingTenant, TypeError),
         (UnknownTask, LookupError),
         (UnknownTenant, LookupError),
+        (NoSuchQueue, LookupError),
         (errors.BrokerUnavailable, ConnectionError),
         (errors.ManagementUnavailable, ConnectionError),
         (errors.RegistryUnavailable, ConnectionError),

@@ -61,6 +61,7 @@ class TaskAccepted(_Answer):
     task_id: TaskId
     tenant: TenantId
     queue: QueueName
+    """The tenant's queue; outside of the canary, the one that the app's own routes lead to."""
     status: Literal["QUEUED"] = "QUEUED"
 
 
@@ -78,6 +79,7 @@ class TaskState(_Answer):
     name: TaskName
     tenant: TenantId
     queue: QueueName
+    """Where it was submitted to."""
     submitted_at: Annotated[float, Field(examples=[1767225600.0])]
     """Seconds since 1970."""
     status: TaskStatus

@@ -15,6 +15,7 @@ from taketurns.api.exposed import exposed_task
 from taketurns.api.schemas import TaskAccepted, TaskSubmission
 from taketurns.errors import BacklogFull, BrokerUnavailable, PublishNotConfirmed, RegistryUnavailable
 from taketurns.extension import TakeTurns
+from taketurns.migration.old_way import destination_of
 from taketurns.registry import TaskRecord
 
 logger = logging.getLogger(__name__)
@@ -58,7 +59,10 @@ class Submitter:
     def _submit(self, tenant: str, submission: TaskSubmission, attempt: "_Attempt") -> TaskAccepted:
         task = exposed_task(self._turns.app, submission.name)
         check_arguments(task.run, submission.args, submission.kwargs)
-        queue = self._turns.publisher.ensure(tenant)
+        if self._turns.canary.has(tenant):
+            queue = self._turns.publisher.ensure(tenant)
+        else:
+            queue = destination_of(task.app, task.name, submission.args, submission.kwargs).name
         accepted = TaskAccepted(task_id=uuid(), tenant=tenant, queue=queue)
         if attempt.may_publish():
             # First, so that no client ever learns of a task that is not known here.

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from taketurns.cli.dead_output import counted, print_letter, print_letters, watched
+from taketurns.cli.dead_output import counted, print_letter, print_letters
 from taketurns.cli.output import Json, Yes  # noqa: TC001  # typer reads it
+from taketurns.cli.progress import watched
 from taketurns.errors import TaketurnsError
 
 if TYPE_CHECKING:
@@ -122,7 +123,7 @@ def replay(
         ids, tenant=tenant, task=task, task_id=task_id, cause=cause, since=since, until=until
     )
     _check_named(context, selection, everything=everything)
-    with closing(load_turns_once(context.obj)) as turns, watched("replayed") as progress:
+    with closing(load_turns_once(context.obj)) as turns, watched("replayed", counted) as progress:
         outcome = turns.dead_letters.replay(selection, limit=limit, progress=progress)
     _tell("replayed", outcome, selection, as_json=as_json)
 
@@ -158,7 +159,7 @@ def discard(
             limit = len(letters.look(selection, limit=limit, brief=True).letters)
             if limit:
                 typer.confirm(f"Discard {counted(limit)}?", abort=True, err=True)
-        with watched("discarded") as progress:
+        with watched("discarded", counted) as progress:
             outcome = letters.discard(selection, limit=limit, progress=progress)
     _tell("discarded", outcome, selection, as_json=as_json)
 

@@ -1,24 +1,18 @@
-"""How the commands about dead letters show them, and how far they are."""
+"""How the commands about dead letters show them."""
 
 from __future__ import annotations
 
 import json
-import sys
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 import typer
-from rich.console import Console
 from rich.text import Text
 
-from taketurns.cli.interrupts import INTERRUPTED, interrupted_between
 from taketurns.cli.output import print_fields, print_table, printable
-from taketurns.errors import TaketurnsError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
-    from taketurns.deadletters.box import Step
     from taketurns.deadletters.letter import DeadLetter
 
 _COLUMNS: Final = ("id", "tenant", "task", "cause", "reason", "attempts", "replays", "when (UTC)")
@@ -55,42 +49,6 @@ def print_letter(letter: DeadLetter) -> None:
 def counted(number: int) -> str:
     """Return ``1 dead letter``, ``2 dead letters``."""
     return f"{number} dead letter{'' if number == 1 else 's'}"
-
-
-@contextmanager
-def watched(done: str) -> Iterator[Callable[[Step], None]]:
-    """Lend what a replay or discard reports to: it draws a bar on a terminal, and ends by Ctrl-C between two letters.
-
-    Whatever ends it in the middle is told with the number of letters that were treated.
-
-    Args:
-        done: the word for what is done with letters, such as ``replayed``.
-    """
-    # What only some commands need is not imported for all.
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    last: Step | None = None
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    bar = Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty())
-    try:
-        with interrupted_between() as between, bar:
-            task = bar.add_task(f"0 {done}", total=None)
-
-            def note(step: Step) -> None:
-                nonlocal last
-                last = step
-                bar.update(task, description=f"{step.done} {done}", total=step.total, completed=step.passed)
-                between()
-
-            yield note
-    except KeyboardInterrupt:
-        treated = counted(last.done if last else 0)
-        typer.echo(f"Interrupted: {treated} {done}, the rest is still there.", err=True)
-        raise typer.Exit(INTERRUPTED) from None
-    except TaketurnsError as error:
-        if last is None or not last.done:
-            raise
-        raise TaketurnsError(f"{error} (before that: {counted(last.done)} {done})") from error
 
 
 def _row(letter: DeadLetter) -> tuple[object, ...]:

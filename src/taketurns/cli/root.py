@@ -10,7 +10,20 @@ from typing import Annotated, Final
 import typer
 
 from taketurns import __version__
-from taketurns.cli import api, dead, doctor, monitor, reaper, services, status, tenants, token
+from taketurns.cli import (
+    adopt,
+    api,
+    canary,
+    dead,
+    doctor,
+    monitor,
+    reaper,
+    rollback,
+    services,
+    status,
+    tenants,
+    token,
+)
 from taketurns.errors import TaketurnsError
 from taketurns.settings import CONFIG_VARIABLE
 
@@ -22,12 +35,17 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command("adopt", epilog="Example: taketurns -A shop adopt celery --dry-run")(adopt.adopt)
 app.command("api", epilog="Example: taketurns -A shop api --port 8000")(api.api)
+app.command("canary", epilog="Example: taketurns -A shop canary --percent 10 --tenants acme,bolt")(
+    canary.canary
+)
 app.command("doctor", epilog="Example: taketurns -A shop doctor")(doctor.doctor)
 app.command("monitor", epilog="Example: taketurns -A shop monitor --sort failed --interval 5")(
     monitor.monitor
 )
 app.command("reaper", epilog="Example: taketurns -A shop reaper --dry-run")(reaper.reaper)
+app.command("rollback", epilog="Example: taketurns -A shop rollback --queue celery")(rollback.rollback)
 app.command("status", epilog="Example: taketurns -A shop status --json")(status.status)
 app.command("token", epilog="Example: taketurns token acme --hours 8")(token.token)
 app.add_typer(tenants.app, name="tenants")

@@ -6,15 +6,16 @@ import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from amqp.exceptions import AMQPError, ResourceLocked
+from amqp.exceptions import ResourceLocked
 
-from taketurns.connections import PublishConnection
 from taketurns.deadletters.letter import DeadLetter, revived
 from taketurns.deadletters.reader import Reader
 from taketurns.deadletters.selection import Selection
-from taketurns.errors import BrokerUnavailable, DeadLettersBusy, InvalidInput, TaketurnsError
+from taketurns.errors import DeadLettersBusy, InvalidInput
+from taketurns.fetching import body_of, headers_of, own_connection
+from taketurns.progress import Step, unheard
 from taketurns.topology import DEAD_QUEUE, declare_shared
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from amqp import Message
 
+    from taketurns.connections import PublishConnection
     from taketurns.extension import TakeTurns
 
 _EVERYTHING: Final = Selection()
@@ -29,9 +31,6 @@ _BUSY_FOR: Final = 2.0
 """Seconds to wait for somebody else who looks through the letters just now."""
 
 _AGAIN_AFTER: Final = 0.1
-_FAREWELL: Final = 0.5
-"""Seconds that the broker has to take back what was read, after a failure that is not its own."""
-
 _LOCK: Final = "usersequence.dead.reader"
 
 
@@ -61,25 +60,6 @@ class Outcome:
     done: int = 0
     without_tenant: int = 0
     missing: frozenset[str] = frozenset()
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """How far a replay or a discard is.
-
-    Attributes:
-        passed: letters that it has looked at.
-        total: those that there are to look at.
-        done: letters that were sent back, or thrown away.
-    """
-
-    passed: int
-    total: int
-    done: int
-
-
-def _unheard(_: Step) -> None:
-    """Take note of no progress."""
 
 
 class DeadLetters:
@@ -125,7 +105,7 @@ class DeadLetters:
         return next(iter(self.list(Selection(ids={letter_id}), limit=1)), None)
 
     def replay(
-        self, selection: Selection, *, limit: int | None = None, progress: Callable[[Step], None] = _unheard
+        self, selection: Selection, *, limit: int | None = None, progress: Callable[[Step], None] = unheard
     ) -> Outcome:
         """Send letters back to their tenants' queues, where they run at once and with all of their retries.
 
@@ -147,14 +127,14 @@ class DeadLetters:
             if letter.tenant is None:
                 return False
             queue = self._turns.publisher.ensure(letter.tenant)
-            properties = {**message.properties, "application_headers": revived(_headers(message))}
-            self._turns.publisher.publish(_body(message), routing_key=queue, properties=properties)
+            properties = {**message.properties, "application_headers": revived(headers_of(message))}
+            self._turns.publisher.publish(body_of(message), routing_key=queue, properties=properties)
             return True
 
         return self._treat(selection, send_back, limit=limit, progress=progress)
 
     def discard(
-        self, selection: Selection, *, limit: int | None = None, progress: Callable[[Step], None] = _unheard
+        self, selection: Selection, *, limit: int | None = None, progress: Callable[[Step], None] = unheard
     ) -> Outcome:
         """Throw letters away.
 
@@ -205,19 +185,9 @@ class DeadLetters:
     @contextmanager
     def _connected(self) -> Iterator[PublishConnection]:
         """Lend a connection of its own, with the queue declared; it is closed at the end."""
-        connection = PublishConnection.of(self._turns.app)
-        connection.begin(self._seconds)
-        try:
+        with own_connection(self._turns.app, seconds=self._seconds, purpose="dead letters") as connection:
             declare_shared(connection.default_channel)
             yield connection
-        except TaketurnsError:
-            raise
-        except (AMQPError, OSError) as error:
-            connection.collect()  # no farewell, which would have to be waited for as well
-            raise BrokerUnavailable(f"RabbitMQ can't be asked for dead letters: {error}") from error
-        finally:
-            connection.begin(_FAREWELL)
-            connection.release()
 
 
 def _check_limit(limit: object) -> None:
@@ -248,14 +218,4 @@ def _keep_others_away(connection: PublishConnection) -> None:
 
 def _letters(reader: Reader, *, brief: bool) -> Iterator[tuple[DeadLetter, Message]]:
     for message in reader.messages():
-        yield DeadLetter.read(_headers(message), _body(message), brief=brief), message
-
-
-def _headers(message: Message) -> dict[Any, Any]:
-    headers: dict[Any, Any] = message.properties.get("application_headers") or {}
-    return headers
-
-
-def _body(message: Message) -> bytes:
-    body: bytes = message.body or b""  # py-amqp has text for an empty one
-    return body
+        yield DeadLetter.read(headers_of(message), body_of(message), brief=brief), message

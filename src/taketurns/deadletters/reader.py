@@ -1,19 +1,11 @@
-"""Reading through a queue from its front, holding what was read: each message once, and little of it at a time.
-
-A consumer would be sent the whole queue at once, and nothing tells it when there is no more. So messages are
-fetched, several at a time that a distant broker is not waited for with each, but not so many that large bodies fill
-the memory. What was read and not acknowledged is in its old place again when the connection has ended; RabbitMQ
-answers a connection's close only when that is done.
-"""
+"""Reading through a queue from its front, holding what was read."""
 
 from __future__ import annotations
 
-from collections import deque
-from typing import TYPE_CHECKING, Any, Final
+from itertools import repeat
+from typing import TYPE_CHECKING
 
-from amqp import spec
-
-from taketurns import confirms
+from taketurns.fetching import Fetcher
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,11 +14,8 @@ if TYPE_CHECKING:
 
     from taketurns.connections import PublishConnection
 
-_UNDER_WAY: Final = 16
-"""Fetches that are not answered yet, at most."""
 
-
-class Reader:
+class Reader(Fetcher):
     """Reads a queue on a connection of the caller's, which ends with it.
 
     Attributes:
@@ -41,50 +30,13 @@ class Reader:
             queue: the queue, which exists.
             seconds: time that the broker has for each message.
         """
-        self._connection = connection
+        super().__init__(connection, seconds=seconds)
         self._queue = queue
-        self._seconds = seconds
-        self._channel = _Fetching(connection.connection, auto_decode=False)  # bodies are to stay bytes
-        self._channel.open()
-        self.waiting = int(self._channel.queue_declare(queue, passive=True).message_count)
+        self.waiting = self.count(queue)
 
     def messages(self) -> Iterator[Message]:
         """Yield the messages, the first one first; fewer than were waiting if somebody else took some."""
-        asked = 0
-        for read in range(self.waiting):
-            while asked < min(read + _UNDER_WAY, self.waiting):
-                self._channel.fetch(self._queue)
-                asked += 1
-            self._connection.extend(self._seconds)  # anew for each, since the caller may take its time
-            while not self._channel.answers:
-                self._connection.drain_events(timeout=self._connection.connection.remaining())
-            if (message := self._channel.answers.popleft()) is None:
+        for _, message in self.fetched(repeat(self._queue, self.waiting)):
+            if message is None:
                 return
             yield message
-
-    def take_away(self, message: Message) -> None:
-        """Have the broker forget a message that was read; [close][] makes sure of it."""
-        self._channel.basic_ack(message.delivery_tag)
-
-    def close(self) -> None:
-        """End the connection, and return when everything else that was read is in its place again."""
-        self._connection.extend(self._seconds)
-        self._connection.connection.close()
-
-
-class _Fetching(confirms.Channel):
-    """A channel on which several fetches may be under way; None in ``answers``: the queue was empty."""
-
-    def _setup_listeners(self) -> None:
-        super()._setup_listeners()
-        self.answers: deque[Message | None] = deque()
-        self._callbacks.update(
-            {spec.Basic.GetOk: self._on_message, spec.Basic.GetEmpty: lambda *_: self.answers.append(None)}
-        )
-
-    def fetch(self, queue: str) -> None:
-        """Ask for the next message, without waiting for it."""
-        self.send_method(spec.Basic.Get, "Bsb", (0, queue, False))
-
-    def _on_message(self, *answer: Any) -> None:
-        self.answers.append(self._on_get_ok(*answer))

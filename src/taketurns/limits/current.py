@@ -30,7 +30,6 @@ class CurrentLimits:
         """Return the limits of one kind of task of one tenant, at most a second old."""
         now = time.monotonic()
         if now >= self._next_look:
-            self._next_look = now + _INTERVAL
             try:
                 version = self._registry.version()
                 if version != self._version:
@@ -38,4 +37,6 @@ class CurrentLimits:
                     self._version = version
             except RegistryUnavailable:
                 pass
+            # Only now: another thread that comes during the first look must not take it that there are no limits.
+            self._next_look = now + _INTERVAL
         return self._book.limits(tenant, task, task_rate, priority)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
 from taketurns.errors import RegistryUnavailable
+from taketurns.limits.put_offs import POLL, PutOffs
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -21,7 +22,7 @@ Reason = Literal["tenant_rate", "task_rate", "priority_rate", "concurrency"]
 _TOGETHER: Final = 1000
 """Tenants that one script is asked about: it keeps Redis for 2 ms."""
 
-CONCURRENCY_POLL: Final = 0.25
+CONCURRENCY_POLL: Final = POLL
 """Seconds until another look at a tenant that runs as many tasks as it may: nobody knows when one ends."""
 
 
@@ -113,6 +114,8 @@ class Limiter:
         self._store = store
         self._open = settings.when_redis_is_away == "open"
         self._lease = settings.lease
+        self.put_offs = PutOffs(store)
+        """For how long refused tasks wait that are in no queue of their tenant's."""
         self._admit = store.script(__package__, "gcra.lua", "admit.lua")
         self._claim = store.script(__package__, "gcra.lua", "claim.lua")
         self._status = store.script(__package__, "gcra.lua", "status.lua")

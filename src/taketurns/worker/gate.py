@@ -19,7 +19,6 @@ from taketurns.deadletters.burial import buried_now
 from taketurns.deadletters.letter import Death
 from taketurns.errors import CrashLoop, RegistryUnavailable, TaketurnsError
 from taketurns.running import ADMITTED_HEADER
-from taketurns.task import ETA_HEADER
 from taketurns.topology import DEAD_QUEUE
 from taketurns.worker.endings import Endings
 from taketurns.worker.inspection import has_expired, problem_of
@@ -218,7 +217,7 @@ class Gate:
 
         def publish() -> None:
             exchange, bits = self._turns.publisher.delayed(max(seconds, 0.0))
-            headers = {**message.headers, "eta": None, ETA_HEADER: eta, **bits}
+            headers = {**message.headers, "eta": None, delays.ETA_HEADER: eta, **bits}
             self._publish(message, headers, exchange, message.queue)
 
         self._do(publish, message.ack, message)

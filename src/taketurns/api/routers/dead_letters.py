@@ -22,11 +22,11 @@ from taketurns.api.schemas import (
     DeadLetterView,
 )
 from taketurns.api.views import letter_summary, letter_view
-from taketurns.deadletters.box import Step
 from taketurns.deadletters.letter import Cause
 from taketurns.deadletters.moments import read_moment
 from taketurns.deadletters.selection import Selection
 from taketurns.errors import BrokerUnavailable, InvalidInput
+from taketurns.progress import Step
 
 _BUSY = "Somebody else is looking through the dead letters; `Retry-After` says when to try again."
 
