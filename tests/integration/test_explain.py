@@ -26,6 +26,7 @@ def running(shop: Any, settings: Settings, tmp_path: Path) -> Iterator[Worker]:
     """A worker with one slot, and tenants whose settings it knows."""
     shop.turns.registry.update("paused", paused=True)
     shop.turns.registry.update("limited", rate_limit="1/3s")
+    shop.turns.registry.update("low-limited", priority_rate_limits={"low": "1/6s"})
     shop.turns.registry.update("capped", max_concurrency=1)
     with worker(settings, tmp_path, "-P", "threads", "-c", "1") as this:
         yield this
@@ -77,6 +78,18 @@ def test_a_throttled_tenant(running: Worker, shop: Any, ledger: Ledger, eventual
     assert starts_of(ledger, "second")[0] - asked == pytest.approx(found.seconds, abs=0.5)
 
 
+def test_a_limit_of_one_priority(running: Worker, shop: Any, ledger: Ledger, eventually: Eventually) -> None:
+    """What is told is when the limit lets the task start, not when the queue is looked at for others."""
+    for label in ("first", "second"):
+        shop.work.apply_async((label,), tenant="low-limited", priority="low")
+    eventually(lambda: shop.turns.explain("low-limited").reason == "throttled")
+    asked = time.time()
+    found = shop.turns.explain("low-limited")
+    assert found.seconds is not None
+    eventually(lambda: starts_of(ledger, "second"))
+    assert starts_of(ledger, "second")[0] - asked == pytest.approx(found.seconds, abs=0.5)
+
+
 def test_a_tenant_at_its_maximum(
     running: Worker, shop: Any, settings: Settings, tmp_path: Path, ledger: Ledger, eventually: Eventually
 ) -> None:
@@ -93,6 +106,23 @@ def test_a_tenant_at_its_maximum(
         eventually(lambda: ledger.labels() == ["held", "next"])
     held, following = ledger.rows()
     assert following["started"] >= held["ended"]
+
+
+def test_what_ran_before_there_was_a_maximum_counts(
+    shop: Any, settings: Settings, tmp_path: Path, ledger: Ledger, eventually: Eventually
+) -> None:
+    """A maximum that is set while tasks run keeps the next one until one of them ends, though a slot is free."""
+    with worker(settings, tmp_path, "-P", "threads", "-c", "2"):
+        shop.hold.apply_async(("held",), tenant="acme")
+        eventually(lambda: shop.turns.explain("acme").running == 1)
+        shop.turns.registry.update("acme", max_concurrency=1)
+        eventually(lambda: shop.turns.limiter.running("acme") == 1)
+        shop.work.apply_async(("next",), tenant="acme")
+        eventually(lambda: shop.turns.explain("acme").reason == "concurrency")
+        assert not ledger.labels()
+        ledger.let_go()
+        eventually(lambda: ledger.labels() == ["held", "next"])
+        eventually(lambda: shop.turns.limiter.running("acme") == 0)
 
 
 def test_a_tenant_that_waits_for_its_turn(

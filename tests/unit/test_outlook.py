@@ -28,6 +28,16 @@ def test_a_parked_queue_tells_why_and_how_long() -> None:
     assert look(model, "a") == Outlook(serves=True, parked={"paused": None, "throttled": 7.5})
 
 
+def test_a_throttled_queue_that_is_looked_at_earlier_waits_for_its_limit() -> None:
+    """A look that finds the same message at the head starts nothing, so it is not what the tenant waits for."""
+    model = Model(now=100.0)
+    model.publish("a", 5)
+    model.turns.add("a", backlog=5)
+    model.turns.park("a", Park.THROTTLED, 101.0)
+    seen = outlook(model.turns, "a", slots=model.slots, now=model.now, limited_until=130.0)
+    assert seen.parked == {"throttled": 30.0}
+
+
 def test_an_empty_queue_waits_for_no_turn() -> None:
     """A tenant that has nothing has no position either."""
     model = Model()

@@ -184,7 +184,7 @@ class Limiter:
         self._quietly_remove(self._store.tenant_key(tenant, "leases"), lease)
 
     def running(self, tenant: str) -> int:
-        """Return how many of the tenant's tasks hold a lease: those that ran since it has a ``max_concurrency``.
+        """Return how many of the tenant's tasks hold a lease, which is those since it has a ``max_concurrency``.
 
         Raises:
             RegistryUnavailable: Redis is away.
@@ -197,6 +197,14 @@ class Limiter:
 
         return self._store.call(count)
 
+    def hold(self, tenant: str, leases: Collection[str]) -> None:
+        """Count tasks that run already, as if they had been admitted: more than ``max_concurrency`` too.
+
+        Call it where [release][] is called, not beside it. While Redis is away nothing is done.
+        """
+        with contextlib.suppress(RegistryUnavailable):
+            self._store.call(lambda redis: self._renew(redis, {tenant: leases}, only_held=False))
+
     def renew(self, tenant_leases: Mapping[str, Collection[str]]) -> None:
         """Let leases of running tasks last for ``settings.lease`` seconds from now.
 
@@ -208,13 +216,15 @@ class Limiter:
             with contextlib.suppress(RegistryUnavailable):
                 self._store.call(lambda redis: self._renew(redis, lasting))
 
-    def _renew(self, redis: Client, tenant_leases: Mapping[str, Collection[str]]) -> None:
+    def _renew(
+        self, redis: Client, tenant_leases: Mapping[str, Collection[str]], *, only_held: bool = True
+    ) -> None:
         seconds, microseconds = redis.time()
         ends = seconds * 1_000_000 + microseconds + _us(self._lease)
         with redis.pipeline(transaction=False) as pipe:
             for tenant, leases in tenant_leases.items():
                 key = self._store.tenant_key(tenant, "leases")
-                pipe.zadd(key, dict.fromkeys(leases, ends), xx=True)
+                pipe.zadd(key, dict.fromkeys(leases, ends), xx=only_held)
                 pipe.pexpire(key, math.ceil(self._lease * 1000))
             pipe.execute()
 

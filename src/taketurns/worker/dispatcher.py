@@ -124,7 +124,8 @@ class Dispatcher:
 
     def outlook(self, queue: str) -> Outlook:
         """Tell how the tenant of a queue stands here."""
-        return outlook(self.turns, queue, slots=self.slots(), now=monotonic())
+        limited_until = self._gate.throttle.head_limited_until(queue)
+        return outlook(self.turns, queue, slots=self.slots(), now=monotonic(), limited_until=limited_until)
 
     def throttled(self) -> list[str]:
         """Return the tenants whose queues are off until a limit lets the next task start; some may be empty."""
@@ -136,6 +137,10 @@ class Dispatcher:
         """Return how many tasks of each tenant run here, or are on their way out."""
         queues = Counter(message.queue for message in self._started)
         return {queue.removeprefix(QUEUE_PREFIX): number for queue, number in queues.items()}
+
+    def running_of(self, queue: str) -> list[TenantMessage]:
+        """Return what runs here of a tenant's queue."""
+        return [message for message in self._started if message.queue == queue]
 
     def take_active(self) -> set[str]:
         """Return the tenants that had a task here since the last call, and forget them but for those that run one."""

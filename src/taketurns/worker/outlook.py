@@ -42,7 +42,7 @@ class Outlook:
     seconds: float | None = None
 
 
-def outlook(turns: Turns[M], queue: str, *, slots: int, now: float) -> Outlook:
+def outlook(turns: Turns[M], queue: str, *, slots: int, now: float, limited_until: float = 0.0) -> Outlook:
     """Tell how the tenant of a queue stands; costs a look at every tenant that waits.
 
     Args:
@@ -50,6 +50,8 @@ def outlook(turns: Turns[M], queue: str, *, slots: int, now: float) -> Outlook:
         queue: the tenant's queue.
         slots: the messages that the worker can run at a time.
         now: the time of the scheduler's clock.
+        limited_until: the time before which the message at the head can't start. A throttled queue may be looked at
+            earlier, for one that another limit holds for.
     """
     tenant = turns.tenants.get(queue)
     if tenant is None or tenant.removed:
@@ -58,6 +60,9 @@ def outlook(turns: Turns[M], queue: str, *, slots: int, now: float) -> Outlook:
         reason.value: None if until == math.inf else max(0.0, until - now)
         for reason, until in tenant.parked.items()
     }
+    throttled_for = parked.get(Park.THROTTLED.value)
+    if throttled_for is not None:
+        parked[Park.THROTTLED.value] = max(throttled_for, limited_until - now)
     position = seconds = None
     if tenant.ticket or tenant.hand or tenant in turns.newcomers:
         before = _before(turns, tenant)

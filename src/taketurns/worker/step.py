@@ -349,6 +349,7 @@ class TenantQueues(bootsteps.StartStopStep):
                 continue  # or with each change of anybody's all that are throttled would ask the limiter again
             queue = queue_name(tenant)
             self._gate.throttle.forget(queue)
+            self._gate.throttle.count(queue, self._dispatcher.running_of(queue))
             turns.unlimited(queue)  # who is still limited will be refused again, by the new limits
             turns.set_weight(queue, self._weight(queue, settings))
             if settings is not None and settings.paused:

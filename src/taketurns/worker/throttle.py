@@ -12,7 +12,7 @@ from taketurns.task import TenantTask
 from taketurns.tenants import tenant_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from taketurns.extension import TakeTurns
     from taketurns.limits.limiter import Limits
@@ -65,7 +65,8 @@ class Throttle:
         self._owner = owner
         default = turns.settings.limiter.default_rate_limit
         self._default_rate = parse_rate(default) if default else None
-        self._book = LimitBook({}, self._default_rate)
+        self._settings: Mapping[str, TenantSettings] = {}
+        self._book = LimitBook(self._settings, self._default_rate)
         self._latest: dict[str, tuple[str, Limits]] = {}
         self._aims: dict[str, float] = {}
         """When the next message of a throttled queue should start, by the monotonic clock."""
@@ -77,6 +78,7 @@ class Throttle:
 
     def use(self, settings: Mapping[str, TenantSettings]) -> None:
         """Take over the tenants' settings; those whose settings have changed are to be forgotten."""
+        self._settings = settings
         self._book = LimitBook(settings, self._default_rate)
 
     def forget(self, queue: str) -> None:
@@ -110,6 +112,10 @@ class Throttle:
             return 0.0
         wait = self._aim(queue, wait + _LEAD, limits)
         return min(wait, self._looks[queue] - now) if queue in self._looks else wait
+
+    def head_limited_until(self, queue: str) -> float:
+        """Return when the message at the head may start, by the monotonic clock; 0 if no look comes before."""
+        return self._aims.get(queue, 0.0) if queue in self._looks else 0.0
 
     def is_limited(self, queue: str) -> bool:
         """Tell whether a limit is known that holds for the queue's next message."""
@@ -161,6 +167,19 @@ class Throttle:
         if admission.admitted:
             return Verdict(admitted=True, next_after=seconds)
         return Verdict(admitted=False, retry_after=seconds)
+
+    def count(self, queue: str, running: Iterable[TenantMessage]) -> None:
+        """Count what runs of a tenant whose ``max_concurrency`` may be new: it took no lease when it started."""
+        tenant = tenant_by(queue)
+        settings = self._settings.get(tenant)
+        if settings is None or settings.max_concurrency is None:
+            return
+        leases = {
+            message: (tenant, message.headers["id"]) for message in running if message not in self._leases
+        }
+        if leases:
+            self._leases.update(leases)
+            self._limiter.hold(tenant, [lease for _, lease in leases.values()])
 
     def settled(self, message: TenantMessage) -> bool:
         """Release what the message's admission took; True if the tenant may run another task for it."""
