@@ -45,10 +45,10 @@ _SENTENCES: Final[Mapping[Reason, str]] = {
     "paused": "it is paused, until somebody resumes it",
     "no_worker": "no worker that answered serves its queue",
     "draining": "its queue is being removed; if that fails it is served again",
-    "concurrency": "{most} of its tasks run, and no more may; the next one starts when one of them has ended",
+    "concurrency": "{held} of its tasks run, and at most {most} may",
     "throttled": "it is throttled for another {wait}",
     "failed": "RabbitMQ refuses its queue to the workers, which try again in {wait}",
-    "waiting_for_turn": "other tenants that have a turn first: {position}, which takes about {wait}",
+    "waiting_for_turn": "it waits for its turn; other tenants' turns before it: {position}, about {wait}",
     "starting": "nothing keeps it: it is about to start",
 }
 
@@ -101,33 +101,46 @@ def explain(turns: TakeTurns, tenant: str) -> Explanation:
         answers = _ask(turns, workers, tenant)
         settings = turns.registry.get(tenant)
         most = settings.max_concurrency
-        at_most = most is not None and turns.limiter.running(tenant) >= most
+        held = turns.limiter.running(tenant) if most is not None else 0
         found = listing.result()
     serving = {name: answer for name, answer in answers.items() if answer["serves"]}
     ready = 0 if found is None else found.ready
     said = list(serving.values())
     unknown = found is None and not turns.registry.exists(tenant)
     inside = turns.canary.has(tenant)
+    at_most = most is not None and held >= most
     reason = _judge(ready, said, unknown=unknown, inside=inside, paused=settings.paused, at_most=at_most)
     seconds, position = _until(reason, said)
+    running = sum(answer["running"] for answer in said)
+    message = _sentence(reason, seconds=seconds, position=position, most=most, held=held)
+    silent = sorted({*workers, *turns.registry.lost_workers()} - answers.keys())
+    if reason == "no_worker" and not workers:
+        message = "no worker is running that serves tenants"
+    elif reason == "concurrency" and silent and held > running:
+        lease = turns.settings.limiter.lease
+        message += (
+            f"; {held - running} on workers that don't answer: if these are gone, for {lease:g} s at most"
+        )
     return Explanation(
         tenant=tenant,
         reason=reason,
-        message=_sentence(reason, seconds=seconds, position=position, most=most),
+        message=message,
         seconds=seconds,
         position=position,
         ready=ready,
-        running=sum(answer["running"] for answer in serving.values()),
+        running=running,
         workers=sorted(serving),
-        silent=sorted({*workers, *turns.registry.lost_workers()} - answers.keys()),
+        silent=silent,
     )
 
 
-def _sentence(reason: Reason, *, seconds: float | None, position: int | None, most: int | None) -> str:
+def _sentence(
+    reason: Reason, *, seconds: float | None, position: int | None, most: int | None, held: int
+) -> str:
     if reason == "waiting_for_turn" and not position:
         return "it is next, when a slot frees"
     wait = "" if seconds is None else _spelled(seconds)
-    return _SENTENCES[reason].format(wait=wait, position=position, most=most)
+    return _SENTENCES[reason].format(wait=wait, position=position, most=most, held=held)
 
 
 def _spelled(seconds: float) -> str:

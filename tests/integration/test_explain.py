@@ -119,6 +119,7 @@ def test_what_ran_before_there_was_a_maximum_counts(
         eventually(lambda: shop.turns.limiter.running("acme") == 1)
         shop.work.apply_async(("next",), tenant="acme")
         eventually(lambda: shop.turns.explain("acme").reason == "concurrency")
+        assert shop.turns.explain("acme").message == "1 of its tasks run, and at most 1 may"
         assert not ledger.labels()
         ledger.let_go()
         eventually(lambda: ledger.labels() == ["held", "next"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -99,6 +99,13 @@ def test_tenants_are_found_by_their_tags(registry: Registry) -> None:
     assert set(registry.all(tags={"plan": "pro", "region": "eu"})) == {"a"}
     assert registry.all(tags={"plan": "free"}) == {}
     assert set(registry.all(tags={})) == set(registry.all()) == {"a", "b", "c"}
+
+
+@pytest.mark.parametrize("wanted", ["plan=pro", ["plan"], {"plan": 5}])
+def test_what_can_be_no_tags_finds_no_tenants_in_silence(registry: Registry, wanted: Any) -> None:
+    """A filter of another form is an error, and not one that nobody matches."""
+    with pytest.raises(InvalidInput, match="tags: "):
+        registry.all(tags=wanted)
 
 
 def test_single_tags_are_changed_at_the_same_time(registry: Registry) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from taketurns.errors import TenantExists
 from taketurns.registry.history import History
 from taketurns.registry.starts import Starts
-from taketurns.registry.tags import has_tags
+from taketurns.registry.tags import checked_tags, has_tags
 from taketurns.registry.tenant_settings import TaskRecord, TenantSettings
 from taketurns.registry.usage import Usage
 from taketurns.tenants import queue_name, validate_tenant
@@ -167,10 +167,15 @@ class Registry:
 
         Args:
             tags: leave out the tenants that have not all of these tags with these values.
+
+        Raises:
+            InvalidInput: the tags are no mapping of keys to values that tags can have.
+            RegistryUnavailable: Redis is away.
         """
+        wanted = checked_tags(tags or {})
         stored = self._store.call(lambda redis: redis.hgetall(self._settings))
         known = ((tenant, TenantSettings.from_json(text)) for tenant, text in stored.items())
-        return {tenant: settings for tenant, settings in known if has_tags(settings.tags, tags or {})}
+        return {tenant: settings for tenant, settings in known if has_tags(settings.tags, wanted)}
 
     def forget(self, tenant: str) -> None:
         """Remove a tenant's settings; the defaults hold for it again. Its activity stays."""

@@ -60,7 +60,7 @@ def test_why_a_task_has_not_started(operator: Client, turns: TakeTurns, eventual
     assert answer.json() == {
         "tenant": "acme",
         "reason": "no_worker",
-        "message": "no worker that answered serves its queue",
+        "message": "no worker is running that serves tenants",
         "seconds": None,
         "position": None,
         "ready": 1,
