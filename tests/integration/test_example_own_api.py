@@ -43,7 +43,7 @@ def web(settings: Settings) -> Iterator[httpx.Client]:
 @pytest.fixture
 def client(settings: Settings, eventually: Callable[..., None]) -> Iterator[httpx.Client]:
     with web(settings) as client:
-        eventually(lambda: _answers(client), within=30)
+        eventually(lambda: _answers(client), within=60)
         yield client
 
 
