@@ -170,10 +170,9 @@ def answer_to(request: Request, error: Exception) -> JSONResponse | None:
         case StarletteHTTPException(status_code=HTTPStatus.BAD_REQUEST, detail=detail) if detail == _UNPARSED:
             said = f"body: {_unreadable(error.__cause__)}"
             answer = problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_input", said, field="body")
-        case UnknownTenant() | TenantExists() | TenantInUse():
-            answer = problem(*_OF_TENANTS[type(error)], str(error))
         case TaketurnsError():
-            answer = _away(request, error)
+            of_tenant = _OF_TENANTS.get(type(error))
+            answer = problem(*of_tenant, str(error)) if of_tenant else _away(request, error)
     return answer
 
 
