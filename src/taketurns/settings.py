@@ -219,11 +219,19 @@ class ApiSettings(BaseSettings):
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
     jwt_secret: SecretStr | None = None
-    """The HS256 secret, 32 bytes at least; without it the API does not start."""
+    """The HS256 secret, 32 bytes at least; without it and ``jwks_url`` the API does not start."""
     jwt_tenant_claim: Annotated[str, Field(min_length=1)] = "sub"
     jwt_role_claim: Annotated[str, Field(min_length=1)] = "role"
     jwt_issuer: str | None = None
     jwt_audience: str | None = None
+    jwks_url: Annotated[str, _url_of("http", "https")] | None = None
+    """Where the public keys (JWKS) are of whoever signs the tokens; the secret is then not needed."""
+    jwks_lifetime: Seconds = 300.0
+    """Seconds after which they are fetched again; while that fails those that are known go on."""
+    jwks_cooldown: Seconds = 10.0
+    """Seconds between two attempts to fetch them, whatever keys the tokens name."""
+    jwks_timeout: Seconds = 3.0
+    """Seconds that each attempt has."""
     max_body: Annotated[int, Field(ge=1024)] = 1024 * 1024
     """Bytes of a request's body, at most."""
     task_record_ttl: Seconds = 7 * 24 * 3600.0

@@ -20,6 +20,8 @@ from taketurns.api.auth import Tokens  # PyJWT is an extra
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from fastapi import FastAPI
+
     from taketurns.settings import Settings
 
 SECRET = "the secret of the tests, which is long enough"
@@ -41,9 +43,11 @@ class Client(httpx.Client):
 
 
 @contextmanager
-def serving(turns: TakeTurns) -> Iterator[Client]:
-    """Serve the API of an app until the block ends, and yield a client without a token."""
-    config = uvicorn.Config(create_app(turns), port=0, log_level="warning", ws="none", backlog=512)
+def serving(turns: TakeTurns, application: FastAPI | None = None) -> Iterator[Client]:
+    """Serve the API of an app, or an application of its own, until the block ends; yield a client without a token."""
+    config = uvicorn.Config(
+        application or create_app(turns), port=0, log_level="warning", ws="none", backlog=512
+    )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
     thread.start()
@@ -54,7 +58,8 @@ def serving(turns: TakeTurns) -> Iterator[Client]:
             assert time.monotonic() < deadline, "the API did not start in time"
             time.sleep(0.01)
         host, port = server.servers[0].sockets[0].getsockname()[:2]
-        with Client(f"http://{host}:{port}", Tokens(turns.settings.api)) as client:
+        secret = turns.settings.api.model_copy(update={"jwt_secret": SecretStr(SECRET)})
+        with Client(f"http://{host}:{port}", Tokens(secret)) as client:
             yield client
     finally:
         server.should_exit = True

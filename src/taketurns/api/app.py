@@ -2,25 +2,25 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from http import HTTPStatus
 from typing import Final
 
-from fastapi import Depends, FastAPI
+from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
 from taketurns import __version__
 from taketurns.api import errors
-from taketurns.api.body_limit import BodyLimit
-from taketurns.api.dependencies import provide
-from taketurns.api.routers import dead_letters, health, me, status, tasks, tenants
-from taketurns.api.strict import refuse_the_unheard
+from taketurns.api.authenticator import Authenticator
+from taketurns.api.dependencies import authenticated, operators_only
+from taketurns.api.mounting import health_router, operator_router, tenant_router
 from taketurns.extension import TakeTurns
 
 _DESCRIPTION: Final = """
 Submit background tasks and look after them. Every tenant has a queue of its own, and the queues take turns:
 many tasks of one tenant do not delay the first task of another.
 
-The tenant comes from the bearer token, never from the request. Every error has one shape: a code in `error`,
-the reason in `message`, and in `field` the name of the offending field, if it is one.
+The tenant comes from the bearer token or the API key, never from the request. Every error has one shape: a code in
+`error`, the reason in `message`, and in `field` the name of the offending field, if it is one.
 """
 
 _TAGS: Final = [
@@ -32,7 +32,7 @@ _TAGS: Final = [
         "description": "Tasks that failed for good, or can never run: see, replay, discard them. For operators.",
     },
     {"name": "status", "description": "How the whole system is doing. For operators."},
-    {"name": "health", "description": "For load balancers and orchestrators; no token needed."},
+    {"name": "health", "description": "For load balancers and orchestrators; nothing is needed for it."},
 ]
 
 
@@ -42,11 +42,15 @@ def create_app(turns: TakeTurns) -> FastAPI:
     Nothing is contacted yet: it starts, and says that it is not ready, while RabbitMQ or Redis is away.
 
     Raises:
-        InvalidSettings: the JWT secret is missing or too short.
+        InvalidSettings: there is neither a JWT secret nor a JWKS URL, or the secret is too short.
     """
-    # Finds the tasks of `imports`, `include` and autodiscover_tasks(), as a worker does at its start.
-    turns.app.loader.import_default_modules()
-    turns.app.finalize(auto=True)
+    caller = authenticated(Authenticator(turns))
+
+    @asynccontextmanager
+    async def closing(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        turns.close()
+
     # Its pages /docs and /redoc bring their scripts along, for networks that reach no CDN.
     app = FastAPIOffline(
         title="taketurns",
@@ -54,17 +58,14 @@ def create_app(turns: TakeTurns) -> FastAPI:
         summary="Multi-tenant background tasks that take turns.",
         description=_DESCRIPTION,
         openapi_tags=_TAGS,
-        lifespan=_lifespan,
+        lifespan=closing,
     )
-    provide(app, turns)
-    app.add_middleware(BodyLimit, limit=turns.settings.api.max_body)
     errors.install(app)
-    for each in (tasks, me, tenants, dead_letters, status, health):
-        app.include_router(each.router, dependencies=[Depends(refuse_the_unheard)])
+    refused = (HTTPStatus.UNAUTHORIZED, HTTPStatus.SERVICE_UNAVAILABLE)
+    app.include_router(tenant_router(turns, current_tenant=caller), responses=errors.describe(*refused))
+    app.include_router(
+        operator_router(turns, require_operator=operators_only(caller)),
+        responses=errors.describe(*refused, HTTPStatus.FORBIDDEN),
+    )
+    app.include_router(health_router(turns))
     return app
-
-
-@asynccontextmanager
-async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    yield
-    app.state.turns.close()

@@ -1,4 +1,4 @@
-"""Who is calling: JSON Web Tokens, HS256, and nothing of FastAPI."""
+"""Who is calling: JSON Web Tokens, and nothing of FastAPI."""
 
 from __future__ import annotations
 
@@ -13,10 +13,13 @@ from taketurns.settings import ApiSettings, variable
 from taketurns.tenants import validate_tenant
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 OPERATOR: Final = "operator"
 """The role that may see and change every tenant."""
+
+INVALID: Final = "the bearer token is not valid, or has expired"
+"""All that the holder of a bad token is told."""
 
 _ALGORITHM: Final = "HS256"
 _SHORTEST_SECRET: Final = 32
@@ -42,7 +45,7 @@ class Caller:
 
 
 class Tokens:
-    """Makes and verifies the API's tokens.
+    """Makes and verifies tokens that are signed with the API's own secret.
 
     Args:
         settings: the secret, the names of the claims, and the issuer and audience if they are to be checked.
@@ -79,33 +82,49 @@ class Tokens:
             NotAuthenticated: its signature, its time, its issuer or its audience is wrong, it never expires,
                 or its tenant claim is missing or is no tenant id.
         """
-        settings = self._settings
-        try:
-            claims = jwt.decode(
-                token,
-                self._secret,
-                algorithms=[_ALGORITHM],
-                issuer=settings.jwt_issuer or None,
-                audience=settings.jwt_audience or None,
-                leeway=_CLOCK_SKEW,
-                options={
-                    "require": ["exp", settings.jwt_tenant_claim],
-                    "verify_iss": bool(settings.jwt_issuer),
-                    "verify_aud": bool(settings.jwt_audience),
-                },
-            )
-        except jwt.MissingRequiredClaimError as error:  # told only to whom the signature is right
-            raise NotAuthenticated(f"the token has no claim {error.claim!r}") from None
-        except (jwt.PyJWTError, ValueError, RecursionError):
-            # Which check failed would help whoever is guessing, and the cause holds parts of the token.
-            raise NotAuthenticated("the bearer token is not valid, or has expired") from None
-        try:
-            tenant = validate_tenant(claims[settings.jwt_tenant_claim])
-        except InvalidTenant as error:
-            raise NotAuthenticated(
-                f"the token's claim {settings.jwt_tenant_claim!r} is no tenant id; accepted is {error.accepted}"
-            ) from None
-        return Caller(tenant, operator=_is_operator(claims, settings.jwt_role_claim))
+        return caller_of(token, self._secret, [_ALGORITHM], self._settings)
+
+
+def caller_of(token: str, key: bytes | jwt.PyJWK, algorithms: Sequence[str], settings: ApiSettings) -> Caller:
+    """Return whom a token speaks for.
+
+    Args:
+        token: the token.
+        key: what its signature is checked with.
+        algorithms: those that are accepted; they must fit the key, since a public key is no secret.
+        settings: the names of the claims, and the issuer and audience if they are to be checked.
+
+    Raises:
+        NotAuthenticated: its signature, its time, its issuer or its audience is wrong, it never expires,
+            or its tenant claim is missing or is no tenant id.
+    """
+    try:
+        claims = jwt.decode(
+            token,
+            key,
+            algorithms=algorithms,
+            issuer=settings.jwt_issuer or None,
+            audience=settings.jwt_audience or None,
+            leeway=_CLOCK_SKEW,
+            options={
+                "require": ["exp", settings.jwt_tenant_claim],
+                "verify_iss": bool(settings.jwt_issuer),
+                "verify_aud": bool(settings.jwt_audience),
+                "enforce_minimum_key_length": True,
+            },
+        )
+    except jwt.MissingRequiredClaimError as error:  # told only to whom the signature is right
+        raise NotAuthenticated(f"the token has no claim {error.claim!r}") from None
+    except (jwt.PyJWTError, ValueError, RecursionError):
+        # Which check failed would help whoever is guessing, and the cause holds parts of the token.
+        raise NotAuthenticated(INVALID) from None
+    try:
+        tenant = validate_tenant(claims[settings.jwt_tenant_claim])
+    except InvalidTenant as error:
+        raise NotAuthenticated(
+            f"the token's claim {settings.jwt_tenant_claim!r} is no tenant id; accepted is {error.accepted}"
+        ) from None
+    return Caller(tenant, operator=_is_operator(claims, settings.jwt_role_claim))
 
 
 def _is_operator(claims: Mapping[str, Any], claim: str) -> bool:
@@ -119,7 +138,8 @@ def _secret(settings: ApiSettings) -> bytes:
     if len(secret) < _SHORTEST_SECRET:
         problem = f"is only {len(secret)} bytes long" if secret else "is not set"
         raise InvalidSettings(
-            f"{variable(ApiSettings, 'jwt_secret')} {problem}; the API needs {_SHORTEST_SECRET} bytes at least. "
-            f"Make a secret with: {_MAKE_ONE}"
+            f"{variable(ApiSettings, 'jwt_secret')} {problem}; {_SHORTEST_SECRET} bytes at least are needed. "
+            f"Make a secret with: {_MAKE_ONE}; or have the API accept your identity provider's tokens by "
+            f"{variable(ApiSettings, 'jwks_url')}"
         )
     return secret

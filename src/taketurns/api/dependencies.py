@@ -1,58 +1,88 @@
-"""What the endpoints ask for, as ``Annotated`` dependencies.
+"""What the endpoints ask for, as ``Annotated`` dependencies, and the dependencies that let callers through.
 
-Coroutines, although they wait for nothing: FastAPI would send plain functions through its threadpool.
+Coroutines, although most wait for nothing: FastAPI would send plain functions through its threadpool.
 """
 
+from collections.abc import Awaitable, Callable
 from http import HTTPStatus
-from typing import Annotated, cast
+from typing import Annotated, Any
 
-from fastapi import Depends, FastAPI, Path, Request
+from fastapi import Depends, Path, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from taketurns.api.auth import Caller, NotAuthenticated, Tokens
+from taketurns.api.auth import Caller, NotAuthenticated
+from taketurns.api.authenticator import Authenticator
 from taketurns.api.errors import ApiError
 from taketurns.api.readiness import Readiness
+from taketurns.api.services import caller_of_request, services_of, set_caller
 from taketurns.api.submission import Submitter
 from taketurns.extension import TakeTurns
 from taketurns.tenants import validate_tenant
 
 _bearer = HTTPBearer(
     auto_error=False,
-    bearerFormat="JWT",
-    description="A token that names the tenant; `taketurns token TENANT` makes one for development.",
+    bearerFormat="JWT or API key",
+    description="A JSON Web Token that names the tenant, or an API key. `taketurns token TENANT` makes a token for "
+    "development, `taketurns keys create TENANT` a key.",
 )
 
 
-def provide(app: FastAPI, turns: TakeTurns) -> None:
-    """Give an application what its endpoints ask for. Nothing is opened yet.
+def authenticated(authenticator: Authenticator) -> Callable[..., Awaitable[Caller]]:
+    """Return the dependency that tells whom a request's bearer token or API key speaks for; without one it is 401."""
 
-    Raises:
-        InvalidSettings: the JWT secret is missing or too short.
+    async def caller(
+        credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
+    ) -> Caller:
+        if credentials is None:
+            raise NotAuthenticated(
+                "a bearer token or an API key is needed: Authorization: Bearer <token or key>"
+            )
+        return await authenticator.caller(credentials.credentials)
+
+    return caller
+
+
+def operators_only(current_caller: Callable[..., Any]) -> Callable[..., Awaitable[None]]:
+    """Return the dependency that lets only operators through; anybody else is answered 403."""
+
+    async def require_operator(caller: Annotated[Caller, Depends(current_caller)]) -> None:
+        if not caller.operator:
+            message = "this needs a token with the role 'operator', or an operator's API key"
+            raise ApiError(HTTPStatus.FORBIDDEN, "forbidden", message)
+
+    return require_operator
+
+
+def for_tenant(current_tenant: Callable[..., Any]) -> Callable[..., Awaitable[None]]:
+    """Return the dependency that has a request speak for the tenant that another dependency returns.
+
+    That may be a Caller too. What is no tenant id is answered 422.
     """
-    app.state.turns = turns
-    app.state.tokens = Tokens(turns.settings.api)
-    app.state.submitter = Submitter(turns)
-    app.state.readiness = Readiness(turns)
+
+    async def identify(request: Request, found: Annotated[Any, Depends(current_tenant)]) -> None:
+        set_caller(request, found if isinstance(found, Caller) else Caller(validate_tenant(found)))
+
+    return identify
 
 
 async def _turns(request: Request) -> TakeTurns:
-    return cast("TakeTurns", request.app.state.turns)
+    return services_of(request).turns
 
 
 async def _submitter(request: Request) -> Submitter:
-    return cast("Submitter", request.app.state.submitter)
+    return services_of(request).submitter
 
 
 async def _readiness(request: Request) -> Readiness:
-    return cast("Readiness", request.app.state.readiness)
+    return services_of(request).readiness
 
 
-async def _caller(
-    request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
-) -> Caller:
-    if credentials is None:
-        raise NotAuthenticated("a bearer token is needed: Authorization: Bearer <token>")
-    return cast("Tokens", request.app.state.tokens).verify(credentials.credentials)
+async def _caller(request: Request) -> Caller:
+    return caller_of_request(request)
+
+
+async def _tenant(tenant: Annotated[str, Path(description="The tenant id.", examples=["acme"])]) -> str:
+    return validate_tenant(tenant)
 
 
 Turns = Annotated[TakeTurns, Depends(_turns)]
@@ -65,19 +95,7 @@ ServerChecks = Annotated[Readiness, Depends(_readiness)]
 """Whether the servers answer."""
 
 CurrentCaller = Annotated[Caller, Depends(_caller)]
-"""Whom the request's token speaks for; without a valid one the answer is 401."""
-
-
-async def require_operator(caller: CurrentCaller) -> Caller:
-    """Let only operators through; anybody else is answered 403."""
-    if not caller.operator:
-        raise ApiError(HTTPStatus.FORBIDDEN, "forbidden", "this needs a token with the role 'operator'")
-    return caller
-
-
-async def _tenant(tenant: Annotated[str, Path(description="The tenant id.", examples=["acme"])]) -> str:
-    return validate_tenant(tenant)
-
+"""Whom the request speaks for; only where ``for_tenant`` comes first."""
 
 TenantPath = Annotated[str, Depends(_tenant)]
 """The path's ``tenant``, of the accepted form; anything else is answered 422."""

@@ -16,6 +16,7 @@ from taketurns.api.arguments import DEEPEST
 from taketurns.api.auth import NotAuthenticated
 from taketurns.api.results import ResultsUnavailable
 from taketurns.api.schemas import Problem
+from taketurns.api.signing_keys import KeysUnavailable
 from taketurns.errors import (
     BacklogFull,
     BrokerUnavailable,
@@ -33,8 +34,11 @@ from taketurns.errors import (
 
 logger = logging.getLogger(__name__)
 
-RETRY_LATER: Final = {"Retry-After": "5"}
-"""Tells a client when, in seconds, to try again what a server prevents that is away or busy."""
+RETRY_AFTER: Final = 5
+"""Seconds after which to try again what a server prevents that is away or busy."""
+
+RETRY_LATER: Final = {"Retry-After": str(RETRY_AFTER)}
+"""Tells a client so."""
 
 _SHOWN: Final = 5
 """Invalid fields that one message names, at most."""
@@ -52,6 +56,10 @@ _AWAY: Final[Mapping[type[TaketurnsError], tuple[str, str]]] = {
     ),
     RegistryUnavailable: ("redis_unavailable", "Redis can't be reached at present"),
     ResultsUnavailable: ("results_unavailable", "the app's result backend can't be reached at present"),
+    KeysUnavailable: (
+        "signing_keys_unavailable",
+        "the token can't be checked at present: its issuer's keys can't be fetched",
+    ),
 }
 
 _OF_TENANTS: Final[Mapping[type[TaketurnsError], tuple[HTTPStatus, str]]] = {
@@ -59,6 +67,9 @@ _OF_TENANTS: Final[Mapping[type[TaketurnsError], tuple[HTTPStatus, str]]] = {
     TenantExists: (HTTPStatus.CONFLICT, "exists"),
     TenantInUse: (HTTPStatus.CONFLICT, "in_use"),
 }
+
+_UNPARSED: Final = "There was an error parsing the body"
+"""FastAPI's words for a body that is not even bad JSON; dependencies may answer 400 for reasons of their own."""
 
 _WHOLE, _NUMBER, _CHOICE = "a whole number", "a number", "true or false"
 _ACCEPTED: Final[Mapping[str, str]] = {
@@ -76,8 +87,8 @@ _ACCEPTED: Final[Mapping[str, str]] = {
 """What is accepted where pydantic found another type, by its names of such errors."""
 
 _DESCRIPTIONS: Final[Mapping[HTTPStatus, str]] = {
-    HTTPStatus.UNAUTHORIZED: "No valid bearer token.",
-    HTTPStatus.FORBIDDEN: "The token is no operator's.",
+    HTTPStatus.UNAUTHORIZED: "No valid token or API key.",
+    HTTPStatus.FORBIDDEN: "The token or API key is no operator's.",
     HTTPStatus.NOT_FOUND: "There is none of that name, or it is another tenant's.",
     HTTPStatus.CONFLICT: "Its queue still holds messages, or is in use.",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The body is too large.",
@@ -134,46 +145,44 @@ def describe(*statuses: HTTPStatus, **others: str) -> dict[int | str, dict[str, 
     }
 
 
+def answer_to(request: Request, error: Exception) -> JSONResponse | None:
+    """Return the answer to a request of ours that ended with this error; None: it is none of ours."""
+    answer: JSONResponse | None = None
+    match error:
+        case NotAuthenticated():
+            headers = {"WWW-Authenticate": "Bearer"}
+            answer = problem(HTTPStatus.UNAUTHORIZED, "not_authenticated", str(error), headers=headers)
+        case InvalidInput():
+            answer = problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_input", str(error), field=error.field)
+        case UnknownTask():
+            answer = problem(HTTPStatus.UNPROCESSABLE_ENTITY, "unknown_task", str(error), field="name")
+        case BacklogFull():
+            headers = _retry_after(error.retry_after)
+            answer = problem(HTTPStatus.TOO_MANY_REQUESTS, "backlog_full", str(error), headers=headers)
+        case DeadLettersBusy():
+            answer = problem(HTTPStatus.CONFLICT, "busy", str(error), headers=RETRY_LATER)
+        case RequestValidationError():
+            answer = _invalid_request(error)
+        case ApiError():
+            answer = problem(
+                error.status_code, error.code, error.detail, field=error.field, headers=error.headers
+            )
+        case StarletteHTTPException(status_code=HTTPStatus.BAD_REQUEST, detail=detail) if detail == _UNPARSED:
+            said = f"body: {_unreadable(error.__cause__)}"
+            answer = problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_input", said, field="body")
+        case TaketurnsError():
+            of_tenant = _OF_TENANTS.get(type(error))
+            answer = problem(*of_tenant, str(error)) if of_tenant else _away(request, error)
+    return answer
+
+
 def install(app: FastAPI) -> None:
-    """Give the application its error handlers."""
-    app.exception_handler(NotAuthenticated)(_not_authenticated)
-    app.exception_handler(InvalidInput)(_invalid_input)
-    app.exception_handler(UnknownTask)(_unknown_task)
-    app.exception_handler(BacklogFull)(_backlog_full)
-    app.exception_handler(DeadLettersBusy)(_busy)
-    app.exception_handler(RequestValidationError)(_invalid_request)
+    """Have the application answer in this shape outside of our endpoints too, and to what nobody expected."""
     app.exception_handler(StarletteHTTPException)(_http)
     app.exception_handler(Exception)(_unexpected)
-    for kind in _AWAY:
-        app.exception_handler(kind)(_away)
-    for kind in _OF_TENANTS:
-        app.exception_handler(kind)(_of_tenant)
 
 
-async def _not_authenticated(_: Request, error: NotAuthenticated) -> JSONResponse:
-    return problem(
-        HTTPStatus.UNAUTHORIZED, "not_authenticated", str(error), headers={"WWW-Authenticate": "Bearer"}
-    )
-
-
-async def _invalid_input(_: Request, error: InvalidInput) -> JSONResponse:
-    return problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_input", str(error), field=error.field)
-
-
-async def _unknown_task(_: Request, error: UnknownTask) -> JSONResponse:
-    return problem(HTTPStatus.UNPROCESSABLE_ENTITY, "unknown_task", str(error), field="name")
-
-
-async def _backlog_full(_: Request, error: BacklogFull) -> JSONResponse:
-    headers = {"Retry-After": str(max(1, math.ceil(error.retry_after)))}
-    return problem(HTTPStatus.TOO_MANY_REQUESTS, "backlog_full", str(error), headers=headers)
-
-
-async def _busy(_: Request, error: DeadLettersBusy) -> JSONResponse:
-    return problem(HTTPStatus.CONFLICT, "busy", str(error), headers=RETRY_LATER)
-
-
-async def _invalid_request(_: Request, error: RequestValidationError) -> JSONResponse:
+def _invalid_request(error: RequestValidationError) -> JSONResponse:
     found = [(_field(each["loc"]), _said(each)) for each in error.errors()]
     message = "; ".join(f"{field}: {said}" for field, said in found[:_SHOWN])
     if len(found) > _SHOWN:
@@ -181,24 +190,22 @@ async def _invalid_request(_: Request, error: RequestValidationError) -> JSONRes
     return problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_input", message, field=found[0][0])
 
 
+def _away(request: Request, error: TaketurnsError) -> JSONResponse | None:
+    told = next((_AWAY[kind] for kind in type(error).__mro__ if kind in _AWAY), None)
+    if told is None:
+        return None
+    logger.warning("%s %r is answered with 503: %s", request.method, request.url.path, error)
+    headers = _retry_after(error.retry_after if isinstance(error, KeysUnavailable) else RETRY_AFTER)
+    return problem(HTTPStatus.SERVICE_UNAVAILABLE, *told, headers=headers)
+
+
+def _retry_after(seconds: float) -> dict[str, str]:
+    return {"Retry-After": str(max(1, math.ceil(seconds)))}
+
+
 async def _http(_: Request, error: StarletteHTTPException) -> JSONResponse:
-    if error.status_code == HTTPStatus.BAD_REQUEST and (said := _unreadable(error.__cause__)):
-        return problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_input", f"body: {said}", field="body")
-    if isinstance(error, ApiError):
-        return problem(error.status_code, error.code, error.detail, field=error.field, headers=error.headers)
     code = HTTPStatus(error.status_code).name.lower()
     return problem(error.status_code, code, str(error.detail), headers=error.headers)
-
-
-async def _away(request: Request, error: TaketurnsError) -> JSONResponse:
-    logger.warning("%s %r is answered with 503: %s", request.method, request.url.path, error)
-    code, message = next(_AWAY[kind] for kind in type(error).__mro__ if kind in _AWAY)
-    return problem(HTTPStatus.SERVICE_UNAVAILABLE, code, message, headers=RETRY_LATER)
-
-
-async def _of_tenant(_: Request, error: TaketurnsError) -> JSONResponse:
-    status, code = _OF_TENANTS[type(error)]
-    return problem(status, code, str(error))
 
 
 async def _unexpected(_: Request, __: Exception) -> JSONResponse:
@@ -229,8 +236,8 @@ def _said(detail: Mapping[str, Any]) -> str:
             return str(detail["msg"])
 
 
-def _unreadable(cause: BaseException | None) -> str | None:
-    """Tell why the body could not be read, if this is what FastAPI's answer of 400 is about."""
+def _unreadable(cause: BaseException | None) -> str:
+    """Tell why FastAPI could not read the body."""
     match cause:
         case RecursionError():
             return f"lists and objects may be nested at most {DEEPEST} deep"
@@ -238,7 +245,7 @@ def _unreadable(cause: BaseException | None) -> str | None:
             return "the body is no JSON (it is not UTF-8)"
         case ValueError():  # Python's limit is the only reason that is left
             return f"a whole number may have at most {sys.get_int_max_str_digits()} digits"
-    return None
+    return "it can't be read"
 
 
 def _encodable(text: str) -> str:

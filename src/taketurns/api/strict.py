@@ -5,11 +5,14 @@ A filter that is misspelt would otherwise have everything listed, or thrown away
 
 from collections import Counter
 from http import HTTPStatus
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import Request
 
 from taketurns.api.errors import ApiError
+
+if TYPE_CHECKING:
+    from taketurns.api.route import Route
 
 
 async def refuse_the_unheard(request: Request) -> None:
@@ -18,7 +21,8 @@ async def refuse_the_unheard(request: Request) -> None:
     Raises:
         ApiError: there is one.
     """
-    operation = _operation(request)
+    route: Route = request.scope["route"]
+    operation = route.operation
     known = {
         each["name"]: each["schema"] for each in operation.get("parameters", ()) if each["in"] == "query"
     }
@@ -30,13 +34,6 @@ async def refuse_the_unheard(request: Request) -> None:
             raise _refused(name, "it is given more than once")
     if "requestBody" not in operation and await request.body():
         raise _refused("body", "none is expected here; give what you want as parameters of the query")
-
-
-def _operation(request: Request) -> dict[str, Any]:
-    """Return what the OpenAPI document, which is made once, says of the endpoint."""
-    paths = request.app.openapi()["paths"]
-    operation: dict[str, Any] = paths[request.scope["route"].path_format][request.method.lower()]
-    return operation
 
 
 def _is_list(schema: dict[str, Any]) -> bool:

@@ -16,6 +16,7 @@ from taketurns.cli import (
     canary,
     dead,
     doctor,
+    keys,
     monitor,
     reaper,
     rollback,
@@ -50,6 +51,7 @@ app.command("status", epilog="Example: taketurns -A shop status --json")(status.
 app.command("token", epilog="Example: taketurns token acme --hours 8")(token.token)
 app.add_typer(tenants.app, name="tenants")
 app.add_typer(dead.app, name="dead")
+app.add_typer(keys.app, name="keys")
 app.add_typer(services.app, name="services")
 
 
@@ -91,6 +93,7 @@ def _print_version(wanted: bool) -> None:  # noqa: FBT001  # typer passes it so
     "taketurns -A shop doctor\n\n"
     "taketurns -A shop dead list --tenant acme\n\n"
     "taketurns token acme --hours 8\n\n"
+    "taketurns -A shop keys create acme --expires 90d\n\n"
     "The workers are the ordinary ones: celery -A shop worker"
 )
 def options(

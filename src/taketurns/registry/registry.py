@@ -9,6 +9,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Final
 
 from taketurns.errors import TenantExists
+from taketurns.registry.api_keys import ApiKeys
 from taketurns.registry.history import History
 from taketurns.registry.starts import Starts
 from taketurns.registry.tags import checked_tags, has_tags
@@ -52,6 +53,8 @@ class Registry:
         """How often tasks were started whose worker died."""
         self.history = History(store)
         """Since when tenants are known, and how their tasks have ended."""
+        self.api_keys = ApiKeys(store)
+        """The API keys, which speak for tenants."""
         self._touch = store.script(__package__, "touch.lua")
         self._lead = store.script(__package__, "lead.lua")
 

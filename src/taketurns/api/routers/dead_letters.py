@@ -9,9 +9,10 @@ from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Path, Query
+from fastapi import Path, Query
 
-from taketurns.api.dependencies import Turns, require_operator
+from taketurns.api.dependencies import Turns
+from taketurns.api.endpoints import Endpoints
 from taketurns.api.errors import RETRY_LATER, ApiError, describe
 from taketurns.api.schemas import (
     ChosenLetters,
@@ -30,13 +31,10 @@ from taketurns.progress import Step
 
 _BUSY = "Somebody else is looking through the dead letters; `Retry-After` says when to try again."
 
-router = APIRouter(
+endpoints = Endpoints(
+    "dead letters",
     prefix="/dead-letters",
-    tags=["dead letters"],
-    dependencies=[Depends(require_operator)],
     responses=describe(
-        HTTPStatus.UNAUTHORIZED,
-        HTTPStatus.FORBIDDEN,
         HTTPStatus.UNPROCESSABLE_ENTITY,
         conflict=_BUSY,
         service_unavailable="RabbitMQ is away; `message` says what was done before, if anything was.",
@@ -60,7 +58,7 @@ Until = Annotated[
 ]
 
 
-@router.get("", summary="List dead letters")
+@endpoints.get("", summary="List dead letters")
 def list_letters(
     turns: Turns,
     tenant: OfTenant = None,
@@ -82,7 +80,7 @@ def list_letters(
     return DeadLetterList(letters=[letter_summary(each) for each in found.letters], total=found.total)
 
 
-@router.get("/{letter_id}", summary="See a dead letter", responses=describe(HTTPStatus.NOT_FOUND))
+@endpoints.get("/{letter_id}", summary="See a dead letter", responses=describe(HTTPStatus.NOT_FOUND))
 def see_letter(letter_id: LetterPath, turns: Turns) -> DeadLetterView:
     """Return a letter with its traceback and the original message."""
     letter = turns.dead_letters.get(letter_id)
@@ -91,7 +89,7 @@ def see_letter(letter_id: LetterPath, turns: Turns) -> DeadLetterView:
     return letter_view(letter)
 
 
-@router.post("/replay", summary="Replay many dead letters")
+@endpoints.post("/replay", summary="Replay many dead letters")
 def replay_letters(chosen: ChosenLetters, turns: Turns) -> DeadLettersReplayed:
     """Send letters back to their tenants' queues, where they run at once and with all of their retries.
 
@@ -102,7 +100,7 @@ def replay_letters(chosen: ChosenLetters, turns: Turns) -> DeadLettersReplayed:
     return DeadLettersReplayed(replayed=outcome.done, without_tenant=outcome.without_tenant)
 
 
-@router.post(
+@endpoints.post(
     "/{letter_id}/replay",
     summary="Replay a dead letter",
     responses=describe(
@@ -120,7 +118,7 @@ def replay_letter(letter_id: LetterPath, turns: Turns) -> DeadLettersReplayed:
     return DeadLettersReplayed(replayed=outcome.done, without_tenant=0)
 
 
-@router.delete("", summary="Discard many dead letters")
+@endpoints.delete("", summary="Discard many dead letters")
 def discard_letters(chosen: Annotated[ChosenLettersQuery, Query()], turns: Turns) -> DeadLettersDiscarded:
     """Throw letters away. At least one of the filters is needed, or `all=true`."""
     with _told("discarded") as progress:
@@ -128,7 +126,7 @@ def discard_letters(chosen: Annotated[ChosenLettersQuery, Query()], turns: Turns
     return DeadLettersDiscarded(discarded=outcome.done)
 
 
-@router.delete(
+@endpoints.delete(
     "/{letter_id}",
     status_code=HTTPStatus.NO_CONTENT,
     summary="Discard a dead letter",

@@ -2,21 +2,22 @@
 
 from http import HTTPStatus
 
-from fastapi import APIRouter, Response
+from fastapi import Response
 
 from taketurns.api.dependencies import ServerChecks
+from taketurns.api.endpoints import Endpoints
 from taketurns.api.schemas import Live, Ready
 
-router = APIRouter(prefix="/health", tags=["health"])
+endpoints = Endpoints("health", prefix="/health")
 
 
-@router.get("/live", summary="Does the process run?")
+@endpoints.get("/live", summary="Does the process run?")
 async def live() -> Live:
     """Answer, whatever the servers behind it do."""
     return Live()
 
 
-@router.get(
+@endpoints.get(
     "/ready",
     summary="Can tasks be accepted?",
     response_description="Tasks are accepted.",

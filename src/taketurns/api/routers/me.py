@@ -3,9 +3,8 @@
 from dataclasses import asdict
 from http import HTTPStatus
 
-from fastapi import APIRouter
-
 from taketurns.api.dependencies import CurrentCaller, Turns
+from taketurns.api.endpoints import Endpoints
 from taketurns.api.errors import describe
 from taketurns.api.exposed import exposed_tasks
 from taketurns.api.schemas import LimitStatus, Me, TenantLimits
@@ -13,13 +12,13 @@ from taketurns.api.views import tenant_view
 from taketurns.limits.standing import rates_of
 from taketurns.roster import look_at
 
-router = APIRouter(prefix="/me", tags=["me"])
+endpoints = Endpoints("me", prefix="/me")
 
 
-@router.get(
+@endpoints.get(
     "",
     summary="See your limits, your backlog and your next token",
-    responses=describe(HTTPStatus.UNAUTHORIZED, HTTPStatus.SERVICE_UNAVAILABLE),
+    responses=describe(HTTPStatus.SERVICE_UNAVAILABLE),
 )
 def me(caller: CurrentCaller, turns: Turns) -> Me:
     """Return the caller's own settings, what waits in its queue, and what is left of each of its limits."""

@@ -1,22 +1,13 @@
 """How the whole system is doing, for operators."""
 
-from http import HTTPStatus
-
-from fastapi import APIRouter, Depends
-
-from taketurns.api.dependencies import Turns, require_operator
-from taketurns.api.errors import describe
+from taketurns.api.dependencies import Turns
+from taketurns.api.endpoints import Endpoints
 from taketurns.status import SystemStatus
 
-router = APIRouter(
-    prefix="/status",
-    tags=["status"],
-    dependencies=[Depends(require_operator)],
-    responses=describe(HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN),
-)
+endpoints = Endpoints("status", prefix="/status")
 
 
-@router.get("", summary="See how the system is doing", response_description="What could be told.")
+@endpoints.get("", summary="See how the system is doing", response_description="What could be told.")
 def status(turns: Turns) -> SystemStatus:
     """Ask servers and workers, all at once, and return what each of them tells.
 

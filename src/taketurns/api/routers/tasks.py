@@ -3,25 +3,25 @@
 from http import HTTPStatus
 from typing import Annotated
 
-from fastapi import APIRouter, Path
+from fastapi import Path
 
 from taketurns.api.dependencies import CurrentCaller, Submissions, Turns
+from taketurns.api.endpoints import Endpoints
 from taketurns.api.errors import ApiError, describe
 from taketurns.api.results import state_of
 from taketurns.api.schemas import TaskAccepted, TaskState, TaskSubmission
 
-router = APIRouter(prefix="/tasks", tags=["tasks"])
+endpoints = Endpoints("tasks", prefix="/tasks")
 
 TaskIdPath = Annotated[str, Path(max_length=255, description="The `task_id` of its submission.")]
 
 
-@router.post(
+@endpoints.post(
     "",
     status_code=HTTPStatus.ACCEPTED,
     summary="Submit a task",
     response_description="The broker has confirmed the task.",
     responses=describe(
-        HTTPStatus.UNAUTHORIZED,
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
         HTTPStatus.UNPROCESSABLE_ENTITY,
         HTTPStatus.TOO_MANY_REQUESTS,
@@ -38,15 +38,10 @@ async def submit(submission: TaskSubmission, caller: CurrentCaller, submitter: S
     return await submitter.submit(caller.tenant, submission)
 
 
-@router.get(
+@endpoints.get(
     "/{task_id}",
     summary="See what became of a task",
-    responses=describe(
-        HTTPStatus.UNAUTHORIZED,
-        HTTPStatus.NOT_FOUND,
-        HTTPStatus.UNPROCESSABLE_ENTITY,
-        HTTPStatus.SERVICE_UNAVAILABLE,
-    ),
+    responses=describe(HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.SERVICE_UNAVAILABLE),
 )
 def see(task_id: TaskIdPath, caller: CurrentCaller, turns: Turns) -> TaskState:
     """Return a task of the caller's own tenant.

@@ -7,10 +7,11 @@ from operator import attrgetter
 from typing import Annotated
 from urllib.parse import quote
 
-from fastapi import APIRouter, Depends, Query, Response
+from fastapi import Query, Request, Response
 from starlette.convertors import Convertor, register_url_convertor
 
-from taketurns.api.dependencies import TenantPath, Turns, require_operator
+from taketurns.api.dependencies import TenantPath, Turns
+from taketurns.api.endpoints import Endpoints
 from taketurns.api.errors import describe
 from taketurns.api.schemas import (
     TenantCreation,
@@ -27,16 +28,10 @@ from taketurns.registry import TenantSettings
 from taketurns.registry.tags import read_tags
 from taketurns.roster import known_tenant, look_at
 
-router = APIRouter(
+endpoints = Endpoints(
+    "tenants",
     prefix="/tenants",
-    tags=["tenants"],
-    dependencies=[Depends(require_operator)],
-    responses=describe(
-        HTTPStatus.UNAUTHORIZED,
-        HTTPStatus.FORBIDDEN,
-        HTTPStatus.UNPROCESSABLE_ENTITY,
-        HTTPStatus.SERVICE_UNAVAILABLE,
-    ),
+    responses=describe(HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.SERVICE_UNAVAILABLE),
 )
 
 
@@ -60,7 +55,7 @@ register_url_convertor("whole", _Whole())
 ONE = "/{tenant:whole}"
 
 
-@router.get("", summary="List the tenants")
+@endpoints.get("", summary="List the tenants")
 def list_tenants(
     turns: Turns,
     tag: Annotated[
@@ -81,14 +76,14 @@ def list_tenants(
     )
 
 
-@router.post(
+@endpoints.post(
     "",
     status_code=HTTPStatus.CREATED,
     summary="Create a tenant",
     response_description="The tenant and its queue are there.",
     responses=describe(conflict="There is a tenant of this id already."),
 )
-def create_tenant(creation: TenantCreation, turns: Turns, response: Response) -> TenantView:
+def create_tenant(creation: TenantCreation, turns: Turns, request: Request, response: Response) -> TenantView:
     """Create a tenant with its queue.
 
     That is not needed, since a tenant's first task creates it too: it is for one that is to be limited, paused or
@@ -97,11 +92,11 @@ def create_tenant(creation: TenantCreation, turns: Turns, response: Response) ->
     given = creation.model_dump(exclude={"tenant"})
     settings = {name: value for name, value in given.items() if value is not None}
     tenant = turns.create(creation.tenant, **settings)
-    response.headers["Location"] = f"{router.prefix}/{quote(tenant)}"
+    response.headers["Location"] = f"{request.url.path}/{quote(tenant)}"
     return tenant_view(look_at(turns, tenant, turns.registry.get(tenant)))
 
 
-@router.get(
+@endpoints.get(
     f"{ONE}/explain",
     summary="See why a tenant's next task has not started",
     responses=describe(HTTPStatus.NOT_FOUND),
@@ -114,7 +109,7 @@ def explain_tenant(tenant: TenantPath, turns: Turns) -> Explanation:
     return found
 
 
-@router.get(
+@endpoints.get(
     f"{ONE}/stats",
     summary="See how many tasks of a tenant wait, run and have ended",
     responses=describe(HTTPStatus.NOT_FOUND),
@@ -124,7 +119,7 @@ def see_statistics(tenant: TenantPath, turns: Turns) -> TenantStatistics:
     return statistics(turns, tenant)
 
 
-@router.post(
+@endpoints.post(
     f"{ONE}/purge",
     summary="Throw away the tasks of a tenant that wait",
     responses=describe(HTTPStatus.NOT_FOUND, conflict="Its queue is being removed at this moment."),
@@ -137,13 +132,13 @@ def purge_tenant(tenant: TenantPath, turns: Turns) -> TenantPurged:
     return TenantPurged(**asdict(turns.purge(tenant)))
 
 
-@router.get(ONE, summary="See a tenant", responses=describe(HTTPStatus.NOT_FOUND))
+@endpoints.get(ONE, summary="See a tenant", responses=describe(HTTPStatus.NOT_FOUND))
 def see_tenant(tenant: TenantPath, turns: Turns) -> TenantView:
     """Return a tenant's settings and backlog."""
     return tenant_view(known_tenant(turns, tenant))
 
 
-@router.patch(ONE, summary="Change a tenant's settings")
+@endpoints.patch(ONE, summary="Change a tenant's settings")
 def change_tenant(tenant: TenantPath, patch: TenantPatch, turns: Turns) -> TenantView:
     """Change what is given, and nothing else. It applies at once, to the tasks that wait already too.
 
@@ -156,7 +151,7 @@ def change_tenant(tenant: TenantPath, patch: TenantPatch, turns: Turns) -> Tenan
     return tenant_view(look_at(turns, tenant, settings))
 
 
-@router.delete(
+@endpoints.delete(
     ONE,
     status_code=HTTPStatus.NO_CONTENT,
     summary="Remove a tenant",
