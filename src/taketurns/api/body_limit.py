@@ -27,7 +27,9 @@ class BodyLimit:
         length = dict(scope["headers"]).get(b"content-length", b"")
         if length.isdigit() and int(length) > self._limit:
             error = self._too_large()  # out here nobody would catch it
-            await problem(error.status_code, error.code, error.detail)(scope, receive, send)
+            await problem(error.status_code, error.code, error.detail, field=error.field)(
+                scope, receive, send
+            )
             return
         received = 0
 
@@ -43,4 +45,4 @@ class BodyLimit:
 
     def _too_large(self) -> ApiError:
         message = f"the body is too large; accepted are {self._limit} bytes at most"
-        return ApiError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "body_too_large", message)
+        return ApiError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "body_too_large", message, field="body")
