@@ -53,6 +53,7 @@ class Channel(pyamqp.Channel):
             ConnectionLost: the connection ended; the message may be stored.
             PublishNotConfirmed: the broker refused it, or did not answer before the deadline.
             NotFound: the exchange does not exist.
+            AccessRefused: the user may not write to it.
         """
         options.pop("confirm_timeout", None)
         options["timeout"] = self.connection.remaining()
@@ -62,7 +63,7 @@ class Channel(pyamqp.Channel):
             self._published += 1
             while self._outcome is None:
                 self.connection.drain_events(timeout=self.connection.remaining())
-        except (exceptions.FrameSyntaxError, exceptions.NotFound):
+        except (exceptions.FrameSyntaxError, exceptions.NotFound, exceptions.AccessRefused):
             raise
         except (OSError, exceptions.ConnectionError) as error:
             if is_deadline(error):

@@ -8,14 +8,15 @@ import threading
 import time
 import weakref
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from amqp.exceptions import AccessRefused, AMQPError, FrameSyntaxError, NotAllowed, NotFound
+from amqp.exceptions import AccessRefused, AMQPError, FrameSyntaxError, NotFound
 from kombu import Connection
 from kombu.exceptions import OperationalError
 
 from taketurns import confirms, tls
 from taketurns.errors import BrokerUnavailable, PublishNotConfirmed, TaketurnsError
+from taketurns.refusals import BROKER_URL, refused
 from taketurns.transports import SCHEMES
 
 if TYPE_CHECKING:
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from celery import Celery
 
 T = TypeVar("T")
-
-_BROKER_URL: Final = "the app's broker_url (TAKETURNS_AMQP_URL if it has none)"
 
 
 class PublishConnection(Connection):
@@ -99,10 +98,11 @@ class PublishConnection(Connection):
 
         Raises:
             BrokerUnavailable: it failed, and nothing was accepted.
+            BrokerRefused: the user lacks a permission for it, and nothing was accepted.
             PublishNotConfirmed: it failed, and the first or the second attempt may have been accepted.
             FrameSyntaxError: AMQP has no form for a value that was to be sent.
         """
-        with _translated():
+        with self._translated():
             try:
                 return operation()
             except (OSError, AMQPError) as error:
@@ -125,6 +125,7 @@ class PublishConnection(Connection):
 
         Raises:
             BrokerUnavailable: no connection came about before the deadline.
+            BrokerRefused: RabbitMQ does not let the user in.
         """
         try:
             if not self.connected:
@@ -133,8 +134,30 @@ class PublishConnection(Connection):
                 self._default_channel = self.channel()
         except (OSError, AMQPError) as error:
             self.collect()
-            raise BrokerUnavailable(_unreachable(self.as_uri(), error)) from error
+            raise self.failure(_unreachable(self.as_uri(), error), error) from error
         return self._default_channel
+
+    def failure(self, what: str, error: BaseException) -> BrokerUnavailable:
+        """Return the error to raise for one of py-amqp or of the socket.
+
+        Args:
+            what: what is wrong.
+            error: why; a refusal says what is missing, and one of ours is returned as it is.
+        """
+        if isinstance(error, BrokerUnavailable):
+            return error
+        return refused(error, user=self.userid) or BrokerUnavailable(what)
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except FrameSyntaxError:
+            raise
+        except (OSError, AMQPError) as error:
+            if isinstance(error, BrokerUnavailable):
+                raise
+            raise self.failure(f"RabbitMQ failed: {error}", error) from error
 
     def _connect(self) -> None:
         seconds = self._deadline - time.monotonic()
@@ -224,6 +247,7 @@ def broker_properties(app: Celery, timeout: float) -> dict[str, Any]:
 
     Raises:
         BrokerUnavailable: none of them can be reached.
+        BrokerRefused: the broker does not let the user in.
     """
     try:
         with app.connection_for_write(connect_timeout=timeout) as connection:
@@ -231,7 +255,8 @@ def broker_properties(app: Celery, timeout: float) -> dict[str, Any]:
             try:
                 connection.ensure_connection(max_retries=others - 1, interval_start=0, interval_step=0)
             except (OperationalError, AMQPError) as error:
-                raise BrokerUnavailable(_unreachable(connection.host, error)) from error
+                refusal = refused(error, user=connection.userid)
+                raise refusal or BrokerUnavailable(_unreachable(connection.host, error)) from error
             sock = connection.connection.sock
             secured = {"tls": tls.secured(sock), "unverified": tls.unverified(sock)}
             return {**connection.connection.server_properties, **secured}
@@ -242,29 +267,15 @@ def broker_properties(app: Celery, timeout: float) -> dict[str, Any]:
 def _unreachable(address: str, error: Exception) -> str:
     """Return what is wrong if there is no connection, and what to do about it."""
     cause = error.__cause__ if isinstance(error, OperationalError) and error.__cause__ else error
-    if isinstance(cause, AccessRefused):
-        advice = f"see that user and password of {_BROKER_URL} are right"
-    elif isinstance(cause, NotAllowed):
-        advice = f"see that the vhost of {_BROKER_URL} exists, and that its user has permissions there"
-    else:
-        advice = tls.hint(cause) or f"see that it runs and that {_BROKER_URL} leads to it"
+    advice = tls.hint(cause) or f"see that it runs and that {BROKER_URL} leads to it"
     return f"RabbitMQ could not be reached at {address}: {error}; {advice}"
 
 
 def _may_succeed_now(error: Exception) -> bool:
     if isinstance(error, confirms.ConnectionLost | confirms.Returned):
         return True
-    return not (isinstance(error, BrokerUnavailable | FrameSyntaxError) or confirms.is_deadline(error))
-
-
-@contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except (BrokerUnavailable, FrameSyntaxError):
-        raise
-    except (OSError, AMQPError) as error:
-        raise BrokerUnavailable(f"RabbitMQ failed: {error}") from error
+    final = isinstance(error, BrokerUnavailable | FrameSyntaxError | AccessRefused)
+    return not (final or confirms.is_deadline(error))
 
 
 def call_after_fork(method: Callable[[], None]) -> None:

@@ -9,7 +9,6 @@ from amqp.exceptions import AMQPError
 from kombu.exceptions import KombuError
 
 from taketurns.connections import PublishConnection
-from taketurns.errors import BrokerUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -85,4 +84,6 @@ class Conversation:
         except (AMQPError, KombuError, OSError) as error:
             self._connection.collect()
             self._mailbox = None
-            raise BrokerUnavailable(f"RabbitMQ can't be reached to ask the workers: {error}") from error
+            raise self._connection.failure(
+                f"RabbitMQ can't be reached to ask the workers: {error}", error
+            ) from error

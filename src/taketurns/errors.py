@@ -260,6 +260,25 @@ class BrokerUnavailable(TaketurnsError, OperationalError, ConnectionError):
     """
 
 
+class BrokerRefused(BrokerUnavailable):
+    """RabbitMQ is there, and does not let its user do that; nothing was accepted.
+
+    Attributes:
+        user: the user of the connection.
+        problem: what the user may not do, such as ``may not configure queue 'usersequence_acme'``.
+        advice: what to do.
+    """
+
+    def __init__(self, user: str | None, problem: str, advice: str) -> None:
+        self.user = user
+        self.problem = problem
+        self.advice = advice
+        super().__init__(user, problem, advice)
+
+    def __str__(self) -> str:
+        return f"RabbitMQ's user {self.user!r} {self.problem}; {self.advice}"
+
+
 class PublishNotConfirmed(BrokerUnavailable):
     """The broker did not confirm the message within the timeout, or refused or returned it.
 

@@ -18,7 +18,7 @@ from amqp.exceptions import AMQPError
 
 from taketurns import confirms
 from taketurns.connections import PublishConnection
-from taketurns.errors import BrokerUnavailable, TaketurnsError
+from taketurns.errors import TaketurnsError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -104,7 +104,7 @@ def own_connection(app: Celery, *, seconds: float, purpose: str) -> Iterator[Pub
         raise
     except (AMQPError, OSError) as error:
         connection.collect()  # no farewell, which would have to be waited for as well
-        raise BrokerUnavailable(f"RabbitMQ can't be asked for {purpose}: {error}") from error
+        raise connection.failure(f"RabbitMQ can't be asked for {purpose}: {error}", error) from error
     finally:
         connection.begin(_FAREWELL)
         connection.release()

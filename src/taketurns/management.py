@@ -18,6 +18,7 @@ from requests.auth import HTTPBasicAuth
 
 from taketurns import tls
 from taketurns.errors import InvalidSettings, ManagementUnavailable
+from taketurns.refusals import GRANT
 from taketurns.tenants import tenant_of
 
 if TYPE_CHECKING:
@@ -106,10 +107,10 @@ class Management:
         if tls_settings is not None and parts.scheme == "https":
             self._session.mount("https://", tls.HttpsAdapter(tls_settings))
             self._options = tls.https_options(tls_settings)
+        self._user = unquote(parts.username or "")
         if parts.username is not None:
-            user, password = unquote(parts.username), unquote(parts.password or "")
             # As bytes, since requests would encode text as Latin-1.
-            self._session.auth = HTTPBasicAuth(user.encode(), password.encode())
+            self._session.auth = HTTPBasicAuth(self._user.encode(), unquote(parts.password or "").encode())
 
     def ping(self) -> None:
         """Check that the API answers, accepts the credentials and knows the vhost.
@@ -261,18 +262,30 @@ class Management:
     def _refused(self, response: requests.Response) -> NoReturn:
         match response.status_code:
             case HTTPStatus.UNAUTHORIZED | HTTPStatus.FORBIDDEN:
-                self._fail(
-                    f"refused its user ({_said(response)}): the user of TAKETURNS_MANAGEMENT_URL needs the "
-                    f"right password, the tag 'management' or 'monitoring', and permissions in the vhost "
-                    f"{self.vhost!r}, for removing queues also 'configure'"
-                )
+                said = _said(response)
+                self._fail(f"refused the user {self._user!r} ({said}): {self._lacking(said)}")
             case HTTPStatus.NOT_FOUND:
                 self._fail(
-                    f"knows no vhost {self.vhost!r}, or its user has no permissions there, or the path of "
-                    f"TAKETURNS_MANAGEMENT_URL is not the API's"
+                    f"knows no vhost {self.vhost!r}, or the user {self._user!r} has no permissions there, or the "
+                    f"path of TAKETURNS_MANAGEMENT_URL is not the API's"
                 )
             case status:
                 self._fail(f"answered {status} ({_said(response)})")
+
+    def _lacking(self, said: str) -> str:
+        """Return what the user needs, by the reason that RabbitMQ gives, in its versions' words."""
+        match said:
+            case "Login failed" | "Not_Authorized":
+                return "see that user and password of TAKETURNS_MANAGEMENT_URL are right"
+            case "Not management user":
+                return (
+                    "it needs the tag 'management' or 'monitoring', which `rabbitmqctl set_user_tags` gives in place "
+                    "of all that it has"
+                )
+            case "Access refused.":
+                return f"to remove a queue it needs 'configure' for its name in the vhost {self.vhost!r}; {GRANT}"
+            case _:
+                return f"it needs permissions in the vhost {self.vhost!r}; {GRANT}"
 
     def _checked(self, kind: type[_T], value: object) -> _T:
         if not isinstance(value, kind):

@@ -101,6 +101,8 @@ class RedisSettings(BaseSettings):
     """Seconds for connecting and for each answer; below one second, since a worker's loop waits for it."""
     redis_retry_after: Seconds = 2.0
     """Seconds without any call after a failed one, so that a stalled Redis does not stall the workers."""
+    redis_connections: Annotated[int, Field(ge=1)] = 20
+    """Connections at most of one process; who finds them all busy waits for one, a second at most."""
 
 
 class TlsSettings(BaseSettings):

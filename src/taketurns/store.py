@@ -7,12 +7,13 @@ import os
 import threading
 import time
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from queue import Empty, LifoQueue
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
-from redis import ConnectionPool, Redis
+from redis import BlockingConnectionPool, Redis
 from redis.backoff import NoBackoff
 from redis.connection import SSLConnection, parse_url
-from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
+from redis.exceptions import AuthenticationError, MaxConnectionsError, NoPermissionError, RedisError
 from redis.retry import Retry
 
 from taketurns import tls
@@ -32,6 +33,10 @@ Client = Any
 
 logger = logging.getLogger(__name__)
 
+# 200 threads that submit at once wait for each other, and for Python, for a quarter of it and more. A worker's loop,
+# which must not wait, has no such company.
+_WAIT_FOR_CONNECTION: Final = 1.0
+
 
 class Store:
     """One Redis client for everything that taketurns keeps there. Thread-safe, and safe after a fork.
@@ -41,6 +46,9 @@ class Store:
       would be charged twice.
     - After a failure nothing is sent for ``redis_retry_after`` seconds, and every call fails at once. Then
       one call is let through; its success ends the outage. An outage is logged when it begins and ends.
+
+    At most ``redis_connections`` are open. A call that finds them all busy waits for one, a second at most; that none
+    became free is no sign that Redis is away.
 
     An error answer is a failure too, since a Redis that is loading, out of memory or read-only is of no more
     help than a silent one.
@@ -68,11 +76,13 @@ class Store:
 
         Raises:
             RegistryUnavailable: Redis is away, or went away just now; in that case the operation may have
-                been executed in whole or in part.
+                been executed in whole or in part. Or no connection became free.
         """
         epoch = self._breaker.enter()
         try:
             result = operation(self._redis)
+        except MaxConnectionsError as error:
+            raise RegistryUnavailable(str(error)) from error
         except RedisError as error:
             self._breaker.failed(epoch, error)
             raise RegistryUnavailable(f"Redis failed ({error}); {_advice(error)}") from error
@@ -127,7 +137,7 @@ class Store:
         self.close()
 
 
-def _pool(settings: RedisSettings, tls_settings: TlsSettings | None) -> ConnectionPool:
+def _pool(settings: RedisSettings, tls_settings: TlsSettings | None) -> BlockingConnectionPool:
     try:
         options = parse_url(settings.redis_url)
     except ValueError as error:
@@ -135,14 +145,16 @@ def _pool(settings: RedisSettings, tls_settings: TlsSettings | None) -> Connecti
     if tls_settings is not None and options.get("connection_class") is SSLConnection:
         options = {**tls.redis_options(tls_settings), **options}
     # Ours come last: no option in the URL may bring the retries back.
-    return ConnectionPool(
+    return BlockingConnectionPool(
         **{
             **options,
             "decode_responses": True,
             "socket_timeout": settings.redis_timeout,
             "socket_connect_timeout": settings.redis_timeout,
             "retry": Retry(NoBackoff(), 0),
-            "max_connections": 2**16,  # a busy process must not take its own limit for an outage
+            "max_connections": settings.redis_connections,
+            "timeout": _WAIT_FOR_CONNECTION,
+            "queue_class": _IdleConnections,
         }
     )
 
@@ -154,6 +166,24 @@ def _advice(error: RedisError) -> str:
     if isinstance(error, NoPermissionError):
         return "see that the user of TAKETURNS_REDIS_URL may use this command, and keys with TAKETURNS_REDIS_PREFIX"
     return tls.hint(error) or "see that it runs and that TAKETURNS_REDIS_URL leads to it"
+
+
+class _IdleConnections(LifoQueue[Any]):
+    """A pool's idle connections; that none became free is told apart from a lost connection, as redis-py doesn't."""
+
+    def get(self, block: bool = True, timeout: float | None = None) -> Any:  # noqa: FBT001, FBT002  # LifoQueue's
+        """Return one.
+
+        Raises:
+            MaxConnectionsError: none became free within ``timeout``.
+        """
+        try:
+            return super().get(block, timeout)
+        except Empty:
+            raise MaxConnectionsError(
+                f"all {self.maxsize} connections to Redis were busy for {timeout:g} s; "
+                f"TAKETURNS_REDIS_CONNECTIONS may allow more"
+            ) from None
 
 
 class _Breaker:

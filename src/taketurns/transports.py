@@ -11,6 +11,7 @@ from typing import Any
 
 from celery.app.amqp import AMQP as CeleryAMQP  # noqa: N811  # ours is to have the same name
 from kombu import Connection
+from kombu.connection import ConnectionPool, PooledConnection
 from kombu.transport import pyamqp
 
 from taketurns import tls
@@ -54,14 +55,34 @@ class SSLTransport(VerifiesHost, pyamqp.SSLTransport):
     """The same for ``amqps://``."""
 
 
-class BrokerConnection(Connection):
-    """kombu's connection, of such a transport if it is one to RabbitMQ."""
+class _OfOurTransports:
+    """Mixed into a kombu connection, which then has such a transport if it is one to RabbitMQ."""
+
+    transport_cls: Any
 
     def get_transport_cls(self) -> Any:
         """Return ours, also after a failover to a URL that names another one."""
         if self.transport_cls not in SCHEMES:
-            return super().get_transport_cls()
+            return super().get_transport_cls()  # type: ignore[misc]  # the connection's
         return SSLTransport if self.transport_cls == "amqps" else Transport
+
+
+class BrokerConnection(_OfOurTransports, Connection):
+    """kombu's connection, and those of its pool, which submissions and the workers' answers go through."""
+
+    def Pool(self, limit: int | None = None, **options: Any) -> ConnectionPool:  # noqa: N802  # kombu's name
+        """Return a pool of such connections; kombu's would have kombu's own, whatever this one is."""
+        return _BrokerPool(self, limit, **options)
+
+
+class _PooledConnection(_OfOurTransports, PooledConnection):
+    """One of a pool."""
+
+
+class _BrokerPool(ConnectionPool):
+    def new(self) -> _PooledConnection:
+        """Make one."""
+        return _PooledConnection(self, **dict(self.connection._info(resolve=False)))  # noqa: SLF001  # as kombu does
 
 
 class AMQP(CeleryAMQP):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import signal
 import subprocess
@@ -9,22 +10,27 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import httpx
 import pytest
 
 from support.api_server import SECRET, Client
+from support.connected import rabbitmq_connections, redis_user
 from support.workers import Ledger, environment, worker
 from taketurns.api.auth import Tokens  # PyJWT is an extra
+from taketurns.management import Management
 from taketurns.settings import ApiSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from support.servers import Broker
     from taketurns.settings import Settings
 
     Eventually = Callable[..., None]
 
 COMMAND = Path(sys.executable).with_name("taketurns")
 WITHIN = 40.0
+SUBMISSIONS = 200
 
 
 class Api:
@@ -100,6 +106,40 @@ def test_from_a_token_to_a_result(
             ("beta", "beta"),
         }
         assert acme.get("/me").json()["backlog"] == {"ready": 0, "unacknowledged": 0}
+
+
+def test_many_submissions_at_once_use_few_connections(
+    start: Callable[..., Api], settings: Settings, broker: Broker, eventually: Eventually
+) -> None:
+    """200 requests at a time are all accepted and queued, through as many connections as the settings allow."""
+
+    async def submit_all(api: Api) -> list[int]:
+        with api.client() as client:
+            url, tokens = client.base_url, client.tokens
+        limits = httpx.Limits(max_connections=SUBMISSIONS)
+        async with httpx.AsyncClient(base_url=url, timeout=30, limits=limits) as client:
+            answers = await asyncio.gather(
+                *(
+                    client.post(
+                        "/tasks",
+                        json={"name": "support.shop.work", "args": [f"{number}"]},
+                        headers={"Authorization": f"Bearer {tokens.issue(f't{number % 50}')}"},
+                    )
+                    for number in range(SUBMISSIONS)
+                )
+            )
+        return [answer.status_code for answer in answers]
+
+    with redis_user(settings.redis.redis_url) as user:
+        api = start(TAKETURNS_REDIS_URL=user.url)
+        answers = asyncio.run(submit_all(api))
+        assert answers == [202] * SUBMISSIONS, api.log
+        assert 1 <= user.connections() <= settings.redis.redis_connections
+        eventually(lambda: rabbitmq_connections(broker) > 0)
+        assert rabbitmq_connections(broker) <= settings.broker.publish_connections
+        assert "unknown to GET /tasks" not in api.log
+    management = Management(settings.broker.management_url, vhost=broker.vhost)
+    eventually(lambda: sum(queue.ready or 0 for queue in management.tenant_queues().values()) == SUBMISSIONS)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

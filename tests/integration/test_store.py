@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
@@ -116,3 +116,27 @@ def test_the_url_does_not_undo_the_manners(servers: Servers, options: str) -> No
 
     assert store.call(look) == (0.2, 0.2, 0, "x")
     store.close()
+
+
+def test_a_call_waits_for_a_connection(servers: Servers) -> None:
+    """However many threads call, there are no more connections than may be, and none of the calls fails."""
+    settings = RedisSettings(redis_url=servers.redis_url, redis_connections=2)
+    with Store(settings) as store, ThreadPoolExecutor(100) as pool:
+        ids = set(pool.map(lambda _: store.call(lambda redis: redis.client_id()), range(500)))
+    assert 1 <= len(ids) <= 2
+
+
+def test_no_free_connection_is_no_outage(servers: Servers, caplog: pytest.LogCaptureFixture) -> None:
+    """Who waited too long is told the setting; the next call goes through as soon as one is free."""
+    settings = RedisSettings(redis_url=servers.redis_url, redis_connections=1)
+    with Store(settings) as store:
+
+        def hold(redis: Any) -> None:
+            with redis.pipeline() as pipe:
+                pipe.watch("any")  # keeps the connection
+                with pytest.raises(RegistryUnavailable, match=r"all 1 .*TAKETURNS_REDIS_CONNECTIONS"):
+                    store.ping()
+
+        store.call(hold)
+        store.ping()
+    assert not caplog.records

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -22,6 +22,7 @@ from taketurns.settings import Settings, TlsSettings
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from taketurns.permissions import Permissions
     from taketurns.services.identity import Identity
 
 PREFIX = "/rabbit"
@@ -132,15 +133,6 @@ class SecureRedis(RedisServer):
         return command
 
 
-@dataclass(frozen=True)
-class Permissions:
-    """What a user may, as RabbitMQ's regular expressions of names."""
-
-    configure: str
-    write: str
-    read: str
-
-
 class SecureServers:
     """A RabbitMQ, 3.10 or 4.3, and a Redis.
 
@@ -168,7 +160,16 @@ class SecureServers:
         """Make a user with a password that is its name, or change what it may."""
         self.broker.manage("PUT", f"users/{name}", {"password": name, "tags": ",".join(tags)})
         if permissions is not None:
-            self.broker.manage("PUT", f"permissions/{quote(self.vhost, safe='')}/{name}", vars(permissions))
+            self.broker.manage("PUT", f"permissions/{quote(self.vhost, safe='')}/{name}", asdict(permissions))
+
+    def refusals(self) -> list[str]:
+        """Return the lines of RabbitMQ's log that tell of something that a user may not do."""
+        return [
+            line
+            for log in self.nodes.broker.directory.rglob("*.log")
+            for line in log.read_text(errors="replace").splitlines()
+            if "access_refused" in line or "refused for user" in line
+        ]
 
     def amqps_url(self, user: str, host: str = HOST) -> str:
         """Return RabbitMQ's address."""

@@ -10,6 +10,7 @@ import pytest
 from taketurns import errors
 from taketurns.errors import (
     BacklogFull,
+    BrokerRefused,
     InvalidInput,
     InvalidRate,
     InvalidTenant,
@@ -41,6 +42,7 @@ EXAMPLES = [
     TenantInUse("acme", "2 messages"),
     NoSuchQueue("celery"),
     StillInCanary("every tenant"),
+    BrokerRefused("api", "may not write exchange 'usersequence'", "grant it"),
 ]
 
 
@@ -107,6 +109,7 @@ def test_a_plain_error_survives_pickling(kind: type[TaketurnsError]) -> None:
             EXAMPLES[10],
             "nothing of tenant 'acme' was removed, since its queue is not empty or in use: 2 messages",
         ),
+        (EXAMPLES[13], "RabbitMQ's user 'api' may not write exchange 'usersequence'; grant it"),
     ],
 )
 def test_a_message_names_the_field_and_what_to_do(error: TaketurnsError, message: str) -> None:

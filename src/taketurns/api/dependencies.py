@@ -77,7 +77,7 @@ async def _readiness(request: Request) -> Readiness:
     return services_of(request).readiness
 
 
-async def _caller(request: Request) -> Caller:
+async def _caller(request: Request) -> Caller | None:
     return caller_of_request(request)
 
 

@@ -19,6 +19,7 @@ from taketurns.api.schemas import Problem
 from taketurns.api.signing_keys import KeysUnavailable
 from taketurns.errors import (
     BacklogFull,
+    BrokerRefused,
     BrokerUnavailable,
     DeadLettersBusy,
     InvalidInput,
@@ -48,6 +49,10 @@ _AWAY: Final[Mapping[type[TaketurnsError], tuple[str, str]]] = {
     PublishNotConfirmed: (
         "not_confirmed",
         "RabbitMQ did not confirm the task in time, so it is not accepted; it may run all the same",
+    ),
+    BrokerRefused: (
+        "broker_refused",
+        "RabbitMQ does not allow that to this service, whose log says what is missing; nothing was accepted",
     ),
     BrokerUnavailable: ("broker_unavailable", "RabbitMQ can't be reached at present; nothing was accepted"),
     ManagementUnavailable: (

@@ -68,7 +68,7 @@ def _limited(scope: "Scope", receive: "Receive", limit: int) -> "Receive":
             received += len(message.get("body", b""))
         if max(said, received) > limit:
             text = f"the body is too large; accepted are {limit} bytes at most"
-            raise ApiError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "body_too_large", text)
+            raise ApiError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "body_too_large", text, field="body")
         return message
 
     return counted

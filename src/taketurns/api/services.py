@@ -45,7 +45,7 @@ def set_caller(request: Request, caller: Caller) -> None:
     request.scope[_CALLER] = caller
 
 
-def caller_of_request(request: Request) -> Caller:
-    """Return whom a request speaks for."""
-    caller: Caller = request.scope[_CALLER]
+def caller_of_request(request: Request) -> Caller | None:
+    """Return whom a request speaks for; None: nobody could tell, and FastAPI refuses its parameters next."""
+    caller: Caller | None = request.scope.get(_CALLER)
     return caller

@@ -62,7 +62,7 @@ class SigningKeys:
         self._cooldown = settings.jwks_cooldown
         self._timeout = settings.jwks_timeout
         self._client = PyJWKClient(self._url, cache_jwk_set=False, timeout=self._timeout)
-        self._keys: dict[str | None, PyJWK] = {}
+        self._keys: dict[str, PyJWK] = {}
         self._fetched_at = self._attempted_at = -math.inf
         self._away = False
         self._fetching = Lock()
@@ -113,6 +113,8 @@ class SigningKeys:
             if self._away:
                 logger.warning("the signing keys at %s are there again", self._url)
             self._away = False
-            self._keys = {key.key_id: key for key in keys}
+            # Tokens name keys by text; what has another id, or none, can be nobody's.
+            self._keys = {key.key_id: key for key in keys if isinstance(key.key_id, str)}
             self._fetched_at = time.monotonic()
-        self._attempted_at = time.monotonic()
+        finally:
+            self._attempted_at = time.monotonic()  # also if who waited has gone: others must not ask at once

@@ -85,8 +85,8 @@ class Submitter:
         )
         try:
             self._turns.registry.record_task(record, self._turns.settings.api.task_record_ttl)
-        except RegistryUnavailable:
-            logger.info("Redis is away: task %s is submitted, and unknown to GET /tasks", record.id)
+        except RegistryUnavailable as error:
+            logger.info("task %s is submitted, and unknown to GET /tasks: %s", record.id, error)
 
 
 class _Attempt:

@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from taketurns.doctor.finding import Verdict, named, ok, problem, release, warning
+from taketurns.permissions import PERMISSIONS
 from taketurns.tenants import queue_name
 
 if TYPE_CHECKING:
@@ -115,8 +116,10 @@ def _permission(facts: Facts) -> Verdict:
     if configure is None:
         return ok(f"{who}; only an administrator is told what else it may")
     if re.search(configure, queue_name("a")) is None:
+        needed = PERMISSIONS["reaper"]
         return problem(
             f"{who}, but not configure {queue_name('a')!r} in the vhost: the reaper can remove nothing",
-            f"rabbitmqctl set_permissions -p {facts.vhost} {user.get('name')} '^usersequence' '.*' '.*'",
+            f"rabbitmqctl set_permissions -p {facts.vhost} {user.get('name')} "
+            f"'{needed.configure}' '{needed.write}' '{needed.read}'",
         )
     return ok(f"{who}, and configure tenant queues")

@@ -82,7 +82,9 @@ class Recoverer:
             self._connection.collect()
             if isinstance(error, BrokerUnavailable):
                 raise
-            raise BrokerUnavailable(f"RabbitMQ can't be asked for lost tasks: {error}") from error
+            raise self._connection.failure(
+                f"RabbitMQ can't be asked for lost tasks: {error}", error
+            ) from error
         if report.recovered or report.dead:
             logger.info(
                 "sent %d lost tasks on, and %d messages to %s", report.recovered, report.dead, DEAD_QUEUE

@@ -75,4 +75,6 @@ class Routes:
             self._connection.collect()
             if isinstance(error, BrokerUnavailable):
                 raise
-            raise BrokerUnavailable(f"RabbitMQ could not change a tenant queue's binding: {error}") from error
+            raise self._connection.failure(
+                f"RabbitMQ could not change a tenant queue's binding: {error}", error
+            ) from error

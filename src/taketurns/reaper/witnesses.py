@@ -71,7 +71,9 @@ class Witnesses:
             self._connection.collect()
             if isinstance(error, BrokerUnavailable):
                 raise
-            raise BrokerUnavailable(f"RabbitMQ could not delete the queue {name}: {error}") from error
+            raise self._connection.failure(
+                f"RabbitMQ could not delete the queue {name}: {error}", error
+            ) from error
 
     def disconnect(self) -> None:
         """Close the connection; the next call opens a new one."""

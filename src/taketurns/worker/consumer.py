@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import random
 from functools import partial
-from typing import Any
+from time import sleep
+from typing import Any, NoReturn
 
+from amqp.exceptions import AccessRefused, NotAllowed
+from celery.exceptions import WorkerShutdown
+from celery.platforms import EX_FAILURE
 from celery.utils.log import get_logger
 from celery.worker.consumer import Consumer
 
 from taketurns.errors import UnsupportedPool
+from taketurns.refusals import refused
 from taketurns.tenants import tenant_of
 from taketurns.worker.step import TenantQueues
 
@@ -42,6 +47,18 @@ class TenantConsumer(Consumer):
             raise UnsupportedPool("taketurns needs RabbitMQ (an amqp:// broker) and Celery's event loop")
         super().__init__(*args, pool=pool, hub=hub, **options)
 
+    def start(self) -> None:
+        """Consume until the worker stops.
+
+        Raises:
+            WorkerShutdown: RabbitMQ refused something that the worker can't do without; the log says what. Celery
+                would end it as well, with a traceback in which that has to be found.
+        """
+        try:
+            super().start()
+        except AccessRefused as error:
+            self._give_up(error)
+
     def connection_for_read(self, heartbeat: Any = None) -> Any:
         """Connect; after a lost connection the attempts come at short intervals, not at kombu's 2, 4, 6 … s."""
         connection = self.app.connection_for_read(heartbeat=heartbeat)
@@ -52,7 +69,16 @@ class TenantConsumer(Consumer):
             interval_step=_RECONNECT_STEP * random.uniform(0.5, 1.5),  # noqa: S311
             interval_max=_RECONNECT_MOST,
         )
-        return self.ensure_connected(connection)
+        first = self.first_connection_attempt
+        try:
+            return self.ensure_connected(connection)
+        except NotAllowed as error:
+            # The vhost is missing or closed to the user; Celery would try that again without end, and without a rest.
+            if first:
+                self._give_up(error)
+            logger.warning("%s", self._refusal(error))
+            sleep(_RECONNECT_MOST)
+            raise
 
     def on_connection_error_after_connected(self, exc: BaseException) -> None:
         """Drop the lost connection, and with it the one of the events.
@@ -85,3 +111,10 @@ class TenantConsumer(Consumer):
             self.tenant_queues.cancel_by_hand(queue)
         else:
             super().cancel_task_queue(queue)
+
+    def _refusal(self, error: BaseException) -> BaseException:
+        return refused(error, user=self.app.connection_for_read().userid) or error
+
+    def _give_up(self, error: BaseException) -> NoReturn:
+        logger.critical("The worker ends: %s", self._refusal(error))
+        raise WorkerShutdown(EX_FAILURE) from error

@@ -10,10 +10,12 @@ from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from amqp import spec
 from celery.concurrency.solo import TaskPool as SoloPool
 from celery.utils.log import get_logger
 from celery.worker import state
 
+from taketurns.refusals import access_refused
 from taketurns.tenants import QUEUE_PREFIX, tenant_of
 from taketurns.worker.commands import Fetch, GiveBack, Listen, Park, Start, Unlisten
 from taketurns.worker.heartbeats import Heartbeats
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 
 logger = get_logger(__name__)
 
+_REFUSED = 403
 _NOT_FOUND = 404
 _RETRY_REFUSED = 5.0  # seconds until a queue that the broker refused for another reason is tried again
 _STRAY_AFTER = 10.0  # seconds after which a started message that Celery does not know is given back
@@ -83,6 +86,7 @@ class Dispatcher:
         self._deadline: float | None = None
         self._alarm: Any = None
         self._closed = False
+        self._lacks_permission = False
 
     # ---- what is known
 
@@ -285,10 +289,23 @@ class Dispatcher:
             logger.info("queue %s is gone", queue)
             self.remove(queue)
         else:
-            logger.error("queue %s can't be consumed, next try in %g s: %s", queue, _RETRY_REFUSED, text)
+            self._tell_refusal(queue, code, text)
             self.turns.park(queue, Park.FAILED, monotonic() + _RETRY_REFUSED)
         self.turns.unlistened(queue)
         self._changed = True
+
+    def _tell_refusal(self, queue: str, code: int, text: str) -> None:
+        """Log why a queue can't be consumed; once for all of them if the user lacks the permission."""
+        if code != _REFUSED:
+            logger.error("queue %s can't be consumed, next try in %g s: %s", queue, _RETRY_REFUSED, text)
+        elif not self._lacks_permission:
+            self._lacks_permission = True
+            logger.error(
+                "queue %s can't be consumed, nor can others like it, of which no more is said; next try in %g s: %s",
+                queue,
+                _RETRY_REFUSED,
+                access_refused(text, spec.Basic.Consume, user=None),
+            )
 
     def on_vanished(self, message: TenantMessage) -> None:
         self.turns.vanished(message)

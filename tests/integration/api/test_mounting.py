@@ -78,8 +78,10 @@ def test_our_routes_keep_our_errors_and_limits(host: Client) -> None:
     """Bodies, unknown fields and parameters are refused in our shape below any prefix."""
     post = "/v1/queue/tasks"
     json = {"Content-Type": "application/json", **ACME}
-    assert_problem(host.post(post, content=LARGE, headers=json), 413, code="body_too_large")
-    assert_problem(host.post(post, content=iter([LARGE]), headers=json), 413, code="body_too_large")
+    assert_problem(host.post(post, content=LARGE, headers=json), 413, code="body_too_large", field="body")
+    assert_problem(
+        host.post(post, content=iter([LARGE]), headers=json), 413, code="body_too_large", field="body"
+    )
     assert_problem(
         host.post(post, json={**TASK, "nme": 1}, headers=ACME), 422, code="invalid_input", field="nme"
     )
@@ -88,6 +90,8 @@ def test_our_routes_keep_our_errors_and_limits(host: Client) -> None:
     unheard = host.get("/v1/queue/me?x=1", headers=ACME)
     assert_problem(unheard, 422, code="invalid_input", field="x")
     assert host.get("/v1/queue/me?via=mail", headers=ACME).status_code == 200
+    for nobody in (host.get("/v1/queue/me"), host.post(post, json=TASK)):  # what the application's user needs
+        assert_problem(nobody, 422, code="invalid_input", field="User")
     assert_problem(
         host.get("/v1/queue/me", headers={"User": "a b"}), 422, code="invalid_input", field="tenant"
     )

@@ -135,7 +135,7 @@ def test_a_body_that_is_too_large_is_refused(acme: Client, turns: TakeTurns) -> 
     assert acme.post("/tasks", content=body(limit), headers=JSON).status_code == 202
     for content in (body(limit + 1), iter([body(limit), b" "])):
         message = assert_problem(
-            acme.post("/tasks", content=content, headers=JSON), 413, code="body_too_large"
+            acme.post("/tasks", content=content, headers=JSON), 413, code="body_too_large", field="body"
         )
         assert str(limit) in message
 
