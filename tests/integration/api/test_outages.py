@@ -53,11 +53,14 @@ def test_many_submissions_without_a_broker_all_get_their_answer(settings: Settin
     with serving(turns) as api:
         clients = [api.as_(f"t{n}") for n in range(100)]
         with ThreadPoolExecutor(len(clients)) as pool:
+            lag = max(
+                seconds for seconds, _ in pool.map(lambda each: timed(each, "GET", "/health/live"), clients)
+            )
             answers = list(pool.map(lambda client: timed(client, "POST", "/tasks", json=TASK), clients))
             for client in clients:
                 client.close()
     assert Counter(response.status_code for _, response in answers) == {503: len(clients)}
-    assert max(seconds for seconds, _ in answers) < PROMISED + 1
+    assert max(seconds for seconds, _ in answers) < PROMISED + lag  # a hundred clients are slow by themselves
 
 
 def test_a_broker_that_comes_back_is_used_again(settings: Settings) -> None:
