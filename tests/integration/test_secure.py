@@ -127,13 +127,13 @@ def test_the_main_job_with_the_least_permissions(
         tasks: Any = submitting.app.tasks
         ids = [acme.post("/tasks", json={"name": "work", "args": [n]}).json()["task_id"] for n in range(50)]
         late = tasks["work"].apply_async(("late",), tenant="beta", countdown=0.3)
-        child = tasks["parent"].apply_async(("child",), tenant="beta").get(timeout=30)
+        child = tasks["parent"].apply_async(("child",), tenant="beta").get(timeout=60)
         tasks["insist"].apply_async(("no",), tenant="gamma")
-        assert late.get(timeout=20) == "late"
-        assert submitting.app.AsyncResult(child).get(timeout=20) == "child"
+        assert late.get(timeout=60) == "late"
+        assert submitting.app.AsyncResult(child).get(timeout=60) == "child"
         for each in ids:
-            eventually(lambda id_=each: acme.get(f"/tasks/{id_}").json()["status"] == "SUCCESS", within=20)
-        eventually(lambda: operator.get("/dead-letters").json()["total"] == 1, within=20)
+            eventually(lambda id_=each: acme.get(f"/tasks/{id_}").json()["status"] == "SUCCESS", within=60)
+        eventually(lambda: operator.get("/dead-letters").json()["total"] == 1, within=60)
         assert operator.post("/dead-letters/replay", json={"all": True}).json()["replayed"] == 1
         assert operator.get("/health/ready").json()["status"] == "ready"
         eventually(lambda: secure.refusals() or operator.get("/status").json()["workers"])
@@ -141,7 +141,7 @@ def test_the_main_job_with_the_least_permissions(
         assert operator.get("/tenants/acme/explain").json()["silent"] == []
         turns.registry.update("beta", max_backlog=10)
         eventually(
-            lambda: operator.get("/dead-letters").json()["total"] == 1, within=20
+            lambda: operator.get("/dead-letters").json()["total"] == 1, within=60
         )  # it failed once more
         assert operator.delete("/dead-letters?all=true").json()["discarded"] == 1
         eventually(
@@ -152,7 +152,7 @@ def test_the_main_job_with_the_least_permissions(
         tasks["work"].apply_async(("again",), tenant="beta")
         service = ReaperService(reaping)
         eventually(lambda: turns.management.queues()["usersequence.lost"].ready == 0 or service.run_once())
-        eventually(lambda: service.run_once() and not turns.management.tenant_queues(), within=20)
+        eventually(lambda: service.run_once() and not turns.management.tenant_queues(), within=60)
         assert crew.stop() == 0
     assert secure.refusals() == []
 

@@ -91,7 +91,7 @@ def test_our_routes_keep_our_errors_and_limits(host: Client) -> None:
     assert_problem(unheard, 422, code="invalid_input", field="x")
     assert host.get("/v1/queue/me?via=mail", headers=ACME).status_code == 200
     for nobody in (host.get("/v1/queue/me"), host.post(post, json=TASK)):  # what the application's user needs
-        assert_problem(nobody, 422, code="invalid_input", field="User")
+        assert_problem(nobody, 422, code="invalid_input", field="user")
     assert_problem(
         host.get("/v1/queue/me", headers={"User": "a b"}), 422, code="invalid_input", field="tenant"
     )

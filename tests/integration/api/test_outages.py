@@ -168,7 +168,7 @@ def test_a_vhost_that_is_not_there_is_an_outage(settings: Settings) -> None:
     url = f"{str(settings.broker.amqp_url).rpartition('/')[0]}/nowhere"
     changed = replace(settings, broker=settings.broker.model_copy(update={"amqp_url": url}))
     with serving(shop(changed)) as api, api.as_("acme") as acme:
-        assert_problem(acme.post("/tasks", json=TASK), 503, code="broker_unavailable")
+        assert_problem(acme.post("/tasks", json=TASK), 503, code="broker_refused")
         response = api.get("/health/ready")
         assert response.status_code == 503
         assert "nowhere" in response.json()["broker"]["message"]
