@@ -54,8 +54,8 @@ def priority_of(given: Any, *, inherited: bool = False) -> int:
 
     Args:
         given: the name or number.
-        inherited: whether Celery may have passed it on, in a retry or by ``task_inherit_parent_priority``, from an
-            ordinary task that has a higher one: then it is the highest that there is.
+        inherited: whether it may come from before taketurns: in the call of an ordinary task, or passed on by Celery
+            from one, in a retry or by ``task_inherit_parent_priority``. Then a higher one is the highest there is.
 
     Raises:
         InvalidInput: it is neither.

@@ -166,6 +166,7 @@ class TenantTask(Task):
         """
         headers = without_traces(options.pop("headers", None))
         headers.pop(ADMITTED_HEADER, None)
+        is_named = tenant is not None
         tenant = self._tenant_to_submit_for(tenant, args, kwargs, headers, options)
         came_by = options.pop(CAME_BY, {})
         check_time_limits(options)
@@ -184,7 +185,7 @@ class TenantTask(Task):
         app = self._get_app()
         if app.conf.task_always_eager:
             refuse_destinations(self.name, options)
-            options["priority"] = self._priority(options)
+            options["priority"] = self._priority(options, is_named=is_named)
             return super().apply_async(args, kwargs, producer=producer, **options)
         turns = TakeTurns.of(app)
         with turns.publisher.in_time():
@@ -197,7 +198,7 @@ class TenantTask(Task):
                 default = app.conf.task_default_priority
                 options["priority"] = tenant_priority(options.get("priority"), default_priority=default)
             else:
-                options["priority"] = self._priority(options)
+                options["priority"] = self._priority(options, is_named=is_named)
             return self._publish(turns, tenant, args, kwargs, options)
 
     def apply(self, args: Any = None, kwargs: Any = None, *positional: Any, **options: Any) -> Any:
@@ -288,14 +289,18 @@ class TenantTask(Task):
                 return None
             raise
 
-    def _priority(self, options: Mapping[str, Any]) -> int:
+    def _priority(self, options: Mapping[str, Any], *, is_named: bool) -> int:
         """Return the priority in its tenant's queue.
+
+        A call that names no tenant may be older than taketurns, as a task that was accepted before may be: a higher
+        priority of either is the highest that there is.
 
         Raises:
             InvalidInput: there is no such priority.
         """
         given = options.get("priority")
-        return priority_of(self.priority if given is None else given, inherited=was_accepted_before(options))
+        is_old = not is_named or was_accepted_before(options)
+        return priority_of(self.priority if given is None else given, inherited=is_old)
 
     def _publish(
         self, turns: TakeTurns, tenant: str, args: Any, kwargs: Any, options: dict[str, Any]

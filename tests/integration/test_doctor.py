@@ -173,8 +173,8 @@ def test_missing_shared_queues(turns: TakeTurns, amqp: BlockingChannel) -> None:
     [
         ("management", "secret", "ok", "only an administrator is told"),
         ("administrator", "secret", "problem", "not configure 'usersequence_a'"),
-        ("management", "wrong", "problem", "refused its user"),
-        ("", "secret", "problem", "refused its user"),
+        ("management", "wrong", "problem", "refused the user"),
+        ("", "secret", "problem", "refused the user"),
     ],
 )
 def test_users_of_the_management_api(

@@ -45,7 +45,7 @@ def _note(label: str) -> None:
     _redis.rpush(_LEDGER, json.dumps(row))
 
 
-@app.task(name="support.shop.work")
+@app.task(name="support.shop.work", shared=False)
 def work(label: str = "", seconds: float = 0.0) -> str:
     """Take so many seconds, asleep."""
     time.sleep(seconds)
@@ -53,7 +53,7 @@ def work(label: str = "", seconds: float = 0.0) -> str:
     return label
 
 
-@app.task(name="support.shop.flaky", bind=True, max_retries=2)
+@app.task(name="support.shop.flaky", shared=False, bind=True, max_retries=2)
 def flaky(self: Any, label: str) -> str:
     """Fail once, then succeed."""
     _note(f"{label}-{self.request.retries}")
@@ -62,14 +62,14 @@ def flaky(self: Any, label: str) -> str:
     return label
 
 
-@app.task(name="support.shop.parent")
+@app.task(name="support.shop.parent", shared=False)
 def parent(label: str) -> None:
     """Submit another task."""
     work.delay(f"{label}-child")
     _note(label)
 
 
-@app.task(name="support.shop.add")
+@app.task(name="support.shop.add", shared=False)
 def add(*numbers: Any) -> int:
     """Add numbers, or one list of them."""
     flat = numbers[0] if len(numbers) == 1 and isinstance(numbers[0], list) else numbers
