@@ -27,7 +27,12 @@ def test_many_threads_submit_at_once(settings: Settings, broker: Broker, eventua
     """Each of 200 threads has its task in the queue of its tenant, who was unknown before, or one of ten."""
     start = Barrier(THREADS)
     with redis_user(settings.redis.redis_url) as user:
-        own = replace(settings, redis=settings.redis.model_copy(update={"redis_url": user.url}))
+        patience = {"publish_timeout": 30.0}  # a hundred queues are declared, one by one
+        own = replace(
+            settings,
+            broker=settings.broker.model_copy(update=patience),
+            redis=settings.redis.model_copy(update={"redis_url": user.url}),
+        )
         with installed(own) as turns:
 
             @turns.app.task(base=TenantTask, name="work", shared=False)
