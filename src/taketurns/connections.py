@@ -149,6 +149,25 @@ class PublishConnection(Connection):
         return refused(error, user=self.userid) or BrokerUnavailable(what)
 
     @contextmanager
+    def ending_on_failure(self, what: str) -> Iterator[None]:
+        """Have a failure in the block end the connection; the next use opens a new one.
+
+        Args:
+            what: what fails then; the reason is added to it.
+
+        Raises:
+            BrokerUnavailable: RabbitMQ is away, or did not do it in time.
+            BrokerRefused: the user lacks a permission for it.
+        """
+        try:
+            yield
+        except (OSError, AMQPError) as error:
+            self.collect()
+            if isinstance(error, BrokerUnavailable):
+                raise
+            raise self.failure(f"{what}: {error}", error) from error
+
+    @contextmanager
     def _translated(self) -> Iterator[None]:
         try:
             yield

@@ -9,12 +9,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from amqp.exceptions import AMQPError, FrameSyntaxError, PreconditionFailed
+from amqp.exceptions import FrameSyntaxError, PreconditionFailed
 
 from taketurns.connections import PublishConnection
 from taketurns.deadletters.burial import buried_now
 from taketurns.deadletters.letter import Death
-from taketurns.errors import BrokerUnavailable, PublishNotConfirmed, RegistryUnavailable
+from taketurns.errors import PublishNotConfirmed, RegistryUnavailable
 from taketurns.tenants import TENANT_HEADER, is_tenant, queue_name, tenant_of
 from taketurns.topology import DEAD_QUEUE, LOST_QUEUE, declare_shared, tenant_queue
 
@@ -76,15 +76,8 @@ class Recoverer:
         Raises:
             BrokerUnavailable: RabbitMQ can't be reached; what was not sent on is still in the lost queue.
         """
-        try:
+        with self._connection.ending_on_failure("RabbitMQ can't be asked for lost tasks"):
             report = self._recover()
-        except (AMQPError, OSError) as error:
-            self._connection.collect()
-            if isinstance(error, BrokerUnavailable):
-                raise
-            raise self._connection.failure(
-                f"RabbitMQ can't be asked for lost tasks: {error}", error
-            ) from error
         if report.recovered or report.dead:
             logger.info(
                 "sent %d lost tasks on, and %d messages to %s", report.recovered, report.dead, DEAD_QUEUE

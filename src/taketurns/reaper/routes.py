@@ -5,10 +5,9 @@ from __future__ import annotations
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from amqp.exceptions import AMQPError, NotFound
+from amqp.exceptions import NotFound
 
 from taketurns.connections import PublishConnection
-from taketurns.errors import BrokerUnavailable
 from taketurns.tenants import queue_name
 from taketurns.topology import EXCHANGE
 
@@ -69,12 +68,5 @@ class Routes:
     @contextmanager
     def _channel(self) -> Iterator[Any]:
         self._connection.begin(self._timeout)
-        try:
+        with self._connection.ending_on_failure("RabbitMQ could not change a tenant queue's binding"):
             yield self._connection.default_channel
-        except (AMQPError, OSError) as error:
-            self._connection.collect()
-            if isinstance(error, BrokerUnavailable):
-                raise
-            raise self._connection.failure(
-                f"RabbitMQ could not change a tenant queue's binding: {error}", error
-            ) from error

@@ -22,10 +22,9 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-from amqp.exceptions import AMQPError, NotFound
+from amqp.exceptions import NotFound
 
 from taketurns.connections import PublishConnection
-from taketurns.errors import BrokerUnavailable
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -59,21 +58,15 @@ class Witnesses:
             BrokerUnavailable: the broker did not do it in time. The queue may have been deleted.
         """
         self._connection.begin(self._timeout)
-        try:
-            self._connection.default_channel  # noqa: B018  # connects
-            # A channel for each: with it go both witnesses, and what they were given goes back.
-            with self._connection.channel() as channel:
-                return _delete(channel, name)
-        except NotFound:
-            self._connection.collect()
-            return "gone"
-        except (AMQPError, OSError) as error:
-            self._connection.collect()
-            if isinstance(error, BrokerUnavailable):
-                raise
-            raise self._connection.failure(
-                f"RabbitMQ could not delete the queue {name}: {error}", error
-            ) from error
+        with self._connection.ending_on_failure(f"RabbitMQ could not delete the queue {name}"):
+            try:
+                self._connection.default_channel  # noqa: B018  # connects
+                # A channel for each: with it go both witnesses, and what they were given goes back.
+                with self._connection.channel() as channel:
+                    return _delete(channel, name)
+            except NotFound:
+                self._connection.collect()
+                return "gone"
 
     def disconnect(self) -> None:
         """Close the connection; the next call opens a new one."""
