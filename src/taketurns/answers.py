@@ -133,10 +133,8 @@ def _queues(management: Management, *, stamps: bool) -> Queues:
 
 
 def _ask(turns: TakeTurns, workers: list[str]) -> dict[str, dict[str, Any]]:
-    conversation = Conversation(turns.app, timeout=PATIENCE)
-    try:
-        return conversation.ask(workers, "taketurns_status")
-    except TaketurnsError:
-        return {}  # the broker went away after it had answered: nobody could be heard
-    finally:
-        conversation.disconnect()
+    with Conversation(turns.app, timeout=PATIENCE) as conversation:
+        try:
+            return conversation.ask(workers, "taketurns_status")
+        except TaketurnsError:
+            return {}  # the broker went away after it had answered: nobody could be heard

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from amqp.exceptions import AMQPError
 from kombu.exceptions import KombuError
@@ -67,6 +67,12 @@ class Conversation:
         if workers:
             with self._lent_mailbox() as mailbox:
                 mailbox.cast(sorted(workers), command, dict(arguments))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.disconnect()
 
     def disconnect(self) -> None:
         """Close the connection; the next question opens a new one."""

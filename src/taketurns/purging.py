@@ -125,18 +125,15 @@ def _drained(turns: TakeTurns, tenant: str) -> Iterator[_Workers]:
     registry = turns.registry
     if tenant in registry.draining():
         raise TenantInUse(tenant, "it is being removed or purged at this moment; try again")
-    conversation = Conversation(turns.app, timeout=turns.settings.broker.publish_timeout)
-    workers = _Workers(conversation, registry.workers(), tenant)
-    try:
-        registry.mark_draining([tenant], _EXPIRY)  # nor does one that comes meanwhile
-        workers.drain()
-        yield workers
-    finally:
+    with Conversation(turns.app, timeout=turns.settings.broker.publish_timeout) as conversation:
+        workers = _Workers(conversation, registry.workers(), tenant)
         try:
+            registry.mark_draining([tenant], _EXPIRY)  # nor does one that comes meanwhile
+            workers.drain()
+            yield workers
+        finally:
             registry.unmark_draining([tenant])
             workers.resume()
-        finally:
-            conversation.disconnect()
 
 
 def _has_queue(turns: TakeTurns, queue: str) -> bool:

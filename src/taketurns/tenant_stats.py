@@ -52,11 +52,8 @@ def stats(turns: TakeTurns, tenant: str) -> TenantStats:
         BrokerUnavailable: the workers can't be asked.
     """
     workers = turns.registry.workers()
-    conversation = Conversation(turns.app, timeout=turns.settings.broker.publish_timeout)
-    try:
+    with Conversation(turns.app, timeout=turns.settings.broker.publish_timeout) as conversation:
         answers = conversation.ask(workers, "taketurns_running")
-    finally:
-        conversation.disconnect()
     return counted(known_tenant(turns, tenant), running_of(workers, answers))
 
 

@@ -80,11 +80,8 @@ def _ask_workers(
     broker.get()
     workers = redis.get().workers
     tenants = sorted(_waiting(management))[:_ASKED] if not management.reached.trouble else []
-    conversation = Conversation(turns.app, timeout=_PATIENCE)
-    try:
+    with Conversation(turns.app, timeout=_PATIENCE) as conversation:
         answers = conversation.ask(workers, "taketurns_unserved", {"tenants": tenants})
-    finally:
-        conversation.disconnect()
     return {worker: answer["unserved"] for worker, answer in answers.items()}
 
 
