@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import closing, contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from taketurns.cli.output import Json, print_table
+from taketurns.durations import UNIT_SECONDS
 from taketurns.errors import InvalidInput, TaketurnsError
 
 if TYPE_CHECKING:
-    from taketurns.registry.api_keys import ApiKey, ApiKeys
+    from collections.abc import Iterator
 
-_UNITS: Final = {"m": 60, "h": 3600, "d": 86_400}
+    from taketurns.registry.api_keys import ApiKey, ApiKeys
 
 app = typer.Typer(
     name="keys", help="API keys for the HTTP API: create, list and revoke them.", no_args_is_help=True
@@ -40,7 +42,8 @@ def create(
 ) -> None:
     """Make an API key and print it, this once: only its hash is kept."""
     expires_in = None if expires is None else _seconds(expires)
-    text, key = _keys(context).create(tenant, operator=operator, name=name, expires_in=expires_in)
+    with _keys(context) as keys:
+        text, key = keys.create(tenant, operator=operator, name=name, expires_in=expires_in)
     if as_json:
         typer.echo(json.dumps({**asdict(key), "key": text}))
         return
@@ -51,12 +54,13 @@ def create(
 @app.command("list", epilog="Example: taketurns -A shop keys list")
 def list_keys(context: typer.Context, *, as_json: Json = False) -> None:
     """List the API keys that were not revoked."""
-    keys = _keys(context).all()
+    with _keys(context) as keys:
+        found = keys.all()
     if as_json:
-        typer.echo(json.dumps([asdict(key) for key in keys]))
-    elif keys:
+        typer.echo(json.dumps([asdict(key) for key in found]))
+    elif found:
         columns = ("id", "tenant", "operator", "name", "created (UTC)", "expires (UTC)")
-        print_table(columns, map(_row, keys))
+        print_table(columns, map(_row, found))
     else:
         typer.echo("There are no API keys.", err=True)
 
@@ -69,22 +73,26 @@ def revoke(
     as_json: Json = False,
 ) -> None:
     """Take an API key away, for good and from the next request on."""
-    if not _keys(context).revoke(key_id):
+    with _keys(context) as keys:
+        was_there = keys.revoke(key_id)
+    if not was_there:
         raise TaketurnsError(f"there is no API key of the id {key_id!r}; `taketurns keys list` shows all")
     typer.echo(json.dumps({"id": key_id, "revoked": True}) if as_json else f"{key_id} is revoked.")
 
 
-def _keys(context: typer.Context) -> ApiKeys:
+@contextmanager
+def _keys(context: typer.Context) -> Iterator[ApiKeys]:
     from taketurns.cli.application import load_turns_once  # Celery takes its time to import
 
-    return load_turns_once(context.obj).registry.api_keys
+    with closing(load_turns_once(context.obj)) as turns:
+        yield turns.registry.api_keys
 
 
 def _seconds(duration: str) -> float:
     from taketurns.registry.api_keys import LONGEST  # Redis takes its time to import
 
     match = re.fullmatch(r"([0-9]{1,6})([mhd])", duration)
-    seconds = int(match[1]) * _UNITS[match[2]] if match else 0
+    seconds = int(match[1]) * UNIT_SECONDS[match[2]] if match else 0
     if not 0 < seconds <= LONGEST:
         accepted = "a whole number and one of m, h and d (minutes, hours, days), such as 90d; 3660d at most"
         raise InvalidInput(duration, accepted, field="--expires")

@@ -6,10 +6,10 @@ import re
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+from taketurns.durations import UNIT_SECONDS
 from taketurns.errors import InvalidInput
 
 _AGO = re.compile(r"([0-9]{1,6})(s|m|h|d)", re.ASCII)
-_SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _ACCEPTED: Final = (
     "a time in ISO 8601, in UTC unless it says otherwise, or how long ago, such as 45s, 30m, 2h or 7d"
 )
@@ -30,7 +30,7 @@ def read_moment(text: str | None, *, now: datetime, field: str) -> datetime | No
         return None
     try:
         if ago := _AGO.fullmatch(text):
-            return now - timedelta(seconds=int(ago[1]) * _SECONDS[ago[2]])
+            return now - timedelta(seconds=int(ago[1]) * UNIT_SECONDS[ago[2]])
         return aware(datetime.fromisoformat(text))
     except (ValueError, OverflowError):
         raise InvalidInput(text, _ACCEPTED, field=field) from None

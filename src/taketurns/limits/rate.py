@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from taketurns.durations import UNIT_SECONDS
 from taketurns.errors import InvalidRate
 
 _RATE = re.compile(r"([0-9]{1,9})/([0-9]{1,9})(s|m|h|d)(?::([0-9]{1,9}))?", re.ASCII)
-_UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _ACCEPTED = "count/period[:burst] with numbers above zero, such as 10/60s, 100/1m, 4000/3h, 1/1d or 10/60s:5"
 
 
@@ -30,9 +30,9 @@ class RateLimit:
         return self.period / self.count
 
     def __str__(self) -> str:
-        unit = next((unit for unit in "dhm" if self.period % _UNIT_SECONDS[unit] == 0), "s")
+        unit = next((unit for unit in "dhm" if self.period % UNIT_SECONDS[unit] == 0), "s")
         burst = f":{self.burst}" if self.burst > 1 else ""
-        return f"{self.count}/{self.period / _UNIT_SECONDS[unit]:.0f}{unit}{burst}"
+        return f"{self.count}/{self.period / UNIT_SECONDS[unit]:.0f}{unit}{burst}"
 
 
 def parse_rate(text: object, *, field: str | None = None) -> RateLimit:
@@ -50,7 +50,7 @@ def parse_rate(text: object, *, field: str | None = None) -> RateLimit:
         raise InvalidRate(text, _ACCEPTED, field=field)
     count, length, unit, burst = match.groups()
     rate = RateLimit(
-        int(count), float(int(length) * _UNIT_SECONDS[unit]), int(burst) if burst is not None else 1
+        int(count), float(int(length) * UNIT_SECONDS[unit]), int(burst) if burst is not None else 1
     )
     if rate.count < 1 or rate.period <= 0 or rate.burst < 1:
         raise InvalidRate(text, _ACCEPTED, field=field)
