@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from taketurns.limits.limiter import CONCURRENCY_POLL, Limiter, Limits
+from taketurns.limits.limiter import Limiter, Limits
+from taketurns.limits.put_offs import CONCURRENCY_POLL
 from taketurns.limits.rate import parse_rate
 
 if TYPE_CHECKING:

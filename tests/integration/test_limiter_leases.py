@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from taketurns.limits.limiter import CONCURRENCY_POLL, Admission, Limiter, Limits
+from taketurns.limits.limiter import Admission, Limiter, Limits
+from taketurns.limits.put_offs import CONCURRENCY_POLL
 from taketurns.limits.rate import parse_rate
 from taketurns.settings import LimiterSettings
 

@@ -30,6 +30,11 @@ class LimitBook:
         self._tenants = tenants
         self._default = Limits(tenant_rate=default_rate)
 
+    def has_maximum(self, tenant: str) -> bool:
+        """Tell whether only so many tasks of a tenant may run at once."""
+        settings = self._tenants.get(tenant)
+        return settings is not None and settings.max_concurrency is not None
+
     def limits(
         self, tenant: str, task: str, task_rate: RateLimit | None = None, priority: int | None = None
     ) -> Limits:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
 from taketurns.errors import RegistryUnavailable
-from taketurns.limits.put_offs import POLL, PutOffs
+from taketurns.limits.put_offs import CONCURRENCY_POLL, PutOffs
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -21,9 +21,6 @@ Reason = Literal["tenant_rate", "task_rate", "priority_rate", "concurrency"]
 
 _TOGETHER: Final = 1000
 """Tenants that one script is asked about: it keeps Redis for 2 ms."""
-
-CONCURRENCY_POLL: Final = POLL
-"""Seconds until another look at a tenant that runs as many tasks as it may: nobody knows when one ends."""
 
 
 @dataclass(frozen=True, slots=True)

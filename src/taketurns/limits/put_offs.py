@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from taketurns.limits.limiter import Admission, Limits
     from taketurns.store import Store
 
-POLL: Final = 0.25
+CONCURRENCY_POLL: Final = 0.25
 """Seconds in which all that a tenant may run at once are looked at again: nobody knows when one ends."""
 
 LONGEST: Final = 600.0
@@ -37,7 +37,7 @@ class PutOffs:
         """
         step = next((rate.interval for reason, rate in limits.rates() if reason == refusal.reason), None)
         if step is None:
-            step = POLL / (limits.max_concurrency or 1)
+            step = CONCURRENCY_POLL / (limits.max_concurrency or 1)
         key = self._store.tenant_key(tenant, "put_off", task)
         try:
             wait = self._put_off([key], [part * 1e6 for part in (refusal.retry_after, step, LONGEST)])

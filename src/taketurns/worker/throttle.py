@@ -65,8 +65,7 @@ class Throttle:
         self._owner = owner
         default = turns.settings.limiter.default_rate_limit
         self._default_rate = parse_rate(default) if default else None
-        self._settings: Mapping[str, TenantSettings] = {}
-        self._book = LimitBook(self._settings, self._default_rate)
+        self._book = LimitBook({}, self._default_rate)
         self._latest: dict[str, tuple[str, Limits]] = {}
         self._aims: dict[str, float] = {}
         """When the next message of a throttled queue should start, by the monotonic clock."""
@@ -78,7 +77,6 @@ class Throttle:
 
     def use(self, settings: Mapping[str, TenantSettings]) -> None:
         """Take over the tenants' settings; those whose settings have changed are to be forgotten."""
-        self._settings = settings
         self._book = LimitBook(settings, self._default_rate)
 
     def forget(self, queue: str) -> None:
@@ -171,8 +169,7 @@ class Throttle:
     def count(self, queue: str, running: Iterable[TenantMessage]) -> None:
         """Count what runs of a tenant whose ``max_concurrency`` may be new: it took no lease when it started."""
         tenant = tenant_by(queue)
-        settings = self._settings.get(tenant)
-        if settings is None or settings.max_concurrency is None:
+        if not self._book.has_maximum(tenant):
             return
         leases = {
             message: (tenant, message.headers["id"]) for message in running if message not in self._leases
