@@ -45,7 +45,7 @@ _SENTENCES: Final[Mapping[Reason, str]] = {
     "paused": "it is paused, until somebody resumes it",
     "no_worker": "no worker that answered serves its queue",
     "draining": "its queue is being removed; if that fails it is served again",
-    "concurrency": "{held} of its tasks run, and at most {most} may",
+    "concurrency": "{held} of its tasks run, and at most {most} may{unheard}",
     "throttled": "it is throttled for another {wait}",
     "failed": "RabbitMQ refuses its queue to the workers, which try again in {wait}",
     "waiting_for_turn": "it waits for its turn; other tenants' turns before it: {position}, about {wait}",
@@ -112,15 +112,16 @@ def explain(turns: TakeTurns, tenant: str) -> Explanation:
     reason = _judge(ready, said, unknown=unknown, inside=inside, paused=settings.paused, at_most=at_most)
     seconds, position = _until(reason, said)
     running = sum(answer["running"] for answer in said)
-    message = _sentence(reason, seconds=seconds, position=position, most=most, held=held)
     silent = sorted({*workers, *turns.registry.lost_workers()} - answers.keys())
-    if reason == "no_worker" and not workers:
-        message = "no worker is running that serves tenants"
-    elif reason == "concurrency" and silent and held > running:
-        lease = turns.settings.limiter.lease
-        message += (
-            f"; {held - running} on workers that don't answer: if these are gone, for {lease:g} s at most"
-        )
+    message = _sentence(
+        reason,
+        seconds=seconds,
+        position=position,
+        held=held,
+        most=most,
+        unheard=_unheard(held - running if silent else 0, turns.settings.limiter.lease),
+        is_anybody_there=bool(workers),
+    )
     return Explanation(
         tenant=tenant,
         reason=reason,
@@ -135,12 +136,28 @@ def explain(turns: TakeTurns, tenant: str) -> Explanation:
 
 
 def _sentence(
-    reason: Reason, *, seconds: float | None, position: int | None, most: int | None, held: int
+    reason: Reason,
+    *,
+    seconds: float | None,
+    position: int | None,
+    held: int,
+    most: int | None,
+    unheard: str,
+    is_anybody_there: bool,
 ) -> str:
     if reason == "waiting_for_turn" and not position:
         return "it is next, when a slot frees"
+    if reason == "no_worker" and not is_anybody_there:
+        return "no worker is running that serves tenants"
     wait = "" if seconds is None else _spelled(seconds)
-    return _SENTENCES[reason].format(wait=wait, position=position, most=most, held=held)
+    return _SENTENCES[reason].format(wait=wait, position=position, held=held, most=most, unheard=unheard)
+
+
+def _unheard(tasks: int, lease: float) -> str:
+    """Return what is to be said of tasks that nobody who answered runs."""
+    if tasks <= 0:
+        return ""
+    return f"; {tasks} on workers that don't answer: if these are gone, for {lease:g} s at most"
 
 
 def _spelled(seconds: float) -> str:
@@ -150,11 +167,8 @@ def _spelled(seconds: float) -> str:
 
 
 def _ask(turns: TakeTurns, workers: Sequence[str], tenant: str) -> Mapping[str, Mapping[str, Any]]:
-    conversation = Conversation(turns.app, timeout=turns.settings.broker.publish_timeout)
-    try:
+    with Conversation(turns.app, timeout=turns.settings.broker.publish_timeout) as conversation:
         return conversation.ask(workers, "taketurns_explain", {"tenant": tenant}, within=ANSWER_WITHIN)
-    finally:
-        conversation.disconnect()
 
 
 def _judge(
