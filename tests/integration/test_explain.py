@@ -66,25 +66,21 @@ def test_a_paused_tenant(running: Worker, shop: Any, eventually: Eventually) -> 
     assert result.get(timeout=5) == "x"
 
 
-def test_a_throttled_tenant(running: Worker, shop: Any, ledger: Ledger, eventually: Eventually) -> None:
-    """It is throttled for so long, and starts then."""
+@pytest.mark.parametrize(("tenant", "options"), [("limited", {}), ("low-limited", {"priority": "low"})])
+def test_a_throttled_tenant(
+    tenant: str,
+    options: dict[str, str],
+    running: Worker,
+    shop: Any,
+    ledger: Ledger,
+    eventually: Eventually,
+) -> None:
+    """It is throttled for so long, and starts then: when the limit lets it, not when others are looked for."""
     for label in ("first", "second"):
-        shop.work.apply_async((label,), tenant="limited")
-    eventually(lambda: shop.turns.explain("limited").reason == "throttled")
+        shop.work.apply_async((label,), tenant=tenant, **options)
+    eventually(lambda: shop.turns.explain(tenant).reason == "throttled")
     asked = time.time()
-    found = shop.turns.explain("limited")
-    assert found.seconds is not None
-    eventually(lambda: starts_of(ledger, "second"))
-    assert starts_of(ledger, "second")[0] - asked == pytest.approx(found.seconds, abs=0.5)
-
-
-def test_a_limit_of_one_priority(running: Worker, shop: Any, ledger: Ledger, eventually: Eventually) -> None:
-    """What is told is when the limit lets the task start, not when the queue is looked at for others."""
-    for label in ("first", "second"):
-        shop.work.apply_async((label,), tenant="low-limited", priority="low")
-    eventually(lambda: shop.turns.explain("low-limited").reason == "throttled")
-    asked = time.time()
-    found = shop.turns.explain("low-limited")
+    found = shop.turns.explain(tenant)
     assert found.seconds is not None
     eventually(lambda: starts_of(ledger, "second"))
     assert starts_of(ledger, "second")[0] - asked == pytest.approx(found.seconds, abs=0.5)
