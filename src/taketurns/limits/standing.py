@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from taketurns.limits.book import LimitBook
 from taketurns.limits.rate import parse_rate
 
 if TYPE_CHECKING:
@@ -11,7 +12,6 @@ if TYPE_CHECKING:
 
     from taketurns.extension import TakeTurns
     from taketurns.limits.limiter import RateStatus
-    from taketurns.limits.rate import RateLimit
     from taketurns.registry import TenantSettings
 
 
@@ -30,16 +30,15 @@ def rates_of(
     Raises:
         RegistryUnavailable: Redis is away.
     """
-    of_tasks: dict[str, RateLimit] = {}
-    for task in tasks:
-        own = settings.task_rate_limits.get(task.name)
-        rate = parse_rate(own) if own else getattr(task, "task_rate", None)
-        if rate is not None:
-            of_tasks[task.name] = rate
-    of_all = settings.rate_limit or turns.settings.limiter.default_rate_limit
+    default = turns.settings.limiter.default_rate_limit
+    book = LimitBook({tenant: settings}, parse_rate(default) if default else None)
+    of_tasks = {
+        task.name: book.limits(tenant, task.name, getattr(task, "task_rate", None)).task_rate
+        for task in tasks
+    }
     return turns.limiter.status(
         tenant,
-        parse_rate(of_all) if of_all else None,
-        of_tasks,
+        book.limits(tenant, "").tenant_rate,
+        {name: rate for name, rate in of_tasks.items() if rate is not None},
         {name: parse_rate(rate) for name, rate in settings.priority_rate_limits.items()},
     )
