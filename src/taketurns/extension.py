@@ -23,6 +23,8 @@ from taketurns.management import Management
 from taketurns.migration.dial import CanaryDial
 from taketurns.publisher import Publisher
 from taketurns.purging import purge
+from taketurns.records.recorder import Recorder
+from taketurns.records.records import Records
 from taketurns.refresh import refresh_workers
 from taketurns.registry import Registry
 from taketurns.resolving import Tenancy
@@ -31,6 +33,7 @@ from taketurns.settings import Settings
 from taketurns.status import SystemStatus, look
 from taketurns.store import Store
 from taketurns.tenant_stats import stats
+from taketurns.tenant_tasks import TenantTasks
 from taketurns.weights import checked_function
 
 if TYPE_CHECKING:
@@ -90,6 +93,8 @@ class TakeTurns:
         limits: which limits a task has, at most a second old.
         publisher: confirmed publishing into tenant queues.
         backlog: how many tasks of a tenant may wait.
+        records: what became of tasks.
+        recorder: writes down what is submitted.
 
     Raises:
         TaketurnsError: the app has the extension already.
@@ -121,6 +126,8 @@ class TakeTurns:
         default_rate = self.settings.limiter.default_rate_limit
         self.limits = CurrentLimits(self.registry, parse_rate(default_rate) if default_rate else None)
         self.publisher = Publisher(app, self.settings, self.registry)
+        self.records = Records(self.store, self.settings.records)
+        self.recorder = Recorder(self.records, enabled=self.settings.records.enabled)
         self.backlog = BacklogCaps(self.registry, self.publisher, self.settings.limiter)
         app.taketurns = self
         submit_by_name(app)
@@ -166,6 +173,11 @@ class TakeTurns:
     def dead_letters(self) -> DeadLetters:
         """The tasks that failed for good, or can never run; all that is done with them."""
         return DeadLetters(self)
+
+    @cached_property
+    def tasks(self) -> TenantTasks:
+        """What became of tenants' tasks, and their cancellation."""
+        return TenantTasks(self)
 
     def explain(self, tenant: str) -> Explanation:
         """Tell why a tenant's next task has not started; see [explain][taketurns.explain.explain] for the errors."""

@@ -88,3 +88,29 @@ def due_at(app: Celery, countdown: float | None, eta: datetime | str | None) -> 
         return None
     plan((due - now).total_seconds())
     return due
+
+
+def expires_at(app: Celery, given: float | datetime | str | None) -> datetime | None:
+    """Return when it is too late for a task to start, if ever.
+
+    Args:
+        app: the app, whose time zone a time without one is in.
+        given: seconds from now, or a time.
+
+    Raises:
+        InvalidInput: it is neither, or too far away.
+    """
+    accepted = "a number of seconds above 0, a datetime, or one in ISO 8601"
+    if given is None:
+        return None
+    try:
+        if isinstance(given, int | float) and not isinstance(given, bool):
+            now: datetime = app.now()
+            if given > 0:
+                return now + timedelta(seconds=given)
+        elif isinstance(given, str | datetime):
+            expires: datetime = maybe_make_aware(maybe_iso8601(given), app.timezone)
+            return expires
+    except (ValueError, TypeError, AttributeError, OverflowError):
+        pass
+    raise InvalidInput(given, accepted, field="expires")

@@ -213,6 +213,21 @@ class ReaperSettings(BaseSettings):
         return self
 
 
+class RecordsSettings(BaseSettings):
+    """What is remembered of tasks."""
+
+    model_config = _config("TAKETURNS_RECORDS_")
+
+    enabled: bool = True
+    """Whether anything is; a task type that is declared with ``recorded=False`` never is."""
+    ttl: Seconds = 7 * 24 * 3600.0
+    """Seconds that a record is kept after the last step of its task."""
+    max_tasks: Annotated[int, Field(ge=1)] = 10_000
+    """Records of each tenant, at most; then the oldest go."""
+    max_events: Annotated[int, Field(ge=1)] = 10_000
+    """Events of each tenant's stream, about, at most; what a client can catch up on. A task keeps its own."""
+
+
 class ApiSettings(BaseSettings):
     """The HTTP API."""
 
@@ -236,8 +251,6 @@ class ApiSettings(BaseSettings):
     """Seconds that each attempt has."""
     max_body: Annotated[int, Field(ge=1024)] = 1024 * 1024
     """Bytes of a request's body, at most."""
-    task_record_ttl: Seconds = 7 * 24 * 3600.0
-    """Seconds that it is remembered whose task it was."""
 
 
 @dataclass(frozen=True)
@@ -251,6 +264,7 @@ class Settings:
     limiter: LimiterSettings
     worker: WorkerSettings
     reaper: ReaperSettings
+    records: RecordsSettings
     api: ApiSettings
 
     @classmethod
@@ -307,6 +321,7 @@ def _concerns() -> dict[str, type[BaseSettings]]:
         "limiter": LimiterSettings,
         "worker": WorkerSettings,
         "reaper": ReaperSettings,
+        "records": RecordsSettings,
         "api": ApiSettings,
     }
     assert set(kinds) == {field.name for field in fields(Settings)}  # noqa: S101

@@ -106,6 +106,34 @@ class Store:
 
         return run
 
+    def batch(
+        self, package: str, name: str
+    ) -> Callable[[Sequence[tuple[Sequence[str], Sequence[str | float]]]], list[Any]]:
+        """Return a function of several calls, each ``(keys, args)``, of a Lua script, which go to Redis together.
+
+        They are several, and no transaction: if the answer is that Redis is away, some may have been executed.
+
+        Args:
+            package: the package that holds the script as data.
+            name: the script's file.
+        """
+        text = files(package).joinpath(name).read_text(encoding="utf-8")
+        script: Script = self._redis.register_script(text)
+
+        def run(calls: Sequence[tuple[Sequence[str], Sequence[str | float]]]) -> list[Any]:
+            def send(redis: Client) -> list[Any]:
+                if len(calls) == 1:
+                    return [script(keys=calls[0][0], args=calls[0][1], client=redis)]
+                with redis.pipeline(transaction=False) as pipe:
+                    for keys, args in calls:
+                        script(keys=keys, args=args, client=pipe)
+                    answers: list[Any] = pipe.execute()
+                    return answers
+
+            return self.call(send) if calls else []
+
+        return run
+
     def key(self, *parts: str) -> str:
         """Return the key ``prefix:part:part``."""
         return ":".join((self._prefix, *parts))

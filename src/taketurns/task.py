@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from celery import Task
 from celery.backends.redis import RedisBackend
 from celery.exceptions import Reject
+from celery.utils import uuid
 
 from taketurns.bound import BoundTask
 from taketurns.celerys_own import is_celerys_own, without_tenants
@@ -16,11 +17,17 @@ from taketurns.declared import check_declaration
 from taketurns.delays import ETA_HEADER, without_traces
 from taketurns.errors import BrokerUnavailable, InvalidSettings, MissingTenant, TaketurnsError
 from taketurns.extension import TakeTurns
-from taketurns.inheritance import give_what_follows, goes_on_without_tenant, was_accepted_before
+from taketurns.inheritance import (
+    give_what_follows,
+    goes_on_without_tenant,
+    tenant_of_request,
+    was_accepted_before,
+)
 from taketurns.migration.envelopes import tenant_priority
-from taketurns.migration.old_way import CAME_BY, take_the_old_way
-from taketurns.options import DESTINATION, due_at, priority_of, refuse_destinations
+from taketurns.migration.old_way import CAME_BY, destination_of, take_the_old_way
+from taketurns.options import DESTINATION, due_at, expires_at, priority_of, refuse_destinations
 from taketurns.outcomes import Outcomes
+from taketurns.records.recorder import TAGS_HEADER, checked_task_tags
 from taketurns.result import TenantResult
 from taketurns.retries import RETRY_HEADER, RetryOptions, submitted_options
 from taketurns.running import ADMITTED_HEADER, run_body
@@ -29,7 +36,7 @@ from taketurns.time_limits import check_time_limits
 from taketurns.topology import EXCHANGE, PRIORITIES, tenant_queue
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from datetime import datetime
 
     from celery import Celery
@@ -55,6 +62,7 @@ class TenantTask(Task):
     Attributes:
         rate_limit_per_tenant: how often it may start for each tenant, such as ``"100/1m"`` or ``"10/60s:5"``.
         expose: True lets it be submitted through the HTTP API.
+        recorded: False keeps no record of its tasks: they are in no list, and nobody is told of their progress.
         retry_for: errors after which it is tried again, ``max_retries`` times (3). The first retry waits for
             ``retry_backoff`` seconds (1), each further one twice as long, none longer than ``retry_backoff_max``
             (600); ``retry_jitter`` (True) makes it a random part of that. Celery's ``autoretry_for`` works too, in
@@ -66,6 +74,7 @@ class TenantTask(Task):
 
     rate_limit_per_tenant: ClassVar[str | None] = None
     expose: ClassVar[bool] = False
+    recorded: ClassVar[bool] = True
     retry_for: ClassVar[tuple[type[Exception], ...]] = ()
 
     # Said here, so that the app's configuration for its ordinary tasks does not reach the tenants' ones.
@@ -152,7 +161,7 @@ class TenantTask(Task):
                 broker, 38.7 days at most, and are at most 0.8 % or 0.1 s late; ``expires`` is when it is too late
                 to start: the task's state is then REVOKED, and it costs neither a slot nor a token.
                 ``max_retries``, ``retry_backoff``, ``retry_backoff_max`` and ``retry_jitter`` are those of this
-                submission, instead of the task's.
+                submission, instead of the task's. ``tags`` are texts by which the task's record can be found.
 
         Raises:
             MissingTenant: no tenant was named, and there is no other by default.
@@ -170,8 +179,12 @@ class TenantTask(Task):
         tenant = self._tenant_to_submit_for(tenant, args, kwargs, headers, options)
         came_by = options.pop(CAME_BY, {})
         check_time_limits(options)
+        if (expires := expires_at(self._get_app(), options.get("expires"))) is not None:
+            options["expires"] = expires
         if asked := RetryOptions.taken_from(options).header():
             headers[RETRY_HEADER] = asked
+        if tags := checked_task_tags(options.pop("tags", None)):
+            headers[TAGS_HEADER] = tags
         options |= {
             "task_id": task_id,
             "link": link,
@@ -190,7 +203,7 @@ class TenantTask(Task):
         turns = TakeTurns.of(app)
         with turns.publisher.in_time():
             if tenant is None or not turns.canary.has(tenant):
-                return self._publish_as_ordinary(turns, args, kwargs, {**came_by, **options})
+                return self._publish_as_ordinary(turns, tenant, args, kwargs, {**came_by, **options})
             refuse_destinations(self.name, options)
             if (
                 came_by and tenant_of(str(came_by.get("routing_key"))) is None
@@ -247,6 +260,24 @@ class TenantTask(Task):
         if not queue and came_by:
             signature.options[CAME_BY] = came_by
         return signature
+
+    def progress(self, done: float, total: float | None = None, note: str = "") -> None:
+        """Tell how far the task is that runs in this thread; called from its body (``bind=True``).
+
+        At most ten times a second are told, and always that all is done. While Redis is away nothing is, and outside
+        of a worker neither.
+
+        Args:
+            done: what is done, from 0 on.
+            total: what there is to do.
+            note: what it is at.
+
+        Raises:
+            InvalidInput: a value does not have its accepted form.
+        """
+        tenant = tenant_of_request(self.request)
+        if tenant is not None and not self.request.called_directly:
+            TakeTurns.of(self._get_app()).recorder.progress(self, tenant, done, total, note)
 
     def map(self, *_: Any) -> Any:
         """Refused: see the error."""
@@ -323,14 +354,40 @@ class TenantTask(Task):
             "delivery_mode": 2,
             "declare": [],
         }
-        return self._send(turns, args, kwargs, options, due)
+        with self._recorded(turns, tenant, options, due):
+            return self._send(turns, args, kwargs, options, due)
 
     def _publish_as_ordinary(
-        self, turns: TakeTurns, args: Any, kwargs: Any, options: dict[str, Any]
+        self, turns: TakeTurns, tenant: str | None, args: Any, kwargs: Any, options: dict[str, Any]
     ) -> Result:
         """Submit the task where it would go without taketurns, and confirmed all the same."""
         take_the_old_way(options, priority=self.priority, default=turns.app.conf.task_default_priority)
-        return self._send(turns, args, kwargs, options, None)
+        if tenant is None:
+            return self._send(turns, args, kwargs, options, None)
+        queue = str(options.get("queue") or destination_of(turns.app, self.name, args, kwargs).name)
+        with self._recorded(turns, tenant, options, None, queue):
+            return self._send(turns, args, kwargs, options, None)
+
+    @contextmanager
+    def _recorded(
+        self,
+        turns: TakeTurns,
+        tenant: str,
+        options: dict[str, Any],
+        due: datetime | None,
+        queue: str | None = None,
+    ) -> Iterator[None]:
+        """Record what the block submits, unless it is a retry, which its worker records."""
+        if options.get("retries") is not None:
+            yield
+            return
+        task_id = options["task_id"] = options.get("task_id") or uuid()
+        turns.recorder.submitted(self, tenant, options, due, queue)
+        try:
+            yield
+        except BrokerUnavailable:
+            turns.recorder.not_submitted(self, tenant, task_id)
+            raise
 
     def _send(
         self, turns: TakeTurns, args: Any, kwargs: Any, options: dict[str, Any], due: datetime | None

@@ -59,7 +59,7 @@ def test_tasks_are_submitted_counted_purged(command: Run, turns: TakeTurns, even
     """Ten tasks at once; those that wait are thrown away, and the settings stay."""
     ids = command("submit", "acme", "shop.nap", "--args", "[0]", "--count", "10").stdout.split()
     assert len(set(ids)) == 10
-    assert turns.registry.task(ids[0]) is not None, "as over HTTP, its tenant may ask for it"
+    assert turns.tasks.get("acme", ids[0]) is not None, "as over HTTP, its tenant may ask for it"
     one = parsed(command("submit", "acme", "shop.thumbnail", "--kwargs", '{"image_id": "i-1"}', "--json"))
     assert [(each["tenant"], each["queue"]) for each in one] == [("acme", "usersequence_acme")]
     later = ("--countdown", "3600", "--priority", "high")

@@ -17,9 +17,10 @@ import pytest
 from taketurns.errors import InvalidRate, RegistryUnavailable
 from taketurns.limits.limiter import Admission, Limiter, Limits
 from taketurns.limits.rate import parse_rate
+from taketurns.records.records import Records
 from taketurns.registry import Registry
 from taketurns.services.ports import free_ports
-from taketurns.settings import LimiterSettings, RedisSettings
+from taketurns.settings import LimiterSettings, RecordsSettings, RedisSettings
 from taketurns.store import Client, Store
 
 if TYPE_CHECKING:
@@ -343,7 +344,7 @@ def test_the_registry_says_that_redis_is_away(redis: RedisProcess, store: Store)
         registry.workers,
         registry.version,
         lambda: registry.lead("reaper", "one", 5),
-        lambda: registry.task("id"),
+        lambda: Records(store, RecordsSettings()).get("acme", "id"),
     ):
         with pytest.raises(RegistryUnavailable):
             ask()

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from taketurns.errors import InvalidInput, InvalidRate, InvalidTenant, InvalidWeight
-from taketurns.registry import Registry, TaskRecord, TenantSettings
+from taketurns.registry import Registry, TenantSettings
 from taketurns.settings import RedisSettings
 from taketurns.store import Store
 
@@ -345,17 +344,6 @@ def test_of_many_candidates_one_leads(registry: Registry) -> None:
 
 
 # Task records
-
-
-def test_a_task_is_remembered_for_a_while(registry: Registry, eventually: Callable[..., None]) -> None:
-    """A record comes back as it was, by its task's id only, until its ttl passes."""
-    record = TaskRecord("id-1", "acme", "shop.mail", "usersequence_acme", time.time())
-    registry.record_task(record, 60)
-    registry.record_task(TaskRecord("id-2", "acme", "shop.mail", "usersequence_acme", time.time()), 0.1)
-    assert registry.task("id-1") == record
-    assert registry.task("id") is None
-    eventually(lambda: registry.task("id-2") is None, within=2)
-    assert registry.task("id-1") == record
 
 
 def test_every_change_of_settings_is_told(store: Store) -> None:

@@ -95,6 +95,28 @@ def fail(label: str) -> None:
     raise ValueError(f"no {label}")
 
 
+@task(base=TenantTask, bind=True)
+def count(self: Any, to: int) -> int:
+    """Tell how far it is, step by step."""
+    for done in range(1, to + 1):
+        self.progress(done, to, f"step {done}")
+    return to
+
+
+@task(base=TenantTask, bind=True)
+def begin(self: Any, label: str, seconds: float = 30.0) -> None:
+    """Tell that it has begun, and take so many seconds."""
+    self.progress(0, note=label)
+    time.sleep(seconds)
+    _note(label, time.time())
+
+
+@task(base=TenantTask, recorded=False)
+def unrecorded(label: str = "") -> str:
+    _note(label, time.time())
+    return label
+
+
 @task(base=TenantTask, autoretry_for=(Exception,), retry_backoff=1, max_retries=1)
 def stubborn(label: str) -> None:
     """Fail twice."""

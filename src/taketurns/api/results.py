@@ -1,8 +1,7 @@
-"""What became of a task, as far as the app's result backend knows."""
+"""What became of a task: its record, and its result as far as the app's result backend has it."""
 
 import json
 import time
-from datetime import timedelta
 from typing import Any, Final
 
 from celery import Celery
@@ -14,16 +13,17 @@ from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
 from taketurns.api.arguments import is_too_deep
-from taketurns.api.schemas import TaskError, TaskState, TaskStatus
+from taketurns.api.schemas import TaskError, TaskProgress, TaskState, TaskView
 from taketurns.errors import TaketurnsError
-from taketurns.registry import TaskRecord
+from taketurns.records.lifecycle import FINAL, State
+from taketurns.records.record import TaskRecord
 
-_STATUSES: Final[dict[str, TaskStatus]] = {
-    "PENDING": "QUEUED",
-    "RETRY": "RETRY",
+_BY_THE_BACKEND: Final[dict[str, State]] = {
+    "STARTED": "RUNNING",
+    "RETRY": "RETRYING",
     "SUCCESS": "SUCCESS",
     "FAILURE": "FAILURE",
-    "REVOKED": "REVOKED",
+    "REVOKED": "CANCELLED",
     "IGNORED": "IGNORED",
 }
 
@@ -32,38 +32,63 @@ class ResultsUnavailable(TaketurnsError, ConnectionError):
     """The app's result backend could not be reached."""
 
 
-def state_of(record: TaskRecord, app: Celery) -> TaskState:
-    """Return what is known of a task.
-
-    A state that Celery doesn't know is one that the task set itself, so it runs. Celery calls pending what it knows
-    nothing of: that is queued as long as the result could not have expired, and unknown from then on.
-
-    Raises:
-        ResultsUnavailable: the result backend can't be reached.
-    """
-    state = TaskState(
+def view_of(record: TaskRecord, state: State) -> TaskView:
+    """Return what the record of a task tells, its state being told by somebody who knows the time and the limits."""
+    return TaskView(
         task_id=record.id,
         name=record.name,
         tenant=record.tenant,
         queue=record.queue,
+        status=state,
+        priority=record.priority,
+        tags=list(record.tags),
         submitted_at=record.submitted_at,
-        status="UNKNOWN",
+        due_at=record.due,
+        started_at=record.started_at,
+        ended_at=record.ended_at,
+        worker=record.worker,
+        attempts=record.attempts,
+        progress=None
+        if record.progress is None
+        else TaskProgress(
+            done=record.progress.done, total=record.progress.total, note=_encodable(record.progress.note)
+        ),
+        error=None
+        if record.error is None
+        else TaskError(type=record.error[0], message=_encodable(record.error[1])),
     )
-    if not _keeps_result(app, record.name):
-        return state
+
+
+def state_of(record: TaskRecord, app: Celery, state: State | None = None) -> TaskState:
+    """Return all that is known of a task.
+
+    The result backend is believed where the record has not come to an end: a stock worker keeps no records, and one
+    that was killed may not have written its last ones.
+
+    Args:
+        record: the task's record.
+        app: the app.
+        state: the state that the record tells; by default what it says by itself.
+
+    Raises:
+        ResultsUnavailable: the result backend can't be reached.
+    """
+    view = TaskState(**view_of(record, state or record.state(time.time())).model_dump())
+    if not _keeps_result(app, record.name) or (view.status in FINAL and view.status != "SUCCESS"):
+        return view
     try:
         meta = app.backend.get_task_meta(record.id)
     except (RedisError, BackendError, OperationalError, OSError) as error:
         raise ResultsUnavailable(f"the result backend failed ({error})") from error
-    state.status = _STATUSES.get(meta["status"], "RUNNING")
-    if state.status == "QUEUED" and time.time() - record.submitted_at > _expiry(app):
-        state.status = "UNKNOWN"
+    told = _BY_THE_BACKEND.get(meta["status"], "QUEUED" if meta["status"] == "PENDING" else "RUNNING")
     outcome = meta.get("result")
-    if state.status == "SUCCESS":
-        state.result = jsonable(outcome)
-    elif isinstance(outcome, BaseException):
-        state.error = TaskError(type=type(outcome).__name__, message=_encodable(str(outcome)))
-    return state
+    if view.status not in FINAL and _is_later(told, view.status):
+        view.status = told
+        if isinstance(outcome, BaseException):
+            view.error = TaskError(type=type(outcome).__name__, message=_encodable(str(outcome)))
+    if view.status == "SUCCESS" and told == "SUCCESS":
+        view.result = jsonable(outcome)
+    return view
 
 
 def jsonable(value: Any) -> Any:
@@ -74,6 +99,11 @@ def jsonable(value: Any) -> Any:
     except (TypeError, ValueError, RecursionError):  # a key that is no text, or a list within itself
         return _encodable(saferepr(value))
     return _encodable(saferepr(value)) if is_too_deep(plain) else plain
+
+
+def _is_later(told: State, recorded: State) -> bool:
+    """Tell whether a state of the result backend is news to a record that has not come to its end."""
+    return told in FINAL or (recorded in ("QUEUED", "DELAYED", "THROTTLED") and told != "QUEUED")
 
 
 def _encodable(text: str) -> str:
@@ -87,10 +117,3 @@ def _keeps_result(app: Celery, name: str) -> bool:
         return False
     task = app.tasks.get(name)
     return not (task is not None and task.ignore_result)
-
-
-def _expiry(app: Celery) -> float:
-    expires = app.conf.result_expires
-    if isinstance(expires, timedelta):
-        expires = expires.total_seconds()
-    return float(expires) if expires else float("inf")

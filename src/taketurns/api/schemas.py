@@ -5,8 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from taketurns.deadletters.letter import Cause
-
-TaskStatus = Literal["QUEUED", "RUNNING", "RETRY", "SUCCESS", "FAILURE", "REVOKED", "IGNORED", "UNKNOWN"]
+from taketurns.records.lifecycle import State
 
 TaskId = Annotated[str, Field(examples=["5bd3a4b2-9f5c-4a2f-8f0e-3f0c7f1d6a11"])]
 TaskName = Annotated[str, Field(examples=["shop.tasks.thumbnail"])]
@@ -53,6 +52,20 @@ class TaskSubmission(_Request):
     """Its positional arguments."""
     kwargs: Annotated[dict[str, Any], Field(examples=[{"size": 128}])] = {}
     """Its keyword arguments."""
+    priority: Literal["low", "normal", "high"] | None = None
+    """Its place among the tenant's own tasks; null: the task's own, which is `normal` unless it says otherwise."""
+    countdown: Annotated[float | None, Field(ge=0, examples=[60.0])] = None
+    """Seconds after which it is to start, 38.7 days at most; not together with `eta`."""
+    eta: Annotated[str | None, Field(examples=["2026-01-31T12:00:00Z"])] = None
+    """When it is to start: in ISO 8601, UTC by default."""
+    expires: Annotated[float | str | None, Field(examples=[3600.0])] = None
+    """When it is too late to start: in seconds from now, or as a time in ISO 8601. Its state is then EXPIRED."""
+    max_retries: Annotated[int | None, Field(ge=0, examples=[3])] = None
+    """How often it is tried again if it fails; null: as often as the task says."""
+    time_limit: Annotated[float | None, Field(gt=0, examples=[300.0])] = None
+    """Seconds after which it is ended and has failed; null: as the task says. Workers with threads have no limits."""
+    tags: Annotated[list[str], Field(examples=[["import", "batch=7"]])] = []
+    """20 texts at most, of 1 to 100 characters, by which it can be found."""
 
 
 class TaskAccepted(_Answer):
@@ -72,22 +85,70 @@ class TaskError(_Answer):
     message: Annotated[str, Field(examples=["no such image"])]
 
 
-class TaskState(_Answer):
-    """What is known of a task."""
+class TaskProgress(_Answer):
+    """How far a task says it is."""
+
+    done: float
+    total: float | None
+    """What there is to do; null: it did not say."""
+    note: Annotated[str, Field(examples=["page 3"])]
+
+
+class TaskView(_Answer):
+    """What is known of a task. Times are seconds since 1970."""
 
     task_id: TaskId
     name: TaskName
     tenant: TenantId
     queue: QueueName
     """Where it was submitted to."""
+    status: State
+    """QUEUED, also while it waits in a worker; DELAYED until it is due; THROTTLED: queued, and the tenant has no
+    token; RUNNING; RETRYING: it failed and waits to be tried again; SUCCESS; FAILURE: it failed for good; CANCELLED;
+    EXPIRED; DEAD: it could not be run; IGNORED: it raised Celery's Ignore."""
+    priority: Literal["low", "normal", "high"] | None
+    tags: list[str]
     submitted_at: Annotated[float, Field(examples=[1767225600.0])]
-    """Seconds since 1970."""
-    status: TaskStatus
-    """RUNNING is only seen with `track_started`. UNKNOWN: the app keeps no results, or not for so long."""
+    due_at: Annotated[float | None, Field(examples=[1767225600.0])]
+    """When it is to start, or to be tried again, at the earliest."""
+    started_at: Annotated[float | None, Field(examples=[1767225600.0])]
+    """When it started last."""
+    ended_at: Annotated[float | None, Field(examples=[1767225600.0])]
+    worker: Annotated[str | None, Field(examples=["celery@worker-1"])]
+    """Which worker started it last."""
+    attempts: int
+    """How often it was started."""
+    progress: TaskProgress | None
+    error: TaskError | None
+    """What it raised last."""
+
+
+class TaskState(TaskView):
+    """All that is known of a task."""
+
     result: JsonValue = None
-    """What the task returned, at SUCCESS."""
-    error: TaskError | None = None
-    """What it raised, at FAILURE, RETRY and REVOKED."""
+    """What the task returned, at SUCCESS, for as long as the app keeps results."""
+
+
+class TaskPage(_Answer):
+    """Some tasks, the latest first."""
+
+    tasks: list[TaskView]
+    cursor: str | None
+    """Where the next page begins; null: there is none."""
+
+
+class TasksCancelled(_Answer):
+    """What came of cancelling tasks."""
+
+    cancelled: int
+    """Tasks that will not start."""
+    running: int
+    """Tasks that had started, and were not ended: they go on, and are not tried again."""
+    terminated: int
+    """Tasks that were ended."""
+    silent: list[str]
+    """Workers that did not answer. What one of them had started goes on."""
 
 
 class Backlog(_Answer):

@@ -1,9 +1,6 @@
 """Submitting a task with an answer in time, whatever the broker does."""
 
-import logging
 import threading
-import time
-from contextlib import suppress
 from typing import Final
 
 from anyio import CapacityLimiter, move_on_after
@@ -12,13 +9,11 @@ from celery.utils import uuid
 
 from taketurns.api.arguments import check_arguments
 from taketurns.api.exposed import exposed_task
+from taketurns.api.options import options_of
 from taketurns.api.schemas import TaskAccepted, TaskSubmission
-from taketurns.errors import BacklogFull, BrokerUnavailable, PublishNotConfirmed, RegistryUnavailable
+from taketurns.errors import BrokerUnavailable, PublishNotConfirmed
 from taketurns.extension import TakeTurns
 from taketurns.migration.old_way import destination_of
-from taketurns.registry import TaskRecord
-
-logger = logging.getLogger(__name__)
 
 ANSWER_WITHIN: Final = 4.3
 """Seconds until a submission is given up; above the default publish timeout, which has the better reason."""
@@ -64,29 +59,12 @@ class Submitter:
         else:
             queue = destination_of(task.app, task.name, submission.args, submission.kwargs).name
         accepted = TaskAccepted(task_id=uuid(), tenant=tenant, queue=queue)
+        options = options_of(submission, self._turns.app)
         if attempt.may_publish():
-            # First, so that no client ever learns of a task that is not known here.
-            self._record(accepted, task.name)
-            try:
-                task.apply_async(submission.args, submission.kwargs, task_id=accepted.task_id, tenant=tenant)
-            except BacklogFull:
-                with suppress(RegistryUnavailable):  # or those refused would fill Redis
-                    self._turns.registry.forget_task(accepted.task_id)
-                raise
+            task.apply_async(
+                submission.args, submission.kwargs, task_id=accepted.task_id, tenant=tenant, **options
+            )
         return accepted
-
-    def _record(self, accepted: TaskAccepted, name: str) -> None:
-        record = TaskRecord(
-            id=accepted.task_id,
-            tenant=accepted.tenant,
-            name=name,
-            queue=accepted.queue,
-            submitted_at=time.time(),
-        )
-        try:
-            self._turns.registry.record_task(record, self._turns.settings.api.task_record_ttl)
-        except RegistryUnavailable as error:
-            logger.info("task %s is submitted, and unknown to GET /tasks: %s", record.id, error)
 
 
 class _Attempt:

@@ -22,6 +22,7 @@ from taketurns.cli import (
     rollback,
     services,
     status,
+    tasks,
     tenants,
     token,
 )
@@ -50,6 +51,7 @@ app.command("rollback", epilog="Example: taketurns -A shop rollback --queue cele
 app.command("status", epilog="Example: taketurns -A shop status --json")(status.status)
 app.command("token", epilog="Example: taketurns token acme --hours 8")(token.token)
 app.add_typer(tenants.app, name="tenants")
+app.add_typer(tasks.app, name="tasks")
 app.add_typer(dead.app, name="dead")
 app.add_typer(keys.app, name="keys")
 app.add_typer(services.app, name="services")
@@ -88,6 +90,7 @@ def _print_version(wanted: bool) -> None:  # noqa: FBT001  # typer passes it so
     "taketurns -A shop --config config.env api --port 8000\n\n"
     "taketurns -A shop:app reaper --dry-run\n\n"
     "taketurns -A shop tenants set acme --rate 10/60s --tag plan=pro\n\n"
+    "taketurns -A shop tasks list acme --state FAILURE\n\n"
     "taketurns -A shop monitor\n\n"
     "taketurns -A shop status\n\n"
     "taketurns -A shop doctor\n\n"

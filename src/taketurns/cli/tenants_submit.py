@@ -2,24 +2,24 @@
 
 import json
 import time
-from collections.abc import Iterable
-from contextlib import closing, suppress
+from contextlib import closing
 from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 
 import typer
 
 from taketurns.cli.output import Json, print_table, printable
 from taketurns.cli.tenant_output import Name
-from taketurns.errors import InvalidInput, RegistryUnavailable, TaketurnsError
+from taketurns.errors import InvalidInput, TaketurnsError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from taketurns import TakeTurns, TenantTask
     from taketurns.api.schemas import TaskState
-    from taketurns.registry import TaskRecord
+    from taketurns.records.record import TaskRecord
 
 T = TypeVar("T", list[Any], dict[str, Any])
 
-_ENDED: Final = {"SUCCESS", "FAILURE", "REVOKED", "IGNORED", "UNKNOWN"}
 _LOOK_EVERY: Final = 0.1
 _NAMED: Final = 10
 
@@ -54,7 +54,7 @@ def submit(
 
     from taketurns.api.arguments import check_arguments
     from taketurns.cli.application import load_turns_once  # Celery takes its time to import
-    from taketurns.registry import TaskRecord
+    from taketurns.records.record import TaskRecord
     from taketurns.tenants import queue_name
 
     queue = queue_name(tenant)
@@ -65,13 +65,11 @@ def submit(
         records: list[TaskRecord] = []
         try:
             for _ in range(count):
-                record = TaskRecord(uuid(), tenant, task, queue, time.time())
+                record = TaskRecord(uuid(), tenant, task, queue, "QUEUED", time.time())
                 found.apply_async(
                     *given, task_id=record.id, tenant=tenant, priority=priority, countdown=countdown
                 )
                 records.append(record)
-                with suppress(RegistryUnavailable):  # then GET /tasks/{id} does not know it
-                    turns.registry.record_task(record, turns.settings.api.task_record_ttl)
                 if wait is None and not as_json:
                     typer.echo(record.id)
         except TaketurnsError as error:
@@ -109,16 +107,24 @@ def _task(turns: "TakeTurns", name: str) -> "TenantTask":
     return known[name]
 
 
-def _await(turns: "TakeTurns", records: Iterable["TaskRecord"], seconds: float) -> "list[TaskState]":
+def _await(turns: "TakeTurns", records: "list[TaskRecord]", seconds: float) -> "list[TaskState]":
     """Return what became of the tasks when all have ended, or the time is over."""
     from taketurns.api.results import state_of
+    from taketurns.records.lifecycle import FINAL
 
     deadline = time.monotonic() + seconds
     while True:
-        states = [state_of(record, turns.app) for record in records]
-        if all(each.status in _ENDED for each in states) or time.monotonic() > deadline:
+        states = [state_of(record, turns.app) for record in _known(turns, records)]
+        if all(each.status in FINAL for each in states) or time.monotonic() > deadline:
             return states
         time.sleep(_LOOK_EVERY)
+
+
+def _known(turns: "TakeTurns", records: "list[TaskRecord]") -> "list[TaskRecord]":
+    """Return the records as they are now; where there is none what was submitted."""
+    tenant = records[0].tenant
+    known = turns.records.of(tenant, [record.id for record in records])
+    return [now or record for now, record in zip(known, records, strict=True)]
 
 
 def _report(records: "list[TaskRecord]", states: "list[TaskState]", *, as_json: bool) -> None:
@@ -128,8 +134,6 @@ def _report(records: "list[TaskRecord]", states: "list[TaskState]", *, as_json: 
         print_table(
             ("task", "state", "result"), ((each.task_id, each.status, _outcome(each)) for each in states)
         )
-    if all(each.status == "UNKNOWN" for each in states):
-        raise TaketurnsError("the app keeps no results of this task, so nobody knows what became of it")
     if failed := sum(each.status != "SUCCESS" for each in states):
         raise TaketurnsError(f"{failed} of {len(states)} tasks have not succeeded")
 

@@ -127,6 +127,7 @@ class DeadLetters:
             if letter.tenant is None:
                 return False
             queue = self._turns.publisher.ensure(letter.tenant)
+            self._turns.recorder.replayed(self._turns.app.tasks.get(letter.task), letter.tenant, letter)
             properties = {**message.properties, "application_headers": revived(headers_of(message))}
             self._turns.publisher.publish(body_of(message), routing_key=queue, properties=properties)
             return True

@@ -33,7 +33,7 @@ Cause = Literal[
 CAUSES: Final[tuple[Cause, ...]] = get_args(Cause)
 
 _PREFIX: Final = "taketurns_dead_"
-_REPLAYS: Final = "taketurns_replays"
+REPLAYS_HEADER: Final = "taketurns_replays"
 
 # A message's headers travel in one AMQP frame, of 131,072 bytes by default; these are characters.
 _LONGEST_TRACEBACK: Final = 8000
@@ -124,8 +124,8 @@ class DeadLetter:
             cause=cause if cause in CAUSES else None,
             reason=_text(notes, f"{_PREFIX}reason") or _text(by_policy, "reason"),
             traceback="" if brief else _text(notes, f"{_PREFIX}traceback"),
-            attempts=_number(notes.get(f"{_PREFIX}attempts")),
-            replays=_number(notes.get(_REPLAYS)),
+            attempts=number_of(notes.get(f"{_PREFIX}attempts")),
+            replays=number_of(notes.get(REPLAYS_HEADER)),
             died_at=_text(notes, f"{_PREFIX}at") or _text(by_policy, "time"),
             size=len(body),
             headers={} if brief else original(notes),
@@ -171,7 +171,11 @@ def revived(headers: Mapping[str, Any]) -> dict[str, Any]:
     An ``expires`` that it had is gone: it has passed by now, and somebody wants it to run all the same.
     """
     anew = {"retries": 0, "eta": None, "expires": None} if "task" in headers else {}
-    return {**without_traces(original(headers)), **anew, _REPLAYS: _number(headers.get(_REPLAYS)) + 1}
+    return {
+        **without_traces(original(headers)),
+        **anew,
+        REPLAYS_HEADER: number_of(headers.get(REPLAYS_HEADER)) + 1,
+    }
 
 
 def _text(headers: Mapping[str, Any], name: str) -> str:
@@ -179,7 +183,8 @@ def _text(headers: Mapping[str, Any], name: str) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _number(value: object) -> int:
+def number_of(value: object) -> int:
+    """Return a header's value if it is a whole number above zero, else 0."""
     return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
 
 

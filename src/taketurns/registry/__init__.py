@@ -1,6 +1,6 @@
 """What Redis remembers of tenants, workers and tasks."""
 
 from taketurns.registry.registry import Registry
-from taketurns.registry.tenant_settings import TaskRecord, TenantSettings
+from taketurns.registry.tenant_settings import TenantSettings
 
-__all__ = ["Registry", "TaskRecord", "TenantSettings"]
+__all__ = ["Registry", "TenantSettings"]

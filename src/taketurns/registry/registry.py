@@ -1,19 +1,18 @@
-"""The registry: tenant settings, activity, draining marks, live workers, task records."""
+"""The registry: tenant settings, activity, draining marks, live workers."""
 
 from __future__ import annotations
 
-import json
 import math
 import time
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Final
 
 from taketurns.errors import TenantExists
 from taketurns.registry.api_keys import ApiKeys
+from taketurns.registry.cancellations import Cancellations
 from taketurns.registry.history import History
 from taketurns.registry.starts import Starts
 from taketurns.registry.tags import checked_tags, has_tags
-from taketurns.registry.tenant_settings import TaskRecord, TenantSettings
+from taketurns.registry.tenant_settings import TenantSettings
 from taketurns.registry.usage import Usage
 from taketurns.tenants import queue_name, validate_tenant
 
@@ -49,6 +48,8 @@ class Registry:
         self._workers = store.key("{.all}", "workers")
         self.usage = Usage(store)
         """What tenants had on all workers together."""
+        self.cancellations = Cancellations(store)
+        """Which tasks are not to run any more."""
         self.starts = Starts(store)
         """How often tasks were started whose worker died."""
         self.history = History(store)
@@ -307,27 +308,6 @@ class Registry:
     def resign(self, role: str, owner: str) -> None:
         """Give a role up, if the owner has it."""
         self._lead([self._store.key("lead", role)], [owner, 0])
-
-    # Task records
-
-    def record_task(self, record: TaskRecord, ttl: float) -> None:
-        """Remember for ``ttl`` seconds whose task it is."""
-        milliseconds = max(1, math.ceil(ttl * 1000))
-        self._store.call(
-            lambda redis: redis.set(self._task_key(record.id), json.dumps(asdict(record)), px=milliseconds)
-        )
-
-    def task(self, task_id: str) -> TaskRecord | None:
-        """Return whose task it is, or None if that is not known (any more)."""
-        stored = self._store.call(lambda redis: redis.get(self._task_key(task_id)))
-        return None if stored is None else TaskRecord(**json.loads(stored))
-
-    def forget_task(self, task_id: str) -> None:
-        """Forget whose task it was: it was not accepted."""
-        self._store.call(lambda redis: redis.delete(self._task_key(task_id)))
-
-    def _task_key(self, task_id: str) -> str:
-        return self._store.key("task", task_id)
 
     # Sorted sets of names, each with the second at which it expires
 

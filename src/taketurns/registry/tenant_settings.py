@@ -92,25 +92,6 @@ class TenantSettings:
         return cls(**{known.name: stored[known.name] for known in fields(cls) if known.name in stored})
 
 
-@dataclass(frozen=True, slots=True)
-class TaskRecord:
-    """Whose task it is.
-
-    Attributes:
-        id: the task's id.
-        tenant: the tenant that submitted it.
-        name: the name of the task.
-        queue: the queue into which it was published.
-        submitted_at: when, in seconds since the epoch.
-    """
-
-    id: str
-    tenant: str
-    name: str
-    queue: str
-    submitted_at: float
-
-
 def _rate_limit(value: object) -> str | None:
     if value is None:
         return None

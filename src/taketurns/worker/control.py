@@ -21,7 +21,7 @@ Reply = dict[str, Any]
 
 def register() -> None:
     """Make the commands known to this process's worker. May be repeated."""
-    for command in (drain, holding, unserved, resume, drop, refresh, status, running, explain):
+    for command in (drain, holding, unserved, resume, drop, refresh, status, running, explain, cancel):
         name = f"taketurns_{command.__name__}"
         if name not in Panel.data:
             _register(name, command)
@@ -94,6 +94,11 @@ def running(state: Any, **_: Any) -> Reply:
 def explain(state: Any, tenant: str, **_: Any) -> Reply:
     """Tell why the tenant's next task has not started here: the fields of an ``Outlook``."""
     return asdict(_step(state).dispatcher.outlook(queue_name(tenant)))
+
+
+def cancel(state: Any, ids: list[str], *, terminate: bool = False, **_: Any) -> Reply:
+    """Start none of these tasks any more; tell which of them were started here, and which of those were ended."""
+    return _step(state).cancel(ids, terminate=terminate)
 
 
 def _step(state: Any) -> TenantQueues:

@@ -20,15 +20,17 @@ from taketurns.deadletters.letter import Death
 from taketurns.errors import CrashLoop, RegistryUnavailable, TaketurnsError
 from taketurns.running import ADMITTED_HEADER
 from taketurns.topology import DEAD_QUEUE
+from taketurns.worker.cancelled import Cancelled
 from taketurns.worker.endings import Endings
 from taketurns.worker.inspection import has_expired, problem_of
 from taketurns.worker.throttle import PASSED, Throttle, tenant_by
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from taketurns.extension import TakeTurns
     from taketurns.worker.background import Background
+    from taketurns.worker.journal import Journal
     from taketurns.worker.messages import TenantMessage
     from taketurns.worker.throttle import Verdict
 
@@ -45,6 +47,7 @@ class Gate:
         consumer: Celery's consumer, for its strategies, pool and events.
         background: runs what would block the loop.
         owner: this worker's name, under which it claims tokens.
+        journal: where the steps of tasks are noted; None: they are not recorded.
 
     Attributes:
         throttle: the limits.
@@ -52,16 +55,26 @@ class Gate:
         leaving: messages that are being published elsewhere, and are let go once that is confirmed. Each takes a
             slot: were they not bounded, a worker whose tasks all fail would take more than it can send on.
         endings: how tenants' tasks have ended.
+        cancelled: tasks that are not to start.
     """
 
-    def __init__(self, turns: TakeTurns, consumer: Any, background: Background, owner: str) -> None:
+    def __init__(
+        self,
+        turns: TakeTurns,
+        consumer: Any,
+        background: Background,
+        owner: str,
+        journal: Journal | None = None,
+    ) -> None:
         self._turns = turns
         self._consumer = consumer
         self._background = background
+        self._journal = journal
         self.throttle = Throttle(turns, owner)
         self.requests: dict[TenantMessage, Any] = {}
         self.leaving: set[TenantMessage] = set()
         self.endings = Endings()
+        self.cancelled = Cancelled(turns.registry.cancellations)
 
     def start(self, message: TenantMessage, others_wait: Callable[[str], bool]) -> Verdict:
         """Admit the message and hand it to Celery, or put it away; nothing of it is lost in either case.
@@ -88,11 +101,27 @@ class Gate:
             self._move_to_delay(message)
             return PASSED
         # What is over is not run, so it takes no token: Celery reports and acknowledges it.
-        over = has_expired(message, self._consumer.app.timezone) or message.headers["id"] in state.revoked
+        over = has_expired(message, self._consumer.app.timezone) or self._is_cancelled(message.headers["id"])
         verdict = PASSED if over else self.throttle.admit(message, task, others_wait)
         if verdict.admitted and (over or not self._ends_in_a_crash_loop(message, task)):
             self._hand_over(message, name)
         return verdict
+
+    def cancel(self, ids: Sequence[str], *, terminate: bool) -> dict[str, list[str]]:
+        """Start none of these tasks any more; see [cancel][taketurns.worker.step.TenantQueues.cancel]."""
+        self.cancelled.add(ids)
+        wanted = set(ids)
+        begun = [request for request in self.requests.values() if request.id in wanted]
+        terminated = []
+        for request in begun if terminate else ():
+            try:
+                request.terminate(self._consumer.pool)
+            except (
+                NotImplementedError
+            ):  # threads can't be ended, and solo hears of this when its task has ended
+                break
+            terminated.append(request.id)
+        return {"running": [request.id for request in begun], "terminated": terminated}
 
     def has_unaccepted(self) -> bool:
         """Tell whether a task was handed to the pool of which no process or thread has said that it has it."""
@@ -116,6 +145,11 @@ class Gate:
             if not message.is_ours and request not in state.active_requests:
                 self.settled(message)
 
+    def _is_cancelled(self, task_id: str) -> bool:
+        if self.cancelled.holds(task_id):
+            state.revoked.add(task_id)  # where Celery looks
+        return task_id in state.revoked
+
     def _hand_over(self, message: TenantMessage, name: str) -> None:
         """Do what Celery's own task handler does, and survive what kills that one."""
         consumer = self._consumer
@@ -126,12 +160,18 @@ class Gate:
                 None,
                 promise(consumer.call_soon_ack, (partial(self._acknowledge, message),)),
                 promise(consumer.call_soon_ack, (partial(self._reject, message),)),
-                [*consumer.on_task_message, lambda request: self.requests.__setitem__(message, request)],
+                [*consumer.on_task_message, partial(self._took, message)],
             )
         except Exception as error:  # noqa: BLE001  # whatever a message makes Celery raise must not end the worker
             self._take_slot_back(message)
             death = Death("malformed", f"not a task message: {error!r}")
             self._put_away(message, death, lambda e=error: self._discard(message, e))  # type: ignore[misc]
+
+    def _took(self, message: TenantMessage, request: Any) -> None:
+        """Take note of the request that Celery has made of a message; called before anything comes of it."""
+        self.requests[message] = request
+        if self._journal is not None and request.task.recorded:
+            request.journal, request.tenant = self._journal, tenant_by(message.queue)
 
     def _acknowledge(self, message: TenantMessage, *log: Any) -> None:
         """Let go of a message whose task has ended, well or not; called by Celery."""
@@ -148,6 +188,8 @@ class Gate:
         self._forget_starts(message)
         request = self.requests.get(message)
         death: Death | None = getattr(request, "death", None)
+        if message.is_ours and not getattr(request, "retried", False):
+            self._forget_cancellation(message.headers["id"])
         if not message.is_ours:  # lost with its connection: the broker has it, and it runs again
             settle()
         elif death is not None:
@@ -155,6 +197,8 @@ class Gate:
         else:
             if getattr(request, "completed", False):
                 self.endings.completed(message.queue)
+                if request.journal is not None:
+                    request.journal.tell(request.tenant, message.headers, "completed")
             settle()
 
     # ---- crash loops
@@ -184,6 +228,16 @@ class Gate:
         if message.redelivered:
             self._background.submit(
                 lambda: self._turns.registry.starts.forget(message.headers["id"]),
+                failed=lambda _: None,  # the store has said that Redis is away
+            )
+
+    def _forget_cancellation(self, task_id: str) -> None:
+        """Forget that a task was cancelled: it has come to its end, and may be replayed."""
+        if task_id in self.cancelled:
+            self.cancelled.came(task_id)
+            state.revoked.discard(task_id)
+            self._background.submit(
+                lambda: self._turns.registry.cancellations.discard([task_id]),
                 failed=lambda _: None,  # the store has said that Redis is away
             )
 
@@ -230,9 +284,17 @@ class Gate:
 
         def buried() -> None:
             self.endings.failed(message.queue)
+            self._note_death(message, death)
             then()
 
         self._do(lambda: self._publish(message, headers, "", DEAD_QUEUE), buried, message)
+
+    def _note_death(self, message: TenantMessage, death: Death) -> None:
+        task = self._consumer.app.tasks.get(message.headers.get("task"))
+        is_recorded = task is None or getattr(task, "recorded", False)
+        if self._journal is not None and is_recorded and isinstance(message.headers.get("id"), str):
+            error = getattr(self.requests.get(message), "error", ("", ""))
+            self._journal.died(tenant_by(message.queue), message.headers, death, error)
 
     def _publish(self, message: TenantMessage, headers: dict[str, Any], exchange: str, key: str) -> None:
         properties = {**message.properties, "application_headers": headers}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from billiard.einfo import ExceptionWithTraceback
@@ -13,11 +15,14 @@ from kombu.utils.encoding import safe_repr
 
 from taketurns.deadletters.letter import Death
 from taketurns.errors import WrongArguments
+from taketurns.records.lifecycle import shortened
 
 if TYPE_CHECKING:
     from billiard.einfo import ExceptionInfo
 
     from taketurns.deadletters.letter import Cause
+    from taketurns.records.lifecycle import Kind
+    from taketurns.worker.journal import Journal
 
 # These are no failures of the task. After the last three its message goes back, or somebody wanted its end.
 _NO_FAILURES = (Ignore, Retry, Terminated, WorkerLostError, SystemExit, KeyboardInterrupt)
@@ -28,10 +33,23 @@ class TenantRequest(Request):
 
     Attributes:
         death: why the task has failed for good; None while it has not.
+        retried: whether it is to be tried again.
+        error: the type and the text of what it failed with.
+        journal: where its steps are noted; None: they are not recorded.
+        tenant: whose task it is.
     """
 
     death: Death | None = None
+    retried = False
+    error: tuple[str, str] = ("", "")
+    journal: Journal | None = None
+    tenant: str = ""
     _succeeds = True
+
+    def on_accepted(self, pid: int, time_accepted: float) -> None:
+        """Note the start; called when a process or thread has the task."""
+        self._note("started")
+        super().on_accepted(pid, time_accepted)
 
     @property
     def completed(self) -> bool:
@@ -50,20 +68,50 @@ class TenantRequest(Request):
         if isinstance(error, ExceptionWithTraceback):
             error = error.exc
         if not isinstance(error, _NO_FAILURES):
+            self.error = type(error).__name__, shortened(str(error))
             self.death = self._death(
                 _cause(error), safe_repr(get_pickled_exception(error)), exc_info.traceback
             )
+        elif isinstance(error, Ignore):
+            self._note("ignored")
         super().on_failure(exc_info, *args, **kwargs)
+
+    def on_retry(self, exc_info: ExceptionInfo) -> None:
+        """Note that it is tried again, and when."""
+        self.retried = True
+        retry = exc_info.exception
+        if isinstance(retry, ExceptionWithTraceback):
+            retry = retry.exc
+        reason = (
+            {"error": type(retry.exc).__name__, "message": shortened(str(retry.exc))} if retry.exc else {}
+        )
+        self._note("retrying", **reason, due=_moment(retry.when))
+        super().on_retry(exc_info)
 
     def on_timeout(self, soft: bool, timeout: float) -> None:  # noqa: FBT001  # Celery's signature
         """Note a hard time limit: Celery settles the message here and not in ``on_failure``."""
         if not soft:
-            self.death = self._death("failed", f"TimeLimitExceeded: it ran for more than {timeout:g} s")
+            self.error = "TimeLimitExceeded", f"it ran for more than {timeout:g} s"
+            self.death = self._death("failed", ": ".join(self.error))
         super().on_timeout(soft, timeout)
+
+    def _announce_revoked(self, reason: str, terminated: bool, signum: Any, expired: bool) -> None:  # noqa: FBT001
+        """Note that it was too late, or that somebody wanted its end; Celery tells so here alone."""
+        self._note("expired" if expired else "cancelled")
+        super()._announce_revoked(reason, terminated, signum, expired)
+
+    def _note(self, kind: Kind, **data: Any) -> None:
+        if self.journal is not None:
+            self.journal.tell(self.tenant, self.request_dict, kind, **data)
 
     def _death(self, cause: Cause, reason: str, traceback: object = "") -> Death:
         retries = self.request_dict.get("retries") or 0
         return Death(cause, reason, str(traceback or ""), attempts=retries + 1)
+
+
+def _moment(when: datetime | float | None) -> float:
+    """Return a retry's time, which Celery has as a time or as seconds from now, in seconds since 1970."""
+    return when.timestamp() if isinstance(when, datetime) else time.time() + (when or 0.0)
 
 
 def _cause(error: BaseException) -> Cause:

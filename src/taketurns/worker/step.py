@@ -18,6 +18,7 @@ from taketurns.tenants import queue_name, tenant_of
 from taketurns.topology import tenant_queue
 from taketurns.worker import control, stopping, winding_down
 from taketurns.worker.background import Background, Repeated
+from taketurns.worker.cancelled import INTERVAL as CANCELLATIONS_INTERVAL
 from taketurns.worker.commands import Park
 from taketurns.worker.discovery import Discovery
 from taketurns.worker.dispatcher import Dispatcher
@@ -25,6 +26,7 @@ from taketurns.worker.exchange import INTERVAL as EXCHANGE_INTERVAL
 from taketurns.worker.exchange import Exchange
 from taketurns.worker.fleet import Fleet
 from taketurns.worker.gate import Gate
+from taketurns.worker.journal import Journal
 from taketurns.worker.lateness import INTERVAL as LATENESS_INTERVAL
 from taketurns.worker.lateness import Lateness
 from taketurns.worker.ownership import LOWEST
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     from kombu import Queue
 
     from taketurns.registry import TenantSettings
+    from taketurns.worker.cancelled import Cancelled
     from taketurns.worker.discovery import Found, Rules
 
 logger = get_logger(__name__)
@@ -64,6 +67,7 @@ class TenantQueues(bootsteps.StartStopStep):
         self._gate: Gate | None = None
         self._background: Background | None = None
         self._listing: Background | None = None
+        self._journal: Journal | None = None
         self._weigher: Weigher | None = None
         self._discovery = Discovery(self._turns, consumer.hostname)
         self._fleet = Fleet(consumer.hostname, self._settings.max_consumers)
@@ -113,8 +117,12 @@ class TenantQueues(bootsteps.StartStopStep):
             self._background = Background(consumer.hub)
             # By itself: a listing of 10,000 queues takes a second, and a pause is to take effect within one.
             self._listing = Background(consumer.hub, "taketurns queues")
-            self._gate = Gate(self._turns, consumer, self._background, consumer.hostname)
-            self._jobs = self._make_jobs(self._background, self._listing)
+            if self._turns.settings.records.enabled:
+                self._journal = Journal(self._turns.records, consumer.hostname)
+            self._gate = Gate(
+                self._turns, consumer, self._background, consumer.hostname, journal=self._journal
+            )
+            self._jobs = self._make_jobs(self._background, self._listing, self._gate.cancelled)
             self._exchange = Exchange(
                 self._fleet,
                 self._discovery,
@@ -143,6 +151,7 @@ class TenantQueues(bootsteps.StartStopStep):
         # The settings first: publishers tell of new queues only whom they know to live, and by then it knows who is
         # paused and what is limited.
         self._repeat(consumer, _RULES_INTERVAL, self._jobs["settings"], at_once=True)
+        self._repeat(consumer, CANCELLATIONS_INTERVAL, self._jobs["cancellations"], at_once=True)
         self._repeat(consumer, self._settings.heartbeat_interval, self._jobs["heartbeat"], at_once=True)
         self._repeat(consumer, self._settings.reconcile_interval, self._jobs["queues"])
         self._background.submit(lambda: None, lambda _: self._jobs["queues"]())  # after these two
@@ -187,6 +196,9 @@ class TenantQueues(bootsteps.StartStopStep):
             if background is not None:
                 background.close()
         self._background = self._listing = None
+        if self._journal is not None:
+            self._journal.close()
+            self._journal = None
         if self._weigher is not None:
             self._weigher.close()
             self._weigher = None
@@ -265,17 +277,34 @@ class TenantQueues(bootsteps.StartStopStep):
         queue_type = self._turns.settings.broker.queue_type
         return [tenant_queue(tenant, queue_type) for name in names if (tenant := tenant_of(name)) is not None]
 
+    def cancel(self, ids: Sequence[str], *, terminate: bool) -> dict[str, list[str]]:
+        """Start none of these tasks any more.
+
+        Args:
+            ids: the tasks.
+            terminate: whether to end those that run.
+
+        Returns:
+            Which of them have been ``running`` here, and which of those were ``terminated``.
+        """
+        return (
+            self._gate.cancel(ids, terminate=terminate) if self._gate else {"running": [], "terminated": []}
+        )
+
     def refresh(self) -> None:
         """Read the tenants' settings again now."""
         self._jobs["settings"].anew()
 
     # ---- what comes back from the background
 
-    def _make_jobs(self, background: Background, listing: Background) -> dict[str, Repeated[Any]]:
+    def _make_jobs(
+        self, background: Background, listing: Background, cancelled: Cancelled
+    ) -> dict[str, Repeated[Any]]:
         discovery = self._discovery
         return {
             "heartbeat": Repeated(background, "the sign of life", discovery.sign_of_life, lambda _: None),
             "settings": Repeated(background, "reading tenant settings", discovery.rules, self._apply),
+            "cancellations": Repeated(background, "reading cancellations", cancelled.look, cancelled.add),
             "queues": Repeated(listing, "discovery of tenant queues", discovery.queues, self._serve),
         }
 

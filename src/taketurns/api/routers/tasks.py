@@ -1,19 +1,43 @@
-"""Submitting tasks, and what became of them."""
+"""Submitting tasks, what became of them, and cancelling them."""
 
+from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Annotated
 
-from fastapi import Path
+from fastapi import Path, Query
 
 from taketurns.api.dependencies import CurrentCaller, Submissions, Turns
 from taketurns.api.endpoints import Endpoints
 from taketurns.api.errors import ApiError, describe
-from taketurns.api.results import state_of
-from taketurns.api.schemas import TaskAccepted, TaskState, TaskSubmission
+from taketurns.api.results import state_of, view_of
+from taketurns.api.schemas import TaskAccepted, TaskPage, TasksCancelled, TaskState, TaskSubmission
+from taketurns.deadletters.moments import read_moment
+from taketurns.errors import InvalidInput
+from taketurns.extension import TakeTurns
+from taketurns.records.lifecycle import State
+from taketurns.records.record import TaskRecord
+from taketurns.tenant_tasks import MOST, Chosen, chosen_by, total
 
 endpoints = Endpoints("tasks", prefix="/tasks")
 
 TaskIdPath = Annotated[str, Path(max_length=255, description="The `task_id` of its submission.")]
+OfState = Annotated[list[State] | None, Query(description="Those in this state; may be repeated.")]
+OfName = Annotated[str | None, Query(description="Those of this task.", examples=["shop.tasks.thumbnail"])]
+OfTag = Annotated[str | None, Query(description="Those with this tag.", examples=["import"])]
+Since = Annotated[
+    str | None,
+    Query(
+        description="Those submitted at this time or later: in ISO 8601, UTC by default; or how long ago.",
+        examples=["2h"],
+    ),
+]
+Until = Annotated[
+    str | None, Query(description="Those submitted before this time, which is written in the same way.")
+]
+Terminate = Annotated[
+    bool,
+    Query(description="Whether to end tasks that run, by ending their process. Workers with threads can't."),
+]
 
 
 @endpoints.post(
@@ -39,6 +63,69 @@ async def submit(submission: TaskSubmission, caller: CurrentCaller, submitter: S
 
 
 @endpoints.get(
+    "",
+    summary="List tasks",
+    responses=describe(HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.SERVICE_UNAVAILABLE),
+)
+def list_tasks(
+    caller: CurrentCaller,
+    turns: Turns,
+    state: OfState = None,
+    name: OfName = None,
+    tag: OfTag = None,
+    since: Since = None,
+    until: Until = None,
+    cursor: Annotated[str | None, Query(description="The `cursor` of the page before.")] = None,
+    limit: Annotated[int, Query(ge=1, le=MOST, description="Tasks at most.")] = 100,
+) -> TaskPage:
+    """Return the tasks of the caller's tenant that have all of this, the latest first.
+
+    With a filter a page may be short, or empty, and have a `cursor` all the same. Without results: see each task.
+    """
+    chosen = _chosen(state, name, tag, since, until)
+    page = turns.tasks.list(caller.tenant, chosen, cursor=cursor, limit=limit)
+    return TaskPage(tasks=[view_of(record, state) for record, state in page.tasks], cursor=page.cursor)
+
+
+@endpoints.delete(
+    "",
+    summary="Cancel tasks",
+    responses=describe(HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.SERVICE_UNAVAILABLE),
+)
+def cancel_tasks(
+    caller: CurrentCaller,
+    turns: Turns,
+    state: OfState = None,
+    name: OfName = None,
+    tag: OfTag = None,
+    since: Since = None,
+    until: Until = None,
+    *,
+    everything: Annotated[
+        bool, Query(alias="all", description="All of them; not together with the others.")
+    ] = False,
+    terminate: Terminate = False,
+) -> TasksCancelled:
+    """Cancel the tasks of the caller's tenant that have all of this, and have not ended. May be repeated.
+
+    At least one filter is needed, or `all`. What waits does not start any more; what runs goes on unless `terminate`
+    is set, and is not tried again.
+    """
+    chosen = _chosen(state, name, tag, since, until)
+    if (chosen != Chosen()) == everything:
+        raise InvalidInput(
+            everything, "state, name, tag, since or until, or all=true without them", field="all"
+        )
+    done = total(turns.tasks.cancel_all(caller.tenant, chosen, terminate=terminate))
+    return TasksCancelled(
+        cancelled=len(done.cancelled),
+        running=len(done.running) - len(done.terminated),
+        terminated=len(done.terminated),
+        silent=list(done.silent),
+    )
+
+
+@endpoints.get(
     "/{task_id}",
     summary="See what became of a task",
     responses=describe(HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.SERVICE_UNAVAILABLE),
@@ -46,10 +133,50 @@ async def submit(submission: TaskSubmission, caller: CurrentCaller, submitter: S
 def see(task_id: TaskIdPath, caller: CurrentCaller, turns: Turns) -> TaskState:
     """Return a task of the caller's own tenant.
 
-    It is remembered for some days (`TAKETURNS_API_TASK_RECORD_TTL`); its result for as long as the app keeps
-    results. A task that was submitted while Redis was away is unknown here, and runs like any other.
+    It is remembered for some days after its last step (`TAKETURNS_RECORDS_TTL`), of each tenant the latest 10,000
+    tasks (`TAKETURNS_RECORDS_MAX_TASKS`); its result for as long as the app keeps results. A task that was submitted
+    while Redis was away is known from its start on.
     """
-    record = turns.registry.task(task_id)
-    if record is None or record.tenant != caller.tenant:
+    return _state(turns, _own(turns, caller.tenant, task_id))
+
+
+@endpoints.delete(
+    "/{task_id}",
+    summary="Cancel a task",
+    responses=describe(HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.SERVICE_UNAVAILABLE),
+)
+def cancel(
+    task_id: TaskIdPath, caller: CurrentCaller, turns: Turns, *, terminate: Terminate = False
+) -> TaskState:
+    """Cancel a task of the caller's own tenant, and return what is known of it then. May be repeated.
+
+    A task that waits does not start any more: CANCELLED. One that runs goes on unless `terminate` is set, and is not
+    tried again. One that has ended stays as it is.
+    """
+    record = _own(turns, caller.tenant, task_id)
+    turns.tasks.cancel(caller.tenant, [record.id], terminate=terminate)
+    return _state(turns, _own(turns, caller.tenant, task_id))
+
+
+def _own(turns: TakeTurns, tenant: str, task_id: str) -> TaskRecord:
+    record = turns.tasks.get(tenant, task_id)
+    if record is None:
         raise ApiError(HTTPStatus.NOT_FOUND, "not_found", "you have no task of this id")
-    return state_of(record, turns.app)
+    return record
+
+
+def _state(turns: TakeTurns, record: TaskRecord) -> TaskState:
+    return state_of(record, turns.app, turns.tasks.state(record))
+
+
+def _chosen(
+    states: list[State] | None, name: str | None, tag: str | None, since: str | None, until: str | None
+) -> Chosen:
+    now = datetime.now(UTC)
+    return chosen_by(
+        states or (),
+        name=name,
+        tag=tag,
+        since=read_moment(since, now=now, field="since"),
+        until=read_moment(until, now=now, field="until"),
+    )

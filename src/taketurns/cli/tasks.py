@@ -1,0 +1,157 @@
+"""``taketurns tasks``: what became of a tenant's tasks, and cancelling them."""
+
+from __future__ import annotations
+
+import json
+from contextlib import closing
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from taketurns.cli.output import Json, Yes, print_table  # typer reads them
+from taketurns.cli.task_output import print_task, task_row
+from taketurns.errors import InvalidInput, TaketurnsError
+
+if TYPE_CHECKING:
+    from taketurns.tenant_tasks import Chosen
+
+app = typer.Typer(
+    name="tasks",
+    help="The tasks of a tenant: list, show and cancel them. `tenants submit` submits some.",
+    no_args_is_help=True,
+)
+
+Tenant = Annotated[str, typer.Argument(metavar="TENANT", help="The tenant's id.")]
+TaskId = Annotated[str, typer.Argument(metavar="ID", help="The task's id.")]
+Ids = Annotated[list[str] | None, typer.Argument(metavar="ID", help="The tasks' ids.")]
+States = Annotated[
+    list[str] | None, typer.Option("--state", metavar="STATE", help="Those in this state; may be repeated.")
+]
+OfName = Annotated[str | None, typer.Option("--name", metavar="TASK", help="Those of this task.")]
+OfTag = Annotated[str | None, typer.Option("--tag", metavar="TAG", help="Those with this tag.")]
+Since = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TIME",
+        help="Those submitted at this time or later: in ISO 8601, or how long ago, such as 2h.",
+    ),
+]
+Until = Annotated[str | None, typer.Option(metavar="TIME", help="Those submitted before this time.")]
+
+
+@app.command("list", epilog="Example: taketurns -A shop tasks list acme --state FAILURE --since 2h")
+def list_tasks(
+    context: typer.Context,
+    tenant: Tenant,
+    *,
+    states: States = None,
+    name: OfName = None,
+    tag: OfTag = None,
+    since: Since = None,
+    until: Until = None,
+    limit: Annotated[int, typer.Option(min=1, help="So many at most.")] = 100,
+    as_json: Json = False,
+) -> None:
+    """List tasks of a tenant that have all of this, the latest first."""
+    from taketurns.api.results import view_of
+    from taketurns.cli.application import load_turns_once  # Celery takes its time to import
+
+    chosen = _chosen(states, name, tag, since, until)
+    with closing(load_turns_once(context.obj)) as turns:
+        found = list(turns.tasks.each(tenant, chosen, limit=limit))
+    views = [view_of(record, state) for record, state in found]
+    if as_json:
+        typer.echo(json.dumps([view.model_dump() for view in views]))
+    elif views:
+        columns = ("id", "task", "state", "submitted (UTC)", "attempts", "progress", "error")
+        print_table(columns, map(task_row, views))
+    else:
+        typer.echo(f"Of {tenant} no such task is remembered.", err=True)
+
+
+@app.command(epilog="Example: taketurns -A shop tasks show acme 5bd3a4b2-9f5c-4a2f-8f0e-3f0c7f1d6a11")
+def show(context: typer.Context, tenant: Tenant, task_id: TaskId, *, as_json: Json = False) -> None:
+    """Show what is known of a task: its state, its steps, its result."""
+    from taketurns.api.results import state_of
+    from taketurns.cli.application import load_turns_once  # Celery takes its time to import
+
+    with closing(load_turns_once(context.obj)) as turns:
+        record = turns.tasks.get(tenant, task_id)
+        if record is None:
+            raise TaketurnsError(f"of {tenant} no task of the id {task_id!r} is remembered")
+        view = state_of(record, turns.app, turns.tasks.state(record))
+        steps = [json.loads(text) for _, text in turns.records.history(tenant, task_id)]
+    if as_json:
+        typer.echo(json.dumps({**view.model_dump(), "steps": steps}))
+    else:
+        print_task(view, steps)
+
+
+@app.command(epilog="Example: taketurns -A shop tasks cancel acme --tag batch=7 --yes")
+def cancel(
+    context: typer.Context,
+    tenant: Tenant,
+    ids: Ids = None,
+    *,
+    states: States = None,
+    name: OfName = None,
+    tag: OfTag = None,
+    since: Since = None,
+    until: Until = None,
+    everything: Annotated[bool, typer.Option("--all", help="All that have not ended.")] = False,
+    terminate: Annotated[
+        bool, typer.Option("--terminate", help="End those that run too, with their process (prefork).")
+    ] = False,
+    yes: Yes = False,
+    as_json: Json = False,
+) -> None:
+    """Cancel tasks of a tenant: what waits never starts, what runs goes on unless --terminate, without retries."""
+    from taketurns.cli.application import load_turns_once  # Celery takes its time to import
+    from taketurns.tenant_tasks import Chosen, total
+
+    chosen = _chosen(states, name, tag, since, until)
+    if [bool(ids), chosen != Chosen(), everything].count(True) != 1:
+        raise InvalidInput(ids or [], "ids, or a filter such as --tag, or --all", field="ID")
+    with closing(load_turns_once(context.obj)) as turns:
+        if ids:
+            done = [turns.tasks.cancel(tenant, ids, terminate=terminate)]
+        else:
+            if not yes:
+                typer.confirm(f"Cancel these tasks of {tenant}?", abort=True, err=True)
+            done = list(turns.tasks.cancel_all(tenant, chosen, terminate=terminate))
+    outcome = total(done)
+    if as_json:
+        typer.echo(
+            json.dumps(
+                {
+                    "cancelled": len(outcome.cancelled),
+                    "running": len(set(outcome.running) - {*outcome.terminated}),
+                    "terminated": len(outcome.terminated),
+                    "silent": list(outcome.silent),
+                }
+            )
+        )
+        return
+    typer.echo(
+        f"{len(outcome.cancelled)} cancelled, {len(outcome.terminated)} terminated, "
+        f"{len(set(outcome.running) - {*outcome.terminated})} run on."
+    )
+    if outcome.silent:
+        typer.echo(f"No answer from {', '.join(outcome.silent)}: what runs there runs on.", err=True)
+
+
+def _chosen(
+    states: list[str] | None, name: str | None, tag: str | None, since: str | None, until: str | None
+) -> Chosen:
+    from taketurns.deadletters.moments import read_moment
+    from taketurns.tenant_tasks import chosen_by
+
+    now = datetime.now(UTC)
+    return chosen_by(
+        [state.upper() for state in states or ()],
+        name=name,
+        tag=tag,
+        since=read_moment(since, now=now, field="--since"),
+        until=read_moment(until, now=now, field="--until"),
+    )

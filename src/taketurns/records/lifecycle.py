@@ -1,0 +1,122 @@
+"""The life of a task as its record tells it: states, steps, and which step overrules which. Pure."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Stored = Literal[
+    "QUEUED", "RUNNING", "RETRYING", "SUCCESS", "FAILURE", "CANCELLED", "EXPIRED", "DEAD", "IGNORED"
+]
+"""The states that are written down."""
+
+State = Literal[
+    "QUEUED",
+    "DELAYED",
+    "THROTTLED",
+    "RUNNING",
+    "RETRYING",
+    "SUCCESS",
+    "FAILURE",
+    "CANCELLED",
+    "EXPIRED",
+    "DEAD",
+    "IGNORED",
+]
+"""The states that are told. DELAYED and THROTTLED are queued tasks that can't start yet."""
+
+STATES: Final[tuple[State, ...]] = get_args(State)
+
+FINAL: Final[frozenset[State]] = frozenset({"SUCCESS", "FAILURE", "CANCELLED", "EXPIRED", "DEAD", "IGNORED"})
+"""Nothing follows these by itself; a dead letter's replay begins anew."""
+
+Kind = Literal[
+    "queued",
+    "delayed",
+    "started",
+    "progress",
+    "retrying",
+    "completed",
+    "failed",
+    "cancelled",
+    "expired",
+    "dead",
+    "ignored",
+]
+"""The steps of a life; an event of the live streams has the same name."""
+
+_LEADS_TO: Final[Mapping[Kind, tuple[Stored, int]]] = {
+    "queued": ("QUEUED", 0),
+    "delayed": ("QUEUED", 0),
+    "started": ("RUNNING", 2),
+    "retrying": ("RETRYING", 4),
+    "completed": ("SUCCESS", 6),
+    "failed": ("FAILURE", 6),
+    "cancelled": ("CANCELLED", 6),
+    "expired": ("EXPIRED", 6),
+    "dead": ("DEAD", 6),
+    "ignored": ("IGNORED", 6),
+}
+
+_LONGEST_TEXT: Final = 1000
+"""Characters of an error's message or a note that are kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Something that happened to a task.
+
+    Attributes:
+        task_id: the task's id.
+        kind: what happened.
+        at: when, in seconds since 1970 by the clock of whoever tells.
+        name: the task's name; with it a record is begun anew that Redis has lost.
+        retries: how often the task was tried again before.
+        replays: how often it came back from the dead letters.
+        data: what an event of this kind tells besides.
+        fields: what the record is to remember.
+        asked: somebody asks for this, and it is no news from who has the task: it overrules no end.
+    """
+
+    task_id: str
+    kind: Kind
+    at: float
+    name: str = ""
+    retries: int = 0
+    replays: int = 0
+    data: Mapping[str, Any] = field(default_factory=dict)
+    fields: Mapping[str, str | float] = field(default_factory=dict)
+    asked: bool = False
+
+    @property
+    def state(self) -> Stored | None:
+        """The state that it leads to; None: it changes none."""
+        return _LEADS_TO[self.kind][0] if self.kind in _LEADS_TO else None
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the task has come to its end."""
+        return self.state in FINAL
+
+    @property
+    def order(self) -> int:
+        """A number that grows with the steps of a task.
+
+        Several processes tell them, each in its own time, so a later step may be told before an earlier one. The
+        state is that of the highest number.
+        """
+        rank = _LEADS_TO[self.kind][1] if self.kind in _LEADS_TO else 0
+        return self.replays * 1_000_000 + self.retries * 10 + rank
+
+    def event(self) -> str:
+        """Return the event as JSON, without the task's id."""
+        return json.dumps({"event": self.kind, "at": round(self.at, 3), **self.data}, separators=(",", ":"))
+
+
+def shortened(text: str) -> str:
+    """Return a text as a record keeps it."""
+    return text if len(text) <= _LONGEST_TEXT else text[: _LONGEST_TEXT - 1] + "…"

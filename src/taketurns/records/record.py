@@ -1,0 +1,107 @@
+"""A task's record as it is read. Pure."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self, cast
+
+from taketurns.tenants import queue_name
+from taketurns.topology import PRIORITIES
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from taketurns.records.lifecycle import State, Stored
+
+_PRIORITY_NAMES = {number: name for name, number in PRIORITIES.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a running task says it is.
+
+    Attributes:
+        done: what is done.
+        total: what there is to do; None: it did not say.
+        note: what it is at.
+    """
+
+    done: float
+    total: float | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskRecord:
+    """What is remembered of a task. Times are seconds since 1970.
+
+    Attributes:
+        id: the task's id.
+        tenant: whose task it is.
+        name: the name of the task; empty: unknown.
+        queue: where it was published to.
+        stored: the state that was told last; see [state][].
+        submitted_at: when it was submitted, or first heard of.
+        priority: its priority's name, or None if it has none that a tenant's queue knows.
+        tags: its tags.
+        due: when it is to start at the earliest, or to be tried again.
+        started_at: when it started last.
+        ended_at: when it came to its end.
+        worker: the worker that started it last.
+        attempts: how often it was started.
+        error: the type and the text of what it failed with last.
+        progress: how far it says it is.
+    """
+
+    id: str
+    tenant: str
+    name: str
+    queue: str
+    stored: Stored
+    submitted_at: float
+    priority: str | None = None
+    tags: tuple[str, ...] = ()
+    due: float | None = None
+    started_at: float | None = None
+    ended_at: float | None = None
+    worker: str | None = None
+    attempts: int = 0
+    error: tuple[str, str] | None = None
+    progress: Progress | None = None
+
+    @classmethod
+    def read(cls, tenant: str, task_id: str, stored: Mapping[str, str]) -> Self:
+        """Read a record's fields as they are stored."""
+
+        def number(name: str) -> float | None:
+            return float(stored[name]) if name in stored else None
+
+        kind, _, text = stored.get("error", "").partition("\n")
+        # The event's id stands before it, for those who follow the task live.
+        told: dict[str, Any] = (
+            json.loads(stored["progress"].partition(" ")[2]) if "progress" in stored else {}
+        )
+        return cls(
+            id=task_id,
+            tenant=tenant,
+            name=stored.get("name", ""),
+            queue=stored.get("queue") or queue_name(tenant),
+            stored=cast("Stored", stored["state"]),
+            submitted_at=float(stored["submitted"]),
+            priority=_PRIORITY_NAMES.get(int(stored.get("priority", -1))),
+            tags=tuple(json.loads(stored.get("tags", "[]"))),
+            due=number("due"),
+            started_at=number("started"),
+            ended_at=number("ended"),
+            worker=stored.get("worker"),
+            attempts=int(stored.get("attempts", 0)),
+            error=(kind, text) if kind else None,
+            progress=Progress(told["done"], told.get("total"), told.get("note", "")) if told else None,
+        )
+
+    def state(self, now: float) -> State:
+        """Return its state at a time: what is queued for later is delayed until then."""
+        if self.stored == "QUEUED" and self.due is not None and self.due > now:
+            return "DELAYED"
+        return self.stored

@@ -1,0 +1,156 @@
+"""What those who submit and run tasks tell the records; none of them fails because Redis is away."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final
+
+from taketurns.errors import InvalidInput, RegistryUnavailable
+from taketurns.records.lifecycle import Step, shortened
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from taketurns.deadletters.letter import DeadLetter
+    from taketurns.records.records import Records
+    from taketurns.task import TenantTask
+
+TAGS_HEADER: Final = "taketurns_tags"
+"""The header that carries a task's tags, so that a record begun anew has them."""
+
+_MOST_TAGS: Final = 20
+_LONGEST_TAG: Final = 100
+_PROGRESS_EVERY: Final = 0.1
+"""Seconds between two tellings of a task's progress; its end is always told."""
+
+
+class Recorder:
+    """Writes the records of what this process submits, and of the progress of what it runs. Thread-safe.
+
+    Args:
+        records: where they are kept.
+        enabled: whether any are.
+    """
+
+    def __init__(self, records: Records, *, enabled: bool) -> None:
+        self._records = records
+        self._enabled = enabled
+        self._progress: dict[str, float] = {}
+
+    def records(self, task: TenantTask) -> bool:
+        """Tell whether tasks of a type are recorded."""
+        return self._enabled and task.recorded
+
+    def submitted(
+        self,
+        task: TenantTask,
+        tenant: str,
+        options: Mapping[str, Any],
+        due: datetime | None,
+        queue: str | None,
+    ) -> None:
+        """Record a submission, before it is published: else its start could be told first.
+
+        Args:
+            task: the task.
+            tenant: whose task it is.
+            options: those with which it is about to be published.
+            due: when it is to start at the earliest.
+            queue: the queue that it goes to, if that is not the tenant's own.
+        """
+        if not self.records(task):
+            return
+        fields: dict[str, str | float] = {"priority": options.get("priority") or 0}
+        if due is not None:
+            fields["due"] = due.timestamp()
+        if queue is not None:
+            fields["queue"] = queue
+        if tags := options["headers"].get(TAGS_HEADER):
+            fields["tags"] = json.dumps(tags)
+        step = Step(
+            options["task_id"],
+            "queued" if due is None else "delayed",
+            time.time(),
+            name=task.name,
+            data={} if due is None else {"due": due.timestamp()},
+            fields=fields,
+        )
+        with suppress(RegistryUnavailable):  # the store has said that Redis is away
+            self._records.write({tenant: [step]})
+
+    def replayed(self, task: Any, tenant: str, letter: DeadLetter) -> None:
+        """Record that a dead letter is a task again, before it is published.
+
+        Args:
+            task: the task as this app knows it, or None.
+            tenant: whose task it is.
+            letter: the dead letter.
+        """
+        if letter.task_id is None or not self._enabled or not getattr(task, "recorded", True):
+            return
+        step = Step(letter.task_id, "queued", time.time(), name=letter.task or "", replays=letter.replays + 1)
+        with suppress(RegistryUnavailable):
+            self._records.write({tenant: [step]})
+
+    def not_submitted(self, task: TenantTask, tenant: str, task_id: str) -> None:
+        """Forget a submission that came to nothing."""
+        if self.records(task):
+            with suppress(RegistryUnavailable):
+                self._records.forget(tenant, [task_id])
+
+    def progress(self, task: TenantTask, tenant: str, done: float, total: float | None, note: str) -> None:
+        """Record how far the task is that this thread runs; not more often than ten times a second.
+
+        Raises:
+            InvalidInput: a value does not have its accepted form.
+        """
+        _check("done", done)
+        if total is not None:
+            _check("total", total)
+        if not isinstance(note, str):
+            raise InvalidInput(note, "a text", field="note")
+        request = task.request
+        now = time.monotonic()
+        is_last = total is not None and done >= total
+        if not self.records(task) or (self._progress.get(request.id, 0.0) > now and not is_last):
+            return
+        self._progress = {
+            request.id: now + _PROGRESS_EVERY,
+            **{
+                task_id: until
+                for task_id, until in self._progress.items()
+                if until > now and task_id != request.id
+            },
+        }
+        data = {"done": done, "total": total, "note": shortened(note)}
+        step = Step(
+            request.id, "progress", time.time(), data={k: v for k, v in data.items() if v not in (None, "")}
+        )
+        with suppress(RegistryUnavailable):
+            self._records.write({tenant: [step]})
+
+
+def checked_task_tags(tags: Any) -> list[str]:
+    """Return the tags of a submission.
+
+    Raises:
+        InvalidInput: they do not have the accepted form.
+    """
+    if tags is None:
+        return []
+    accepted = f"at most {_MOST_TAGS} different texts of 1 to {_LONGEST_TAG} characters"
+    if not isinstance(tags, list | tuple | set | frozenset) or len(tags) > _MOST_TAGS:
+        raise InvalidInput(tags, accepted, field="tags")
+    for tag in tags:
+        if not isinstance(tag, str) or not 1 <= len(tag) <= _LONGEST_TAG:
+            raise InvalidInput(tag, accepted, field="tags")
+    return list(dict.fromkeys(tags))
+
+
+def _check(name: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
+        raise InvalidInput(value, "a number from 0 on", field=name)

@@ -1,0 +1,194 @@
+"""The task records in Redis."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import TYPE_CHECKING, Any, Final
+
+from taketurns.records.record import TaskRecord
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from taketurns.records.lifecycle import Step
+    from taketurns.settings import RecordsSettings
+    from taketurns.store import Client, Store
+
+_FIELDS: Final = (
+    "name",
+    "state",
+    "queue",
+    "submitted",
+    "priority",
+    "tags",
+    "due",
+    "started",
+    "ended",
+    "worker",
+    "attempts",
+    "error",
+    "progress",
+)
+_READ_AT_ONCE: Final = 500
+
+
+class Records:
+    """What became of tenants' tasks, for a while. Thread-safe, and safe after a fork.
+
+    All that is here is lost with Redis, and none of it is needed to run a task: whose record is lost has one again
+    from its next step on. Every method raises RegistryUnavailable while Redis is away.
+
+    Args:
+        store: keeps them.
+        settings: how many, and for how long.
+    """
+
+    def __init__(self, store: Store, settings: RecordsSettings) -> None:
+        self._store = store
+        self._settings = settings
+        self._write = store.batch(__package__, "write.lua")
+
+    def write(self, steps: Mapping[str, Sequence[Step]]) -> None:
+        """Write down what happened to tasks, by tenant, in the order in which it happened.
+
+        What is written twice is told twice, and the record is the same.
+        """
+        self._write([self._call(tenant, some) for tenant, some in steps.items() if some])
+
+    def get(self, tenant: str, task_id: str) -> TaskRecord | None:
+        """Return the record of a tenant's task; None: there is none (any more), or it is another tenant's."""
+        return self.of(tenant, [task_id])[0]
+
+    def of(self, tenant: str, task_ids: Sequence[str]) -> list[TaskRecord | None]:
+        """Return the records of several tasks of a tenant, in the same order."""
+
+        def look(redis: Client) -> list[list[str | None]]:
+            with redis.pipeline(transaction=False) as pipe:
+                for task_id in task_ids:
+                    pipe.hmget(self._key(tenant, task_id), _FIELDS)
+                found: list[list[str | None]] = pipe.execute()
+                return found
+
+        return [
+            self._read(tenant, task_id, values)
+            for task_id, values in zip(task_ids, self._store.call(look), strict=True)
+        ]
+
+    def ids(
+        self, tenant: str, *, before: tuple[float, str] | None = None, count: int
+    ) -> list[tuple[float, str]]:
+        """Return when a tenant's tasks were submitted, and their ids, the latest first.
+
+        Args:
+            tenant: the tenant.
+            before: the last one that was returned before.
+            count: how many at most.
+        """
+        index = self._index(tenant)
+        found: list[tuple[float, str]] = []
+        latest = "+inf" if before is None else repr(before[0])
+        skipped = 0
+        while len(found) < count:
+            size = max(count, _READ_AT_ONCE)
+            entries = self._store.call(
+                lambda redis, start=skipped, num=size: redis.zrevrangebyscore(
+                    index, latest, "-inf", start=start, num=num, withscores=True
+                )
+            )
+            # Tasks of the same moment are in the order of their ids, backwards too.
+            found += [(at, task_id) for task_id, at in entries if before is None or (at, task_id) < before]
+            skipped += len(entries)
+            if len(entries) < size:
+                break
+        return found[:count]
+
+    def history(self, tenant: str, task_id: str) -> list[tuple[str, str]]:
+        """Return the events of a task, each with its id and as JSON, in the order in which they were told.
+
+        Of its progress only the last one is kept.
+        """
+        stored = self._store.call(lambda redis: redis.hgetall(self._key(tenant, task_id)))
+        events = [(name[2:], text) for name, text in stored.items() if name.startswith("e:")]
+        if "progress" in stored:
+            event_id, _, text = stored["progress"].partition(" ")
+            events.append((event_id, text))
+        return sorted(events, key=lambda event: _place(event[0]))
+
+    def forget(self, tenant: str, task_ids: Iterable[str]) -> None:
+        """Forget tasks that were not accepted."""
+
+        def remove(redis: Client) -> None:
+            with redis.pipeline(transaction=False) as pipe:
+                for task_id in task_ids:
+                    pipe.delete(self._key(tenant, task_id))
+                    pipe.zrem(self._index(tenant), task_id)
+                pipe.execute()
+
+        self._store.call(remove)
+
+    def forget_all(self, tenant: str) -> None:
+        """Forget all that is remembered of a tenant's tasks."""
+        while ids := self.ids(tenant, count=_READ_AT_ONCE):
+            self.forget(tenant, [task_id for _, task_id in ids])
+        self._store.call(lambda redis: redis.delete(self._index(tenant), self.events(tenant)))
+
+    def events(self, tenant: str) -> str:
+        """Return the key of the stream of a tenant's events, and the name of the channel that tells them."""
+        return self._store.tenant_key(tenant, "events")
+
+    def _call(self, tenant: str, steps: Sequence[Step]) -> tuple[list[str], list[str | float]]:
+        places: dict[str, int] = {}
+        told = [_told(step, places.setdefault(step.task_id, len(places) + 1)) for step in steps]
+        keys = [self._index(tenant), self.events(tenant), *(self._key(tenant, each) for each in places)]
+        settings = self._settings
+        return keys, [
+            math.ceil(settings.ttl * 1000),
+            settings.max_tasks,
+            settings.max_events,
+            self._key(tenant, ""),
+            json.dumps(told, separators=(",", ":")),
+        ]
+
+    def _read(self, tenant: str, task_id: str, values: Sequence[str | None]) -> TaskRecord | None:
+        stored = {name: value for name, value in zip(_FIELDS, values, strict=True) if value is not None}
+        return TaskRecord.read(tenant, task_id, stored) if "state" in stored else None
+
+    def _index(self, tenant: str) -> str:
+        return self._store.tenant_key(tenant, "tasks")
+
+    def _key(self, tenant: str, task_id: str) -> str:
+        return self._store.tenant_key(tenant, "task", task_id)
+
+
+def _told(step: Step, place: int) -> dict[str, Any]:
+    """Return a step as the script takes it."""
+    fields = dict(step.fields)
+    if step.name:
+        fields["name"] = step.name
+    told: dict[str, Any] = {
+        "k": place,
+        "t": step.task_id,
+        "o": -1 if step.asked else step.order,
+        "a": f"{step.at:.6f}",
+        "e": step.event(),
+        "v": [str(part) for pair in fields.items() for part in pair],
+    }
+    if step.state is not None:
+        told["s"] = step.state
+    if step.is_final:
+        told["f"] = 1
+        told["v"] += ["ended", f"{step.at:.6f}"]
+    if step.kind == "started":
+        told["b"] = 1
+    if step.kind == "progress":
+        told["p"] = 1
+    if (due := fields.get("due")) and float(due) > step.at:
+        told["l"] = math.ceil((float(due) - step.at) * 1000)
+    return told
+
+
+def _place(event_id: str) -> tuple[int, int]:
+    """Return where an event stands in its stream."""
+    milliseconds, _, count = event_id.partition("-")
+    return int(milliseconds), int(count or 0)

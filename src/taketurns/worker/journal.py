@@ -1,0 +1,124 @@
+"""What happens to tasks here, gathered and written to the records in a thread of its own.
+
+A task costs the loop two appends. What Redis costs is shared by all that happened in the meantime: a twentieth of a
+second, or as long as the last writing took.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final
+
+from celery.utils.log import get_logger
+
+from taketurns.deadletters.letter import REPLAYS_HEADER, number_of
+from taketurns.errors import RegistryUnavailable
+from taketurns.records.lifecycle import Kind, Step, shortened
+from taketurns.records.recorder import TAGS_HEADER
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from taketurns.deadletters.letter import Death
+    from taketurns.records.records import Records
+
+logger = get_logger(__name__)
+
+_INTERVAL: Final = 0.05
+_MOST: Final = 50_000
+"""Steps that are remembered while Redis is away; then the oldest are forgotten."""
+_AT_ONCE: Final = 2_000
+
+_NAMED: Final[frozenset[Kind]] = frozenset({"started", "failed", "dead", "cancelled", "expired"})
+"""What a record may begin anew with: it names the task."""
+
+
+class Journal:
+    """Gathers steps of tasks, from any thread, and writes them down until it is closed.
+
+    What was not written when the process is killed is lost: the task, if it had not ended, is started again, and its
+    result is where results are.
+
+    Args:
+        records: where they are written.
+        worker: this worker's name.
+    """
+
+    def __init__(self, records: Records, worker: str) -> None:
+        self._records = records
+        self._worker = worker
+        self._steps: deque[tuple[str, Mapping[str, Any], Kind, float, dict[str, Any]]] = deque(maxlen=_MOST)
+        self._any = threading.Event()
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="taketurns records", daemon=True)
+        self._thread.start()
+
+    def tell(self, tenant: str, headers: Mapping[str, Any], kind: Kind, **data: Any) -> None:
+        """Note a step of the task whose message has these headers, by this moment."""
+        self._steps.append((tenant, headers, kind, time.time(), data))
+        if not self._any.is_set():
+            self._any.set()
+
+    def died(
+        self, tenant: str, headers: Mapping[str, Any], death: Death, error: tuple[str, str] = ("", "")
+    ) -> None:
+        """Note that a task has become a dead letter, because of an error of this type and text if it raised one."""
+        kind: Kind = "failed" if death.cause in ("failed", "rejected") else "dead"
+        name, message = error if error[0] else (death.cause, shortened(death.reason))
+        self.tell(tenant, headers, kind, error=name, message=message)
+
+    def close(self, timeout: float = 1.0) -> None:
+        """Write down what is left, if Redis takes it within so many seconds."""
+        self._closed.set()
+        self._any.set()
+        self._thread.join(timeout)
+
+    def _work(self) -> None:
+        while not self._closed.is_set():
+            self._any.wait()
+            self._any.clear()
+            self._write()
+            self._closed.wait(_INTERVAL)
+        self._write()
+
+    def _write(self) -> None:
+        while self._steps:
+            taken = [self._steps.popleft() for _ in range(min(len(self._steps), _AT_ONCE))]
+            steps: dict[str, list[Step]] = {}
+            for tenant, headers, kind, at, data in taken:
+                steps.setdefault(tenant, []).append(self._step(headers, kind, at, data))
+            try:
+                self._records.write(steps)
+            except RegistryUnavailable:  # the store has said that Redis is away
+                if len(self._steps) + len(taken) <= _MOST:
+                    self._steps.extendleft(reversed(taken))
+                self._any.set()
+                return
+            except Exception:  # a defect in one record must not end all others
+                logger.exception("what became of %d tasks was not recorded", len(taken))
+
+    def _step(self, headers: Mapping[str, Any], kind: Kind, at: float, data: dict[str, Any]) -> Step:
+        retries = number_of(headers.get("retries"))
+        fields: dict[str, str | float] = {}
+        if kind == "started":
+            fields = {"started": f"{at:.6f}", "worker": self._worker}
+            data = {"worker": self._worker, "attempt": retries + 1}
+            if tags := headers.get(TAGS_HEADER):
+                fields["tags"] = json.dumps(tags, default=str)
+        if "error" in data:
+            fields["error"] = f"{data['error']}\n{data['message']}"
+        if "due" in data:
+            fields["due"] = data["due"]
+        return Step(
+            headers["id"],
+            kind,
+            at,
+            name=str(headers.get("task", "")) if kind in _NAMED else "",
+            retries=retries,
+            replays=number_of(headers.get(REPLAYS_HEADER)),
+            data=data,
+            fields=fields,
+        )

@@ -1,0 +1,216 @@
+"""Task records in Redis, without workers."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from taketurns.errors import InvalidInput
+from taketurns.records.lifecycle import Step
+from taketurns.records.records import Records
+from taketurns.settings import RecordsSettings
+from taketurns.tenant_tasks import Chosen
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from redis import Redis
+
+    from taketurns import TakeTurns
+    from taketurns.store import Store
+
+    Eventually = Callable[..., None]
+
+NOW = time.time()
+
+
+@pytest.fixture
+def records(store: Store) -> Records:
+    return Records(store, RecordsSettings())
+
+
+def queued(task_id: str, at: float = NOW, name: str = "shop.mail", **fields: Any) -> Step:
+    return Step(task_id, "queued", at, name=name, fields=fields)
+
+
+def state(records: Records, task_id: str = "t", tenant: str = "acme") -> str | None:
+    record = records.get(tenant, task_id)
+    return None if record is None else record.stored
+
+
+def events(records: Records, task_id: str = "t") -> list[str]:
+    return [json.loads(text)["event"] for _, text in records.history("acme", task_id)]
+
+
+def test_a_record_tells_the_steps_of_a_task(records: Records) -> None:
+    records.write({"acme": [queued("t", NOW, priority=1, tags='["x"]')]})
+    records.write(
+        {
+            "acme": [
+                Step("t", "started", NOW + 1, fields={"started": NOW + 1, "worker": "w1"}),
+                Step("t", "progress", NOW + 2, data={"done": 1}),
+                Step("t", "progress", NOW + 3, data={"done": 2, "total": 2}),
+                Step("t", "completed", NOW + 4),
+            ]
+        }
+    )
+    record = records.get("acme", "t")
+    assert record is not None
+    assert (record.stored, record.name, record.attempts, record.worker) == ("SUCCESS", "shop.mail", 1, "w1")
+    assert record.ended_at == pytest.approx(NOW + 4, abs=1e-5)
+    assert record.tags == ("x",)
+    assert record.progress is not None
+    assert (record.progress.done, record.progress.total) == (2, 2)
+    assert events(records) == ["queued", "started", "progress", "completed"], "of its progress the last"
+
+
+def test_a_step_that_is_told_late_changes_no_state_and_fills_what_is_missing(records: Records) -> None:
+    """The worker of a first attempt may tell of it after the second one's worker has."""
+    records.write({"acme": [queued("t"), Step("t", "started", NOW + 5, retries=1, fields={"worker": "w2"})]})
+    late = Step("t", "retrying", NOW + 4, fields={"worker": "w1", "error": "ValueError\nno"})
+    records.write({"acme": [late]})
+    record = records.get("acme", "t")
+    assert record is not None
+    assert (record.stored, record.worker, record.error) == ("RUNNING", "w2", ("ValueError", "no"))
+
+
+def test_a_request_to_cancel_overrules_no_end_and_is_told_once(records: Records) -> None:
+    asked = Step("t", "cancelled", NOW + 2, asked=True)
+    records.write({"acme": [asked]})
+    assert state(records) is None, "nobody begins a record with a wish"
+    records.write({"acme": [queued("t"), asked, asked]})
+    records.write({"acme": [Step("t", "cancelled", NOW + 3)]})
+    assert (state(records), events(records)) == ("CANCELLED", ["queued", "cancelled"])
+    records.write(
+        {"acme": [queued("u"), Step("u", "completed", NOW + 1), Step("u", "cancelled", NOW, asked=True)]}
+    )
+    assert state(records, "u") == "SUCCESS"
+
+
+def test_a_task_that_ran_although_its_end_was_asked_for_is_told_so(records: Records) -> None:
+    records.write({"acme": [queued("t"), Step("t", "cancelled", NOW + 1, asked=True)]})
+    records.write({"acme": [Step("t", "started", NOW + 2)]})
+    record = records.get("acme", "t")
+    assert record is not None
+    assert (record.stored, record.ended_at) == ("RUNNING", None)
+
+
+def test_a_record_that_redis_has_lost_begins_anew_with_the_next_step(records: Records) -> None:
+    records.write({"acme": [Step("t", "progress", NOW, data={"done": 1})]})
+    assert state(records) is None
+    records.write({"acme": [Step("t", "started", NOW, name="shop.mail")]})
+    record = records.get("acme", "t")
+    assert record is not None
+    assert (record.stored, record.name) == ("RUNNING", "shop.mail")
+    assert [task_id for _, task_id in records.ids("acme", count=10)] == ["t"]
+
+
+def test_tenants_do_not_see_each_other(records: Records) -> None:
+    records.write({"acme": [queued("t")], "bolt": [queued("u")]})
+    assert records.get("bolt", "t") is None
+    assert [task_id for _, task_id in records.ids("bolt", count=10)] == ["u"]
+    assert records.history("bolt", "t") == []
+
+
+def test_only_so_many_records_are_kept_of_a_tenant(store: Store) -> None:
+    records = Records(store, RecordsSettings(max_tasks=3))
+    for number in range(10):
+        records.write({"acme": [queued(f"t{number}", NOW + number)]})
+    assert [task_id for _, task_id in records.ids("acme", count=10)] == ["t9", "t8", "t7"]
+    assert [state(records, f"t{number}") for number in (6, 7)] == [None, "QUEUED"]
+
+
+def test_a_record_ends_a_while_after_its_last_step_and_a_delayed_one_not_before_it_is_due(
+    store: Store, eventually: Eventually
+) -> None:
+    records = Records(store, RecordsSettings(ttl=0.2))
+    now = time.time()
+    records.write({"acme": [queued("t", now), Step("u", "delayed", now, fields={"due": now + 60})]})
+    eventually(lambda: state(records) is None)
+    assert state(records, "u") == "QUEUED"
+    records.write({"acme": [queued("v", now + 1)]})
+    assert [task_id for _, task_id in records.ids("acme", count=9)] == ["v", "u"], "it has left the list too"
+
+
+def test_the_ids_are_the_latest_first_and_go_on_after_a_place(records: Records) -> None:
+    """Tasks of one moment, as a batch has them, are neither left out nor told twice."""
+    records.write({"acme": [queued(f"t{number:04}", NOW + number // 700) for number in range(1500)]})
+    found: list[tuple[float, str]] = []
+    while page := records.ids("acme", before=found[-1] if found else None, count=100):
+        assert len(page) <= 100
+        found += page
+    assert [task_id for _, task_id in found] == [f"t{number:04}" for number in reversed(range(1500))]
+
+
+def test_the_live_channel_tells_each_step_with_its_id(records: Records, store: Store) -> None:
+    def listen(redis: Redis) -> Any:
+        return redis.pubsub(ignore_subscribe_messages=True)
+
+    with store.call(listen) as subscription:
+        subscription.subscribe(records.events("acme"))
+        subscription.get_message(timeout=5)
+        records.write({"acme": [queued("t"), Step("t", "started", NOW)]})
+        told = json.loads(subscription.get_message(timeout=5)["data"])
+    assert [(task_id, json.loads(text)["event"]) for _, task_id, text in told] == [
+        ("t", "queued"),
+        ("t", "started"),
+    ]
+    assert [event_id for event_id, _, _ in told] == [event_id for event_id, _ in records.history("acme", "t")]
+
+
+# ---- lists
+
+
+def test_a_list_has_what_is_chosen(turns: TakeTurns) -> None:
+    turns.records.write(
+        {
+            "acme": [
+                queued("a", NOW, "mail", tags='["x"]'),
+                queued("b", NOW + 1, "mail"),
+                queued("c", NOW + 2, "resize", tags='["x", "y"]'),
+                Step("c", "completed", NOW + 3),
+                Step("d", "delayed", NOW + 3, name="resize", fields={"due": NOW + 600}),
+            ]
+        }
+    )
+
+    def ids(**chosen: Any) -> list[str]:
+        return [record.id for record, _ in turns.tasks.list("acme", Chosen(**chosen)).tasks]
+
+    assert ids() == ["d", "c", "b", "a"]
+    assert ids(states=frozenset({"QUEUED"})) == ["b", "a"]
+    assert ids(states=frozenset({"DELAYED", "SUCCESS"})) == ["d", "c"]
+    assert ids(name="mail") == ["b", "a"]
+    assert ids(tag="x") == ["c", "a"]
+    assert ids(since=NOW + 1) == ["d", "c", "b"]
+    assert ids(until=NOW + 1) == ["a"]
+
+
+def test_pages_follow_each_other(turns: TakeTurns) -> None:
+    turns.records.write({"acme": [queued(f"t{number}", NOW + number) for number in range(7)]})
+    cursor: str | None = None
+    pages: list[list[str]] = []
+    while not pages or cursor is not None:
+        page = turns.tasks.list("acme", cursor=cursor, limit=3)
+        pages.append([record.id for record, _ in page.tasks])
+        cursor = page.cursor
+    assert pages == [["t6", "t5", "t4"], ["t3", "t2", "t1"], ["t0"]]
+
+
+@pytest.mark.parametrize("cursor", ["", "x", "1.5:", "x:t"])
+def test_what_is_no_cursor_is_refused(cursor: str, turns: TakeTurns) -> None:
+    with pytest.raises(InvalidInput, match=r"^cursor: "):
+        turns.tasks.list("acme", cursor=cursor)
+
+
+def test_a_queued_task_of_a_tenant_without_a_token_is_throttled(turns: TakeTurns) -> None:
+    turns.registry.update("acme", rate_limit="1/1h")
+    turns.records.write({"acme": [queued("t")], "bolt": [queued("t")]})
+    limits = turns.limits.of("acme", "mail", None, None)
+    assert [state for _, state in turns.tasks.list("acme").tasks] == ["QUEUED"]
+    turns.limiter.admit("acme", "mail", limits, lease="t")
+    assert [state for _, state in turns.tasks.list("acme").tasks] == ["THROTTLED"]
+    assert [state for _, state in turns.tasks.list("bolt").tasks] == ["QUEUED"]

@@ -1,0 +1,133 @@
+"""What workers tell of the tasks that they run, and cancelling tasks."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from support.workers import worker
+from taketurns.deadletters.selection import Selection
+from taketurns.tenant_tasks import Chosen, total
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from support.workers import Ledger
+    from taketurns.settings import Settings
+
+    Eventually = Callable[..., None]
+
+
+def steps(shop: Any, task_id: str, tenant: str = "acme") -> list[str]:
+    return [json.loads(text)["event"] for _, text in shop.turns.records.history(tenant, task_id)]
+
+
+def state(shop: Any, task_id: str, tenant: str = "acme") -> str:
+    record = shop.turns.tasks.get(tenant, task_id)
+    return "" if record is None else str(shop.turns.tasks.state(record))
+
+
+@pytest.mark.parametrize("pool", ["prefork", "threads", "solo"])
+def test_a_record_tells_how_each_task_has_gone(
+    pool: str, shop: Any, settings: Settings, tmp_path: Path, eventually: Eventually
+) -> None:
+    good = shop.work.apply_async(("good",), tenant="acme", priority="high", tags=["a"]).id
+    bad = shop.fail.apply_async(("bad",), tenant="acme").id
+    wrong = shop.work.apply_async((1, 2, 3, 4), tenant="acme", typing=False, argsrepr="x").id
+    late = shop.work.apply_async(("late",), tenant="acme", expires=0.05).id
+    counted = shop.count.apply_async((3,), tenant="acme").id
+    retried = shop.insist.apply_async(
+        ("x",), tenant="acme", max_retries=1, retry_backoff=0.1, retry_jitter=False
+    ).id
+    silent = shop.unrecorded.apply_async(tenant="acme").id
+    assert state(shop, good) == "QUEUED"
+    time.sleep(0.1)  # for the expiry
+    with worker(settings, tmp_path, "-P", pool, "-c", "2", name="w1"):
+        eventually(lambda: state(shop, retried) == "FAILURE", within=20)
+        eventually(lambda: {state(shop, each) for each in (good, counted)} == {"SUCCESS"})
+        eventually(lambda: (state(shop, bad), state(shop, late)) == ("FAILURE", "EXPIRED"))
+        eventually(lambda: state(shop, wrong) == "DEAD")
+    assert steps(shop, good) == ["queued", "started", "completed"]
+    assert steps(shop, counted) == ["queued", "started", "progress", "completed"]
+    assert steps(shop, retried) == ["queued", "started", "retrying", "started", "failed"]
+    assert steps(shop, late) == ["queued", "expired"]
+    assert shop.turns.tasks.get("acme", silent) is None
+    record = shop.turns.tasks.get("acme", good)
+    assert (record.priority, record.tags, record.attempts) == ("high", ("a",), 1)
+    assert record.worker.startswith("w1@")
+    assert record.submitted_at < record.started_at <= record.ended_at
+    assert shop.turns.tasks.get("acme", bad).error[0] == "ValueError"
+    assert shop.turns.tasks.get("acme", retried).attempts == 2
+    assert shop.turns.tasks.get("acme", counted).progress.done == 3
+
+
+def test_a_replayed_task_begins_anew(
+    shop: Any, settings: Settings, tmp_path: Path, eventually: Eventually
+) -> None:
+    failed = shop.fail.apply_async(("x",), tenant="acme").id
+    with worker(settings, tmp_path, "-c", "1"):
+        eventually(lambda: state(shop, failed) == "FAILURE", within=20)
+        shop.turns.dead_letters.replay(Selection(tenant="acme"))
+        eventually(lambda: steps(shop, failed).count("failed") == 2)
+    assert steps(shop, failed) == ["queued", "started", "failed", "queued", "started", "failed"]
+    assert shop.turns.tasks.get("acme", failed).attempts == 2
+
+
+def test_what_is_cancelled_while_it_waits_never_runs(
+    shop: Any, ledger: Ledger, settings: Settings, tmp_path: Path, eventually: Eventually
+) -> None:
+    """Cancelled before any worker was there, for later, and twice: the messages come, and nothing starts."""
+    doomed = [shop.work.apply_async((f"d{number}",), tenant="acme", tags=["d"]).id for number in range(20)]
+    delayed = shop.work.apply_async(("later",), tenant="acme", countdown=1).id
+    kept = shop.work.apply_async(("kept",), tenant="acme").id
+    others = shop.work.apply_async(("bolt",), tenant="bolt").id
+    outcome = total(shop.turns.tasks.cancel_all("acme", Chosen(tag="d")))
+    assert sorted(outcome.cancelled) == sorted(doomed)
+    assert shop.turns.tasks.cancel("acme", [*doomed, delayed, others]).cancelled == (delayed,)
+    assert {state(shop, each) for each in (*doomed, delayed)} == {"CANCELLED"}
+    with worker(settings, tmp_path, "-c", "2"):
+        eventually(lambda: state(shop, kept) == "SUCCESS", within=20)
+        eventually(lambda: state(shop, others, "bolt") == "SUCCESS")
+        eventually(lambda: shop.turns.publisher.waiting("usersequence_acme") == 0)
+        eventually(lambda: shop.turns.registry.cancellations.since(0.0)[0] == [], within=10)
+        assert shop.work.AsyncResult(delayed).state == "REVOKED"
+    assert sorted(ledger.labels()) == ["bolt", "kept"]
+    assert steps(shop, doomed[0]) == ["queued", "cancelled"]
+
+
+@pytest.mark.parametrize("pool", ["prefork", "threads"])
+def test_what_runs_is_ended_on_request_and_otherwise_goes_on(
+    pool: str, shop: Any, ledger: Ledger, settings: Settings, tmp_path: Path, eventually: Eventually
+) -> None:
+    with worker(settings, tmp_path, "-P", pool, "-c", "2"):
+        short = shop.begin.apply_async(("short", 2.0), tenant="acme").id
+        long = shop.begin.apply_async(("long", 4.0 if pool == "threads" else 60.0), tenant="acme").id
+        eventually(lambda: {state(shop, each) for each in (short, long)} == {"RUNNING"}, within=20)
+        assert shop.turns.tasks.cancel("acme", [short]).running == (short,)
+        outcome = shop.turns.tasks.cancel("acme", [long], terminate=True)
+        assert outcome.running == (long,)
+        assert outcome.terminated == ((long,) if pool == "prefork" else ())
+        eventually(lambda: state(shop, short) == "SUCCESS", within=10)
+        eventually(lambda: state(shop, long) == ("CANCELLED" if pool == "prefork" else "SUCCESS"))
+        after = shop.work.apply_async(("after",), tenant="acme").id
+        eventually(lambda: state(shop, after) == "SUCCESS")
+    assert "short" in ledger.labels()
+
+
+def test_a_cancelled_task_is_not_tried_again(
+    shop: Any, ledger: Ledger, settings: Settings, tmp_path: Path, eventually: Eventually
+) -> None:
+    with worker(settings, tmp_path, "-c", "1"):
+        again = shop.insist.apply_async(
+            ("again",), tenant="acme", max_retries=9, retry_backoff=2.0, retry_jitter=False
+        ).id
+        eventually(lambda: state(shop, again) == "RETRYING", within=20)
+        shop.turns.tasks.cancel("acme", [again])
+        assert state(shop, again) == "CANCELLED"
+        eventually(lambda: shop.turns.registry.cancellations.since(0.0)[0] == [], within=10)
+        assert state(shop, again) == "CANCELLED"
+    assert ledger.labels() == ["again"]
