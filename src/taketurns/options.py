@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from celery.utils.time import maybe_iso8601, maybe_make_aware
 
-from taketurns.delays import plan
+from taketurns.delays import LONGEST, plan
 from taketurns.errors import InvalidInput, TaketurnsError
 from taketurns.tenants import tenant_of
 from taketurns.topology import PRIORITIES
@@ -86,8 +86,15 @@ def due_at(app: Celery, countdown: float | None, eta: datetime | str | None) -> 
         raise InvalidInput(eta, "a datetime, or one in ISO 8601", field="eta") from error
     if due is None or due <= now:
         return None
-    plan((due - now).total_seconds())
+    _check_delay((due - now).total_seconds(), eta, field="eta")
     return due
+
+
+def _check_delay(seconds: float, given: object, *, field: str) -> None:
+    try:
+        plan(seconds)
+    except InvalidInput as error:
+        raise InvalidInput(given, f"at most {LONGEST / 86400:.1f} days from now", field=field) from error
 
 
 def expires_at(app: Celery, given: float | datetime | str | None) -> datetime | None:

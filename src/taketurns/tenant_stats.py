@@ -28,6 +28,8 @@ class TenantStats:
         completed: tasks that have ended well, as the workers have counted. One that is revoked, expired or tried
             again does not count.
         failed: tasks that have become dead letters, those that were replayed or discarded included.
+        share: the part of all tasks that run which are its own, 0 to 1; None: it is not known what runs. Over time it
+            is as its weight says while it has a backlog, but few slots have whole tasks.
         created_at: when it was created or first heard of, in seconds since 1970; None: unknown.
     """
 
@@ -36,6 +38,7 @@ class TenantStats:
     running: int | None
     completed: int
     failed: int
+    share: float | None
     created_at: float | None
 
 
@@ -91,5 +94,6 @@ def counted(known: KnownTenant, running: Mapping[str, int] | None) -> TenantStat
         running=runs,
         completed=known.completed,
         failed=known.failed,
+        share=None if running is None else running.get(known.tenant, 0) / max(1, sum(running.values())),
         created_at=known.created_at,
     )

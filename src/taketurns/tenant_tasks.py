@@ -11,12 +11,14 @@ from taketurns.cancelling import Cancellation, cancel
 from taketurns.errors import InvalidInput
 from taketurns.records.lifecycle import FINAL, STATES
 from taketurns.tenants import validate_tenant
+from taketurns.topology import PRIORITIES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from taketurns.extension import TakeTurns
+    from taketurns.records.durations import Percentiles
     from taketurns.records.lifecycle import State
     from taketurns.records.record import TaskRecord
 
@@ -74,6 +76,24 @@ class Page:
 
     tasks: tuple[tuple[TaskRecord, State], ...]
     cursor: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class TaskStats:
+    """How a tenant's tasks do, as far as they are recorded.
+
+    Attributes:
+        queued: how many wait to start, by the names of their priorities.
+        delayed: how many wait for their time, or to be tried again.
+        waits: how long those that started in the last half hour to hour had waited since they could have; None:
+            none has started.
+        runs: how long those ran that ended well in that time; None: none has.
+    """
+
+    queued: Mapping[str, int]
+    delayed: int
+    waits: Percentiles | None
+    runs: Percentiles | None
 
 
 def chosen_by(
@@ -192,6 +212,19 @@ class TenantTasks:
             left -= len(page.tasks)
             if (cursor := page.cursor) is None:
                 return
+
+    def stats(self, tenant: str) -> TaskStats:
+        """Return how a tenant's tasks do, as far as they are recorded: the latest ``TAKETURNS_RECORDS_MAX_TASKS``.
+
+        Raises:
+            InvalidTenant: the tenant id does not have the accepted form.
+            RegistryUnavailable: Redis is away.
+        """
+        records = self._turns.records
+        counts = records.counts(validate_tenant(tenant))
+        waits, runs = records.durations(tenant)
+        queued = {name: counts["QUEUED", name] for name in PRIORITIES}
+        return TaskStats(queued, records.delayed(tenant), waits, runs)
 
     def cancel(self, tenant: str, task_ids: Sequence[str], *, terminate: bool = False) -> Cancellation:
         """Cancel tasks; those that have come to their end, or that nobody knows, are left out. May be repeated.

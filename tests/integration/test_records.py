@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     Eventually = Callable[..., None]
 
-NOW = time.time()
+NOW = float(int(time.time()))
 
 
 @pytest.fixture

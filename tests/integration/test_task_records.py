@@ -33,11 +33,18 @@ def state(shop: Any, task_id: str, tenant: str = "acme") -> str:
 
 @pytest.mark.parametrize("pool", ["prefork", "threads", "solo"])
 def test_a_record_tells_how_each_task_has_gone(
-    pool: str, shop: Any, settings: Settings, tmp_path: Path, eventually: Eventually
+    pool: str,
+    shop: Any,
+    settings: Settings,
+    tmp_path: Path,
+    eventually: Eventually,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     good = shop.work.apply_async(("good",), tenant="acme", priority="high", tags=["a"]).id
     bad = shop.fail.apply_async(("bad",), tenant="acme").id
-    wrong = shop.work.apply_async((1, 2, 3, 4), tenant="acme", typing=False, argsrepr="x").id
+    with monkeypatch.context() as patch:  # a publisher with other code than the worker
+        patch.setattr(shop.work, "typing", False)
+        wrong = shop.work.apply_async((1, 2, 3, 4), tenant="acme").id
     late = shop.work.apply_async(("late",), tenant="acme", expires=0.05).id
     counted = shop.count.apply_async((3,), tenant="acme").id
     retried = shop.insist.apply_async(
@@ -52,7 +59,11 @@ def test_a_record_tells_how_each_task_has_gone(
         eventually(lambda: (state(shop, bad), state(shop, late)) == ("FAILURE", "EXPIRED"))
         eventually(lambda: state(shop, wrong) == "DEAD")
     assert steps(shop, good) == ["queued", "started", "completed"]
-    assert steps(shop, counted) == ["queued", "started", "progress", "completed"]
+    counting = steps(
+        shop, counted
+    )  # the process tells its progress itself, perhaps before the worker tells its start
+    assert sorted(counting[1:-1]) == ["progress", "started"]
+    assert (counting[0], counting[-1]) == ("queued", "completed")
     assert steps(shop, retried) == ["queued", "started", "retrying", "started", "failed"]
     assert steps(shop, late) == ["queued", "expired"]
     assert shop.turns.tasks.get("acme", silent) is None
@@ -93,7 +104,7 @@ def test_what_is_cancelled_while_it_waits_never_runs(
         eventually(lambda: state(shop, kept) == "SUCCESS", within=20)
         eventually(lambda: state(shop, others, "bolt") == "SUCCESS")
         eventually(lambda: shop.turns.publisher.waiting("usersequence_acme") == 0)
-        eventually(lambda: shop.turns.registry.cancellations.since(0.0)[0] == [], within=10)
+        eventually(lambda: shop.turns.registry.cancellations.since(0.0)[0] == [], within=30)
         assert shop.work.AsyncResult(delayed).state == "REVOKED"
     assert sorted(ledger.labels()) == ["bolt", "kept"]
     assert steps(shop, doomed[0]) == ["queued", "cancelled"]
@@ -123,11 +134,11 @@ def test_a_cancelled_task_is_not_tried_again(
 ) -> None:
     with worker(settings, tmp_path, "-c", "1"):
         again = shop.insist.apply_async(
-            ("again",), tenant="acme", max_retries=9, retry_backoff=2.0, retry_jitter=False
+            ("again",), tenant="acme", max_retries=9, retry_backoff=8.0, retry_jitter=False
         ).id
         eventually(lambda: state(shop, again) == "RETRYING", within=20)
         shop.turns.tasks.cancel("acme", [again])
         assert state(shop, again) == "CANCELLED"
-        eventually(lambda: shop.turns.registry.cancellations.since(0.0)[0] == [], within=10)
+        eventually(lambda: shop.turns.registry.cancellations.since(0.0)[0] == [], within=30)
         assert state(shop, again) == "CANCELLED"
     assert ledger.labels() == ["again"]

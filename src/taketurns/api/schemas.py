@@ -270,6 +270,19 @@ class Me(TenantLimits):
     """Every rate limit that applies."""
 
 
+class Durations(_Answer):
+    """Some durations, in seconds. What is told is wrong by a twentieth at most."""
+
+    count: int
+    """How many there are."""
+    p50: Annotated[float, Field(examples=[0.02])]
+    """Half of them don't exceed this."""
+    p95: Annotated[float, Field(examples=[0.4])]
+    """95 % don't."""
+    p99: Annotated[float, Field(examples=[1.2])]
+    """99 % don't."""
+
+
 class TenantStatistics(_Answer):
     """How many tasks of a tenant wait, run and have ended, and what is left of its rates."""
 
@@ -286,6 +299,17 @@ class TenantStatistics(_Answer):
     """Tasks that have become dead letters, those that were replayed or discarded included."""
     created_at: CreatedAt
     """When it was created or first heard of, in seconds since 1970; null: unknown."""
+    share: Annotated[float | None, Field(examples=[0.25])]
+    """The part of all tasks that run which are its own, 0 to 1; null: it is not known what runs."""
+    queued: Annotated[dict[str, int], Field(examples=[{"low": 0, "normal": 12, "high": 1}])]
+    """Tasks that wait to start, by priority, among the latest 10,000 (`TAKETURNS_RECORDS_MAX_TASKS`)."""
+    delayed: int
+    """Tasks that wait for their time, or to be tried again."""
+    waits: Durations | None
+    """How long tasks had waited that started in the last half hour to hour, from the moment at which they could have;
+    null: none has."""
+    runs: Durations | None
+    """How long tasks ran that ended well in that time; null: none has."""
     limits: list[LimitStatus]
     """Every rate limit that applies."""
 

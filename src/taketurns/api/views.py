@@ -46,7 +46,7 @@ def statistics(turns: TakeTurns, tenant: str) -> TenantStatistics:
     The errors are those of ``TakeTurns.stats`` and ``TakeTurns.rate_status``.
     """
     limits = [LimitStatus(**asdict(rate)) for rate in turns.rate_status(tenant)]
-    return TenantStatistics(**asdict(turns.stats(tenant)), limits=limits)
+    return TenantStatistics(**asdict(turns.stats(tenant)), **asdict(turns.tasks.stats(tenant)), limits=limits)
 
 
 def letter_summary(letter: DeadLetter) -> DeadLetterSummary:

@@ -13,7 +13,7 @@ from taketurns.cli.output import print_fields, print_table
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from taketurns.api.schemas import TenantStatistics
+    from taketurns.api.schemas import Durations, TenantStatistics
     from taketurns.roster import KnownTenant
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The tenant's id.")]
@@ -55,7 +55,12 @@ def print_statistics(found: TenantStatistics) -> None:
     print_fields(
         [
             ("waiting", _known(found.waiting)),
+            ("of them, by priority", tagged({name: str(count) for name, count in found.queued.items()})),
+            ("delayed", found.delayed),
             ("running", _known(found.running)),
+            ("share of what runs", "unknown" if found.share is None else f"{found.share:.0%}"),
+            ("waited lately", _durations(found.waits)),
+            ("ran lately", _durations(found.runs)),
             ("completed", found.completed),
             ("failed", found.failed),
             ("created", _moment(found.created_at)),
@@ -84,6 +89,12 @@ def moment(seconds: float) -> str:
 def tagged(pairs: Mapping[str, str]) -> str:
     """Return ``key=value`` for each pair, in the order of the keys."""
     return " ".join(f"{key}={value}" for key, value in sorted(pairs.items()))
+
+
+def _durations(found: Durations | None) -> str:
+    if found is None:
+        return "nothing"
+    return f"p50 {found.p50:.3g} s, p95 {found.p95:.3g} s, p99 {found.p99:.3g} s, of {found.count}"
 
 
 def _known(count: int | None) -> object:

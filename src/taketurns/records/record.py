@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from taketurns.records.lifecycle import State, Stored
 
-_PRIORITY_NAMES = {number: name for name, number in PRIORITIES.items()}
+_PRIORITY_NAMES = {str(number): name for name, number in PRIORITIES.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ class TaskRecord:
             queue=stored.get("queue") or queue_name(tenant),
             stored=cast("Stored", stored["state"]),
             submitted_at=float(stored["submitted"]),
-            priority=_PRIORITY_NAMES.get(int(stored.get("priority", -1))),
+            priority=priority_name(stored.get("priority", "")),
             tags=tuple(json.loads(stored.get("tags", "[]"))),
             due=number("due"),
             started_at=number("started"),
@@ -105,3 +105,8 @@ class TaskRecord:
         if self.stored == "QUEUED" and self.due is not None and self.due > now:
             return "DELAYED"
         return self.stored
+
+
+def priority_name(stored: str) -> str | None:
+    """Return the name of a priority as it is stored; None: it is none of a tenant's queue."""
+    return _PRIORITY_NAMES.get(stored)

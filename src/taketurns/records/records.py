@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+import time
+from collections import Counter
+from operator import methodcaller
 from typing import TYPE_CHECKING, Any, Final
 
-from taketurns.records.record import TaskRecord
+from taketurns.records.durations import WINDOW, Percentiles, percentiles, window_of
+from taketurns.records.record import TaskRecord, priority_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -31,6 +35,7 @@ _FIELDS: Final = (
     "progress",
 )
 _READ_AT_ONCE: Final = 500
+_COUNTED_AT_ONCE: Final = 1000
 
 
 class Records:
@@ -48,6 +53,7 @@ class Records:
         self._store = store
         self._settings = settings
         self._write = store.batch(__package__, "write.lua")
+        self._count = store.script(__package__, "count.lua")
 
     def write(self, steps: Mapping[str, Sequence[Step]]) -> None:
         """Write down what happened to tasks, by tenant, in the order in which it happened.
@@ -91,11 +97,10 @@ class Records:
         skipped = 0
         while len(found) < count:
             size = max(count, _READ_AT_ONCE)
-            entries = self._store.call(
-                lambda redis, start=skipped, num=size: redis.zrevrangebyscore(
-                    index, latest, "-inf", start=start, num=num, withscores=True
-                )
+            look = methodcaller(
+                "zrevrangebyscore", index, latest, "-inf", start=skipped, num=size, withscores=True
             )
+            entries: list[tuple[str, float]] = self._store.call(look)
             # Tasks of the same moment are in the order of their ids, backwards too.
             found += [(at, task_id) for task_id, at in entries if before is None or (at, task_id) < before]
             skipped += len(entries)
@@ -115,6 +120,42 @@ class Records:
             events.append((event_id, text))
         return sorted(events, key=lambda event: _place(event[0]))
 
+    def delayed(self, tenant: str) -> int:
+        """Return how many tasks of a tenant are delayed, or wait to be tried again."""
+        key = self._delayed(tenant)
+        return int(self._store.call(lambda redis: redis.zcount(key, f"({time.time()!r}", "+inf")))
+
+    def counts(self, tenant: str) -> Counter[tuple[str, str | None]]:
+        """Return how many of a tenant's tasks are in each state, by priority; as many as are recorded."""
+        counts: Counter[tuple[str, str | None]] = Counter()
+        now = time.time()
+        for first in range(0, self._settings.max_tasks, _COUNTED_AT_ONCE):
+            last = first + _COUNTED_AT_ONCE - 1
+            found = self._count([self._index(tenant)], [self._key(tenant, ""), first, last, now])
+            for kind, count in zip(found[::2], found[1::2], strict=True):
+                state, _, priority = kind.partition(" ")
+                counts[state, priority_name(priority)] += count
+            if not found:
+                break
+        return counts
+
+    def durations(self, tenant: str) -> tuple[Percentiles | None, Percentiles | None]:
+        """Return how long a tenant's tasks waited and ran in the last half hour to hour; None: there were none.
+
+        A task waits from the moment at which it could have started; of those that ran only the good ends count.
+        """
+        now = window_of(time.time())
+
+        def look(redis: Client) -> list[dict[str, str]]:
+            with redis.pipeline(transaction=False) as pipe:
+                for window in (now - 1, now):
+                    pipe.hgetall(self._durations(tenant, window))
+                found: list[dict[str, str]] = pipe.execute()
+                return found
+
+        windows = self._store.call(look)
+        return percentiles(windows, "w"), percentiles(windows, "r")
+
     def forget(self, tenant: str, task_ids: Iterable[str]) -> None:
         """Forget tasks that were not accepted."""
 
@@ -131,7 +172,9 @@ class Records:
         """Forget all that is remembered of a tenant's tasks."""
         while ids := self.ids(tenant, count=_READ_AT_ONCE):
             self.forget(tenant, [task_id for _, task_id in ids])
-        self._store.call(lambda redis: redis.delete(self._index(tenant), self.events(tenant)))
+        self._store.call(
+            lambda redis: redis.delete(self._index(tenant), self.events(tenant), self._delayed(tenant))
+        )
 
     def events(self, tenant: str) -> str:
         """Return the key of the stream of a tenant's events, and the name of the channel that tells them."""
@@ -140,13 +183,21 @@ class Records:
     def _call(self, tenant: str, steps: Sequence[Step]) -> tuple[list[str], list[str | float]]:
         places: dict[str, int] = {}
         told = [_told(step, places.setdefault(step.task_id, len(places) + 1)) for step in steps]
-        keys = [self._index(tenant), self.events(tenant), *(self._key(tenant, each) for each in places)]
+        window = window_of(time.time())
+        keys = [
+            self._index(tenant),
+            self.events(tenant),
+            self._delayed(tenant),
+            self._durations(tenant, window),
+            *(self._key(tenant, each) for each in places),
+        ]
         settings = self._settings
         return keys, [
             math.ceil(settings.ttl * 1000),
             settings.max_tasks,
             settings.max_events,
             self._key(tenant, ""),
+            2 * WINDOW,
             json.dumps(told, separators=(",", ":")),
         ]
 
@@ -156,6 +207,12 @@ class Records:
 
     def _index(self, tenant: str) -> str:
         return self._store.tenant_key(tenant, "tasks")
+
+    def _delayed(self, tenant: str) -> str:
+        return self._store.tenant_key(tenant, "delayed")
+
+    def _durations(self, tenant: str, window: int) -> str:
+        return self._store.tenant_key(tenant, "durations", str(window))
 
     def _key(self, tenant: str, task_id: str) -> str:
         return self._store.tenant_key(tenant, "task", task_id)
@@ -184,6 +241,7 @@ def _told(step: Step, place: int) -> dict[str, Any]:
     if step.kind == "progress":
         told["p"] = 1
     if (due := fields.get("due")) and float(due) > step.at:
+        told["d"] = f"{float(due):.6f}"
         told["l"] = math.ceil((float(due) - step.at) * 1000)
     return told
 

@@ -2,13 +2,18 @@
 --
 -- KEYS[1]    sorted set: task id -> when it was submitted, in seconds since 1970
 -- KEYS[2]    stream: the tenant's events; also the name of the channel on which they are told
--- KEYS[3..]  hashes: the records of the tasks that the steps are about
+-- KEYS[3]    sorted set: task id -> when it is due, of tasks that are delayed or wait to be tried again
+-- KEYS[4]    hash: how long tasks waited and ran in this stretch of time: `w:<bucket>` from the moment at which a task
+--            could have started to its start, `r:<bucket>` from there to its good end -> how many. The bucket is the
+--            whole part of the logarithm to the base 1.1 of the milliseconds.
+-- KEYS[5..]  hashes: the records of the tasks that the steps are about
 -- ARGV[1]    milliseconds that a record is kept after its last step
 -- ARGV[2]    records of the tenant, at most
 -- ARGV[3]    events of the stream, about, at most
 -- ARGV[4]    the start of the key of a record; the task's id follows
--- ARGV[5]    JSON array of steps, in their order. Each is an object:
---              k  its task's record: KEYS[2 + k]
+-- ARGV[5]    seconds that KEYS[4] is kept
+-- ARGV[6]    JSON array of steps, in their order. Each is an object:
+--              k  its task's record: KEYS[4 + k]
 --              t  the task's id
 --              o  its order: the state is that of the step with the highest. -1: a request, which overrules no end
 --              s  the state that it leads to, or nothing
@@ -18,20 +23,33 @@
 --              f  1: it is the task's end
 --              b  1: the task was started
 --              p  1: progress; of this the record keeps the last event only
+--              d  when it is due, if it waits until then
 --              l  milliseconds that the record is kept in addition, for a task that is due later
 --
 -- A record's fields are those that TaskRecord.read names, `order`, and `e:<id>` for each event but progress.
 
-local index, events = KEYS[1], KEYS[2]
+local index, events, delayed, durations = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local lifetime = tonumber(ARGV[1])
 local known, told, new, longest = {}, {}, false, lifetime
 
-for _, step in ipairs(cjson.decode(ARGV[5])) do
-  local key = KEYS[2 + step.k]
+local function took(kind, seconds)
+  local bucket = math.floor(math.log(math.max(seconds * 1000, 1)) / math.log(1.1))
+  redis.call('HINCRBY', durations, kind .. ':' .. bucket, 1)
+end
+
+for _, step in ipairs(cjson.decode(ARGV[6])) do
+  local key = KEYS[4 + step.k]
   local record = known[key]
   if not record then
-    local found = redis.call('HMGET', key, 'order', 'state', 'ended')
-    record = { order = tonumber(found[1] or -1), state = found[2], ended = found[3] }
+    local found = redis.call('HMGET', key, 'order', 'state', 'ended', 'submitted', 'due', 'started')
+    record = {
+      order = tonumber(found[1] or -1),
+      state = found[2],
+      ended = found[3],
+      ready = math.max(tonumber(found[4] or 0), tonumber(found[5] or 0)),
+      due = found[5],
+      started = tonumber(found[6] or 0),
+    }
     known[key] = record
   end
   local exists = record.order >= 0
@@ -51,6 +69,7 @@ for _, step in ipairs(cjson.decode(ARGV[5])) do
     if not exists then
       redis.call('ZADD', index, step.a, step.t)
       redis.call('HSET', key, 'submitted', step.a)
+      record.ready = tonumber(step.a)
       new = true
     end
     if step.s then
@@ -68,8 +87,20 @@ for _, step in ipairs(cjson.decode(ARGV[5])) do
         end
       end
     end
+    local at = tonumber(step.a)
+    if step.d then
+      redis.call('ZADD', delayed, step.d, step.t)
+      record.due, record.ready = step.d, tonumber(step.d)
+    elseif record.due and (step.b or step.f) then
+      redis.call('ZREM', delayed, step.t)
+      record.due = false
+    end
     if step.b then
       redis.call('HINCRBY', key, 'attempts', 1)
+      took('w', at - record.ready)
+      record.started = at
+    elseif step.s == 'SUCCESS' and record.started > 0 then
+      took('r', at - record.started)
     end
     if step.l then
       longest = math.max(longest, lifetime + step.l)
@@ -96,10 +127,11 @@ if new then
   end
 end
 if #told > 0 then
-  for _, key in ipairs({ index, events }) do
+  for _, key in ipairs({ index, events, delayed }) do
     if redis.call('PTTL', key) < longest then
       redis.call('PEXPIRE', key, longest)
     end
   end
+  redis.call('EXPIRE', durations, ARGV[5])
   redis.call('PUBLISH', events, cjson.encode(told))
 end

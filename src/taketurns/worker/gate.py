@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from taketurns.extension import TakeTurns
+    from taketurns.records.lifecycle import Kind
     from taketurns.worker.background import Background
     from taketurns.worker.journal import Journal
     from taketurns.worker.messages import TenantMessage
@@ -101,7 +102,9 @@ class Gate:
             self._move_to_delay(message)
             return PASSED
         # What is over is not run, so it takes no token: Celery reports and acknowledges it.
-        over = has_expired(message, self._consumer.app.timezone) or self._is_cancelled(message.headers["id"])
+        over = self._end_of(message)
+        if over is not None and self._journal is not None and getattr(task, "recorded", False):
+            self._journal.tell(tenant_by(message.queue), message.headers, over)
         verdict = PASSED if over else self.throttle.admit(message, task, others_wait)
         if verdict.admitted and (over or not self._ends_in_a_crash_loop(message, task)):
             self._hand_over(message, name)
@@ -145,10 +148,14 @@ class Gate:
             if not message.is_ours and request not in state.active_requests:
                 self.settled(message)
 
-    def _is_cancelled(self, task_id: str) -> bool:
+    def _end_of(self, message: TenantMessage) -> Kind | None:
+        """Return the end to which a task has come before its start, if it has."""
+        if has_expired(message, self._consumer.app.timezone):
+            return "expired"
+        task_id = message.headers["id"]
         if self.cancelled.holds(task_id):
             state.revoked.add(task_id)  # where Celery looks
-        return task_id in state.revoked
+        return "cancelled" if task_id in state.revoked else None
 
     def _hand_over(self, message: TenantMessage, name: str) -> None:
         """Do what Celery's own task handler does, and survive what kills that one."""
@@ -195,7 +202,7 @@ class Gate:
         elif death is not None:
             self._put_away(message, death, settle)
         else:
-            if getattr(request, "completed", False):
+            if request is not None and getattr(request, "completed", False):
                 self.endings.completed(message.queue)
                 if request.journal is not None:
                     request.journal.tell(request.tenant, message.headers, "completed")

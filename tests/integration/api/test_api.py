@@ -219,8 +219,12 @@ def test_every_operation_is_documented(api: Client) -> None:
     }
     assert set(operations) == {
         ("post", "/tasks"),
+        ("get", "/tasks"),
+        ("delete", "/tasks"),
         ("get", "/tasks/{task_id}"),
+        ("delete", "/tasks/{task_id}"),
         ("get", "/me"),
+        ("get", "/me/stats"),
         ("get", "/tenants"),
         ("post", "/tenants"),
         ("get", "/tenants/{tenant}"),

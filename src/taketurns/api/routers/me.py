@@ -7,8 +7,8 @@ from taketurns.api.dependencies import CurrentCaller, Turns
 from taketurns.api.endpoints import Endpoints
 from taketurns.api.errors import describe
 from taketurns.api.exposed import exposed_tasks
-from taketurns.api.schemas import LimitStatus, Me, TenantLimits
-from taketurns.api.views import tenant_view
+from taketurns.api.schemas import LimitStatus, Me, TenantLimits, TenantStatistics
+from taketurns.api.views import statistics, tenant_view
 from taketurns.limits.standing import rates_of
 from taketurns.roster import look_at
 
@@ -30,3 +30,16 @@ def me(caller: CurrentCaller, turns: Turns) -> Me:
         operator=caller.operator,
         limits=[LimitStatus(**asdict(rate)) for rate in rates],
     )
+
+
+@endpoints.get(
+    "/stats",
+    summary="See how your tasks do",
+    responses=describe(HTTPStatus.NOT_FOUND, HTTPStatus.SERVICE_UNAVAILABLE),
+)
+def my_statistics(caller: CurrentCaller, turns: Turns) -> TenantStatistics:
+    """Return how many tasks of the caller's tenant wait, run and have ended, how long that takes, and its limits.
+
+    Takes about a second if a worker does not answer. 404: the tenant has had no task yet.
+    """
+    return statistics(turns, caller.tenant)
