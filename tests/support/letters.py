@@ -11,13 +11,20 @@ if TYPE_CHECKING:
     from taketurns import TakeTurns
 
 
-def bury(turns: TakeTurns, letter_id: str, tenant: str | None = "acme", **death: Any) -> None:
+_BODY = b'[["i-1"], {}, {}]'
+
+
+def bury(
+    turns: TakeTurns, letter_id: str, tenant: str | None = "acme", *, body: bytes = _BODY, **death: Any
+) -> None:
     """Put a task among the dead letters, as a worker does it; their queue is declared if need be."""
     turns.dead_letters.count()
-    bury_another(turns, letter_id, tenant, **death)
+    bury_another(turns, letter_id, tenant, body=body, **death)
 
 
-def bury_another(turns: TakeTurns, letter_id: str, tenant: str | None = "acme", **death: Any) -> None:
+def bury_another(
+    turns: TakeTurns, letter_id: str, tenant: str | None = "acme", *, body: bytes = _BODY, **death: Any
+) -> None:
     """Do so where the queue is known to be there."""
     told = Death(**{"cause": "failed", "reason": "ValueError('no')", "traceback": "in work", **death})
     headers = buried(
@@ -29,5 +36,5 @@ def bury_another(turns: TakeTurns, letter_id: str, tenant: str | None = "acme", 
         tenant=tenant,
     )
     turns.publisher.publish(
-        b'[["i-1"], {}, {}]', routing_key=DEAD_QUEUE, exchange="", properties={"application_headers": headers}
+        body, routing_key=DEAD_QUEUE, exchange="", properties={"application_headers": headers}
     )

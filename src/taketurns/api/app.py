@@ -25,7 +25,7 @@ The tenant comes from the bearer token or the API key, never from the request. E
 
 _TAGS: Final = [
     {"name": "tasks", "description": "Submit tasks and see what became of them."},
-    {"name": "me", "description": "The caller's own tenant: limits, backlog, next token."},
+    {"name": "me", "description": "The caller's own tenant: limits, backlog, next token, dead letters."},
     {"name": "tenants", "description": "All tenants and their settings. For operators."},
     {
         "name": "dead letters",
