@@ -32,6 +32,7 @@ from taketurns.status import SystemStatus, look
 from taketurns.store import Store
 from taketurns.tenant_stats import stats
 from taketurns.weights import checked_function
+from taketurns.worker_list import WorkerInfo, list_workers
 
 if TYPE_CHECKING:
     import builtins
@@ -178,6 +179,13 @@ class TakeTurns:
         not even refuse.
         """
         return look(self)
+
+    def workers(self) -> builtins.list[WorkerInfo]:
+        """Return the workers that serve tenants, by name, with what each does now; the silent and the lost ones too.
+
+        See [list_workers][taketurns.worker_list.list_workers] for the errors.
+        """
+        return list_workers(self)
 
     def doctor(self) -> builtins.list[Finding]:
         """Look at all that taketurns depends on, change nothing, and say what to do; see [Finding][taketurns.doctor].

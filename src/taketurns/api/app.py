@@ -31,6 +31,7 @@ _TAGS: Final = [
         "name": "dead letters",
         "description": "Tasks that failed for good, or can never run: see, replay, discard them. For operators.",
     },
+    {"name": "workers", "description": "The workers and what each of them does now. For operators."},
     {"name": "status", "description": "How the whole system is doing. For operators."},
     {"name": "health", "description": "For load balancers and orchestrators; nothing is needed for it."},
 ]

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from taketurns.deadletters.letter import Cause
+from taketurns.worker_list import WorkerInfo
 
 TaskStatus = Literal["QUEUED", "RUNNING", "RETRY", "SUCCESS", "FAILURE", "REVOKED", "IGNORED", "UNKNOWN"]
 
@@ -372,6 +373,12 @@ class DeadLettersDiscarded(_Answer):
 
     discarded: int
     """How many."""
+
+
+class WorkerList(_Answer):
+    """The workers that serve tenants, by name."""
+
+    workers: list[WorkerInfo]
 
 
 class Check(_Answer):

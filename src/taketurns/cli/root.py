@@ -24,6 +24,7 @@ from taketurns.cli import (
     status,
     tenants,
     token,
+    workers,
 )
 from taketurns.errors import TaketurnsError
 from taketurns.settings import CONFIG_VARIABLE
@@ -53,6 +54,7 @@ app.add_typer(tenants.app, name="tenants")
 app.add_typer(dead.app, name="dead")
 app.add_typer(keys.app, name="keys")
 app.add_typer(services.app, name="services")
+app.add_typer(workers.app, name="workers")
 
 
 _OF_OUTPUT: Final = {errno.ENOSPC, errno.EIO, errno.EBADF}

@@ -243,6 +243,7 @@ def test_every_operation_is_documented(api: Client) -> None:
         ("get", "/dead-letters/{letter_id}"),
         ("delete", "/dead-letters/{letter_id}"),
         ("post", "/dead-letters/{letter_id}/replay"),
+        ("get", "/workers"),
         ("get", "/status"),
         ("get", "/health/live"),
         ("get", "/health/ready"),
