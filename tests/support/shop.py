@@ -150,6 +150,39 @@ def add(*numbers: int) -> int:
     return sum(flat)
 
 
+@task(base=TenantTask, singleton=True)
+def alone(label: str, seconds: float = 0.0) -> None:
+    """Be the tenant's only one."""
+    work.run(label, seconds)
+
+
+@task(base=TenantTask, singleton=True)
+def hold_alone(label: str) -> None:
+    """Be the tenant's only one, and run until the ledger lets one go."""
+    hold.run(label)
+
+
+@task(base=TenantTask, singleton=True)
+def die_alone(label: str) -> None:
+    """Take the process along."""
+    die.run(label)
+
+
+@task(base=TenantTask, singleton="args", singleton_when_busy="drop")
+def hold_once(label: str) -> None:
+    """Be the tenant's only one of this label, or none."""
+    hold.run(label)
+
+
+@task(base=TenantTask, bind=True)
+def locked(self: Any, label: str, seconds: float) -> int:
+    """Hold a lock of the tenant's for so many seconds, and return its fencing token."""
+    with self.lock("books", wait=None) as lock:
+        work.run(label, seconds)
+        lock.check()
+        return int(lock.fence)
+
+
 @task()
 def ordinary(label: str = "") -> str:
     """Run on the app's own queue."""

@@ -15,6 +15,8 @@ from taketurns.errors import (
     InvalidRate,
     InvalidTenant,
     InvalidWeight,
+    LockLost,
+    LockTaken,
     MissingTenant,
     NoSuchQueue,
     ResolverFailed,
@@ -43,6 +45,8 @@ EXAMPLES = [
     NoSuchQueue("celery"),
     StillInCanary("every tenant"),
     BrokerRefused("api", "may not write exchange 'usersequence'", "grant it"),
+    LockTaken("acme", "books"),
+    LockLost("acme", "books"),
 ]
 
 

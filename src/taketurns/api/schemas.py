@@ -274,6 +274,8 @@ class OwnLetterSummary(_Answer):
 class OwnLetterView(OwnLetterSummary):
     """What a tenant may know of a dead letter of its own: no traceback and no headers, which are the operators'."""
 
+    model_config = ConfigDict(extra="forbid")  # or mypy takes `kwargs` for what else it may be made of
+
     args: Annotated[list[Any] | None, Field(examples=[["i-1"]])]
     """The task's positional arguments; null: the message is no task's, or can't be read."""
     kwargs: Annotated[dict[str, Any] | None, Field(examples=[{"size": 128}])]
