@@ -295,8 +295,8 @@ class RegistryUnavailable(TaketurnsError, ConnectionError):
     """Redis could not be reached, or did not answer in time."""
 
 
-class LockTaken(TaketurnsError):
-    """Somebody else has the lock, for longer than it was waited for.
+class LockNotHeld(TaketurnsError):
+    """A lock of a tenant's is not held, or no longer.
 
     Attributes:
         tenant: whose lock it is.
@@ -309,21 +309,18 @@ class LockTaken(TaketurnsError):
         super().__init__(tenant, name)
 
     def __str__(self) -> str:
+        return f"the lock {self.name!r} of tenant {self.tenant!r} is not held"
+
+
+class LockTaken(LockNotHeld):
+    """Somebody else has the lock, for longer than it was waited for."""
+
+    def __str__(self) -> str:
         return f"somebody else has the lock {self.name!r} of tenant {self.tenant!r}; wait for longer, or try again"
 
 
-class LockLost(TaketurnsError):
-    """A lock was lost while it was held, or it is not sure that it was not: somebody else may have had it too.
-
-    Attributes:
-        tenant: whose lock it is.
-        name: its name.
-    """
-
-    def __init__(self, tenant: str, name: str) -> None:
-        self.tenant = tenant
-        self.name = name
-        super().__init__(tenant, name)
+class LockLost(LockNotHeld):
+    """A lock was lost while it was held, or it is not sure that it was not: somebody else may have had it too."""
 
     def __str__(self) -> str:
         return (

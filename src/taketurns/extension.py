@@ -19,7 +19,7 @@ from taketurns.limits.backlog import BacklogCaps
 from taketurns.limits.current import CurrentLimits
 from taketurns.limits.limiter import Limiter
 from taketurns.limits.rate import parse_rate
-from taketurns.locks.locks import LONGEST, Locks
+from taketurns.locks.locks import Locks
 from taketurns.management import Management
 from taketurns.migration.dial import CanaryDial
 from taketurns.publisher import Publisher
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     from celery import Celery
 
     from taketurns.limits.limiter import RateStatus
-    from taketurns.locks.hold import Hold
     from taketurns.purging import Purge
     from taketurns.registry import TenantSettings
     from taketurns.resolving import TenantResolver
@@ -93,6 +92,8 @@ class TakeTurns:
         limits: which limits a task has, at most a second old.
         publisher: confirmed publishing into tenant queues.
         locks: the locks of tenants, and of tasks of which one runs at a time.
+        lock: takes a lock of a tenant's: ``with turns.lock("acme", "books"):``; see
+            [named][taketurns.locks.locks.Locks.named].
         backlog: how many tasks of a tenant may wait.
 
     Raises:
@@ -123,6 +124,7 @@ class TakeTurns:
         self.canary = CanaryDial(self.store, self.settings.canary)
         self.limiter = Limiter(self.store, self.settings.limiter)
         self.locks = Locks(self.store, self.settings.limiter.lease)
+        self.lock = self.locks.named
         default_rate = self.settings.limiter.default_rate_limit
         self.limits = CurrentLimits(self.registry, parse_rate(default_rate) if default_rate else None)
         self.publisher = Publisher(app, self.settings, self.registry)
@@ -284,36 +286,6 @@ class TakeTurns:
             RegistryUnavailable: Redis is away.
         """
         return known_tenants(self, tags=tags or {})
-
-    def lock(
-        self,
-        tenant: str,
-        name: str,
-        *,
-        ttl: float | None = None,
-        wait: float | None = 0.0,
-        longest: float = LONGEST,
-    ) -> Hold:
-        """Take a lock of a tenant's, which one holder has at a time, on whatever machine: ``with turns.lock(...):``.
-
-        A thread renews it meanwhile. If it is lost all the same, ``with`` ends with LockLost, and ``held`` of what
-        it gives tells before; its ``fence`` is a number that is larger than that of each holder before.
-
-        Args:
-            tenant: the tenant.
-            name: the lock's name, of 1 to 255 characters.
-            ttl: seconds after which the lock is free again if this process dies, from 0.1; by default
-                ``TAKETURNS_LIMITER_LEASE``.
-            wait: seconds to wait for who has it; None is as long as it takes.
-            longest: seconds for which it is renewed; a day by default.
-
-        Raises:
-            LockTaken: somebody else has it for longer than ``wait``.
-            InvalidTenant: the tenant id does not have the accepted form.
-            InvalidInput: another argument does not.
-            RegistryUnavailable: Redis is away, so nobody can have the lock.
-        """
-        return self.locks.named(tenant, name, ttl=ttl, wait=wait, longest=longest)
 
     def close(self) -> None:
         """Close the connections of this process; a later use opens new ones."""

@@ -262,7 +262,7 @@ class TenantTask(Task):
     ) -> Hold:
         """Take a lock of the tenant whose task runs: ``with self.lock("invoices") as lock:`` in a bound task.
 
-        The arguments and errors are those of [TakeTurns.lock][taketurns.extension.TakeTurns.lock].
+        The arguments and errors are those of [named][taketurns.locks.locks.Locks.named].
 
         Raises:
             MissingTenant: no task runs, or it is nobody's.

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from taketurns.extension import TakeTurns
-    from taketurns.registry.registry import SignOfLife
+    from taketurns.registry.sign_of_life import SignOfLife
 
 State = Literal["alive", "silent", "lost"]
 

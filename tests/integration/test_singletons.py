@@ -12,12 +12,14 @@ import pytest
 from celery.exceptions import TaskRevokedError
 
 from support.workers import worker
+from taketurns.locks.singleton import lock_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from support.workers import Ledger
+    from taketurns.locks.locks import LockName
     from taketurns.settings import Settings
 
     Eventually = Callable[..., None]
@@ -152,6 +154,29 @@ def test_one_that_is_to_be_dropped_survives_its_own_worker(
             ledger.let_go()
             eventually(lambda: result.state == "SUCCESS", within=30)
     assert ledger.labels() == ["x"]
+
+
+def test_without_a_gate_the_task_itself_waits_or_is_dropped(
+    shop: Any, settings: Settings, ledger: Ledger, tmp_path: Path, eventually: Eventually
+) -> None:
+    """As with a tenant outside of the canary, whose tasks come by an ordinary queue."""
+    shop.turns.canary.set(tenants=())
+    with worker(settings, tmp_path, "-P", "threads", "-c", "4"):
+        for number in range(3):
+            shop.alone.apply_async((f"a{number}", 0.3), tenant="acme")
+        eventually(lambda: len(ledger) == 3, within=20)
+        first = shop.hold_once.apply_async(("x",), tenant="acme")
+        eventually(lambda: shop.turns.locks.holder(once(shop, "x")) == first.id, within=10)
+        second = shop.hold_once.apply_async(("x",), tenant="acme")
+        eventually(lambda: second.state == "REVOKED")
+        ledger.let_go()
+        first.get(timeout=10)
+    assert not overlaps(ledger.rows())
+    assert sorted(ledger.labels()) == ["a0", "a1", "a2", "x"]
+
+
+def once(shop: Any, label: str) -> LockName:
+    return lock_of(shop.hold_once, "acme", [label], {})
 
 
 def test_where_tasks_are_applied_who_waits_does_so_in_the_call(shop: Any, ledger: Ledger) -> None:

@@ -11,6 +11,19 @@ if TYPE_CHECKING:
     from taketurns import TakeTurns
 
 
+SUMMARY = {
+    "id": "d-1",
+    "task": "shop.anything",
+    "task_id": "task-d-1",
+    "cause": "failed",
+    "reason": "ValueError('no')",
+    "attempts": 0,
+    "replays": 0,
+    "died_at": "2026-01-01T00:00:00+00:00",
+    "size": 17,
+}
+"""What a tenant sees of its letter ``d-1`` in a list."""
+
 _BODY = b'[["i-1"], {}, {}]'
 
 

@@ -16,6 +16,7 @@ from taketurns.errors import (
     InvalidTenant,
     InvalidWeight,
     LockLost,
+    LockNotHeld,
     LockTaken,
     MissingTenant,
     NoSuchQueue,
@@ -45,6 +46,7 @@ EXAMPLES = [
     NoSuchQueue("celery"),
     StillInCanary("every tenant"),
     BrokerRefused("api", "may not write exchange 'usersequence'", "grant it"),
+    LockNotHeld("acme", "books"),
     LockTaken("acme", "books"),
     LockLost("acme", "books"),
 ]

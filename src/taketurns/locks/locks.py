@@ -74,7 +74,25 @@ class Locks:
         wait: float | None = 0.0,
         longest: float = LONGEST,
     ) -> Hold:
-        """Return a hold of a lock by its name, as [TakeTurns.lock][taketurns.extension.TakeTurns.lock] says."""
+        """Take a lock of a tenant's, which one holder has at a time, on whatever machine: ``with turns.lock(...):``.
+
+        A thread renews it meanwhile. If it is lost all the same, ``with`` ends with LockLost, and ``held`` of what
+        it gives tells before; its ``fence`` is a number that is larger than that of each holder before.
+
+        Args:
+            tenant: the tenant.
+            name: the lock's name, of 1 to 255 characters.
+            ttl: seconds after which the lock is free again if this process dies, from 0.1; by default
+                ``TAKETURNS_LIMITER_LEASE``.
+            wait: seconds to wait for who has it; None is as long as it takes.
+            longest: seconds for which it is renewed; a day by default.
+
+        Raises:
+            LockTaken: somebody else has it for longer than ``wait``.
+            InvalidTenant: the tenant id does not have the accepted form.
+            InvalidInput: another argument does not.
+            RegistryUnavailable: Redis is away, so nobody can have the lock.
+        """
         validate_tenant(tenant)
         if not (isinstance(name, str) and 0 < len(name) <= _LONGEST_NAME):
             raise InvalidInput(name, f"text of 1 to {_LONGEST_NAME} characters", field="name")

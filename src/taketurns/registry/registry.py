@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import math
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Final
 
 from taketurns.errors import TenantExists
 from taketurns.registry.api_keys import ApiKeys
 from taketurns.registry.history import History
+from taketurns.registry.sign_of_life import SignOfLife
 from taketurns.registry.starts import Starts
 from taketurns.registry.tags import checked_tags, has_tags
 from taketurns.registry.tenant_settings import TaskRecord, TenantSettings
@@ -25,19 +26,6 @@ if TYPE_CHECKING:
 
 LOST_FOR: Final = 600.0
 """Seconds for which a worker is known that went without a farewell."""
-
-
-@dataclass(frozen=True, slots=True)
-class SignOfLife:
-    """What is known of a worker without asking it.
-
-    Attributes:
-        lives: whether it counts as alive; else it went without a farewell, or hangs.
-        seconds: since its last sign of life; None: unknown.
-    """
-
-    lives: bool
-    seconds: float | None
 
 
 class Registry:

@@ -96,7 +96,8 @@ class Gate:
         # The lock first: it is given back, a token is not.
         busy = None if over else self._singletons.enter(message, task)
         if busy is not None:
-            self._drop(message, task) if busy == "drop" else self._put_off(message, task)
+            put = self._drop if busy == "drop" else self._put_off
+            put(message, task)
             return PASSED
         verdict = PASSED if over else self.throttle.admit(message, task, others_wait)
         if not verdict.admitted:

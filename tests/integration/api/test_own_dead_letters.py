@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from support.api_server import Client, assert_problem
-from support.letters import bury
+from support.letters import SUMMARY, bury
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,17 +20,6 @@ OF_ONE = [
     ("DELETE", "/me/dead-letters/{}"),
 ]
 OF_MANY = [("POST", "/me/dead-letters/replay"), ("DELETE", "/me/dead-letters")]
-SUMMARY = {
-    "id": "d-1",
-    "task": "shop.anything",
-    "task_id": "task-d-1",
-    "cause": "failed",
-    "reason": "ValueError('no')",
-    "attempts": 0,
-    "replays": 0,
-    "died_at": "2026-01-01T00:00:00+00:00",
-    "size": 17,
-}
 
 
 def ids(client: Client, path: str = "/me/dead-letters", **filters: str) -> list[str]:
