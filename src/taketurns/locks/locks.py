@@ -170,8 +170,17 @@ class Locks:
         Raises:
             RegistryUnavailable: Redis is away.
         """
-        token = self._store.call(lambda redis: redis.get(self._key(lock)))
-        return None if token is None else str(token).rpartition("/")[0]
+        token = self.token(lock)
+        return None if token is None else token.rpartition("/")[0]
+
+    def token(self, lock: LockName) -> str | None:
+        """Return the token of who has the lock, which is another one for each hold; None: nobody has it.
+
+        Raises:
+            RegistryUnavailable: Redis is away.
+        """
+        token: str | None = self._store.call(lambda redis: redis.get(self._key(lock)))
+        return token
 
     def give_up(self, lock: LockName, ticket: Ticket) -> None:
         """End the hold of a ticket, whoever goes on with it; nothing happens if it has ended, or Redis is away."""

@@ -24,8 +24,8 @@ from taketurns.topology import DEAD_QUEUE
 from taketurns.worker.endings import Endings
 from taketurns.worker.inspection import has_expired, problem_of
 from taketurns.worker.messages import REDELIVERED_HEADER
-from taketurns.worker.singletons import Singletons
-from taketurns.worker.throttle import PASSED, Throttle, tenant_by
+from taketurns.worker.singletons import AGAIN, Singletons
+from taketurns.worker.throttle import PASSED, Throttle, Verdict, tenant_by
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from taketurns.extension import TakeTurns
     from taketurns.worker.background import Background
     from taketurns.worker.messages import TenantMessage
-    from taketurns.worker.throttle import Verdict
 
 logger = get_logger(__name__)
 
@@ -95,6 +94,8 @@ class Gate:
         over = has_expired(message, self._consumer.app.timezone) or message.headers["id"] in state.revoked
         # The lock first: it is given back, a token is not.
         busy = None if over else self._singletons.enter(message, task)
+        if busy == "soon":
+            return Verdict(admitted=False, retry_after=AGAIN)
         if busy is not None:
             put = self._drop if busy == "drop" else self._put_off
             put(message, task)
@@ -117,8 +118,8 @@ class Gate:
         """Release what the message's admission took; True if the tenant may run another task for it."""
         self.requests.pop(message, None)
         self.leaving.discard(message)
-        self._singletons.settled(message)
-        return self.throttle.settled(message)
+        was_alone = self._singletons.settled(message)
+        return self.throttle.settled(message) or was_alone
 
     def forget_lost(self) -> None:
         """Release what was handed to the pool on a connection that is lost, and that no process or thread has taken.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from taketurns.errors import RegistryUnavailable
 from taketurns.locks.singleton import WAITING_HEADER, lock_of, when_busy
@@ -16,6 +17,14 @@ if TYPE_CHECKING:
     from taketurns.locks.singleton import WhenBusy
     from taketurns.worker.background import Background
     from taketurns.worker.messages import TenantMessage
+
+AGAIN: Final = 0.05
+"""Seconds after which a task asks again that waits at the head of its queue."""
+
+_PATIENCE: Final = 1.0
+"""Seconds of a hold for which the next task waits at the head: most are over by then, and it need not be put off."""
+
+_REMEMBERED: Final = 10_000
 
 
 class Singletons:
@@ -30,11 +39,13 @@ class Singletons:
         self._locks = turns.locks
         self._background = background
         self._held: dict[TenantMessage, tuple[LockName, Ticket]] = {}
+        self._seen: dict[LockName, tuple[str, float]] = {}
+        """The hold that was last in the way, and since when."""
 
-    def enter(self, message: TenantMessage, task: Any) -> WhenBusy | None:
+    def enter(self, message: TenantMessage, task: Any) -> WhenBusy | Literal["soon"] | None:
         """Take the lock that the message's task needs, if it needs one; else tell what is to become of it.
 
-        While Redis is away nobody can tell what runs: then it waits.
+        ``soon``: the one that runs may be over soon. While Redis is away nobody can tell what runs: then it waits.
         """
         if not (isinstance(task, TenantTask) and task.singleton):
             return None
@@ -45,7 +56,8 @@ class Singletons:
         except RegistryUnavailable:
             return "wait"
         if ticket is None:
-            return when_busy(task, self._locks, lock, message.headers["id"])
+            busy = when_busy(task, self._locks, lock, message.headers["id"])
+            return "soon" if busy == "wait" and self._is_young(lock) else busy
         message.headers.pop(WAITING_HEADER, None)
         self._held[message] = (lock, ticket)
         return None
@@ -60,7 +72,30 @@ class Singletons:
         if (held := self._held.pop(message, None)) is not None:
             self._locks.give_up(*held)
 
-    def settled(self, message: TenantMessage) -> None:
-        """Give the lock up of a message whose task has ended, should that have been killed before it could itself."""
-        if (held := self._held.pop(message, None)) is not None:
+    def settled(self, message: TenantMessage) -> bool:
+        """Give the lock up of a message whose task has ended, should that have been killed before it could itself.
+
+        Returns:
+            Whether the tenant may run another task for it.
+        """
+        held = self._held.pop(message, None)
+        if held is not None:
             self._background.submit(lambda: self._locks.give_up(*held))
+        return held is not None
+
+    def _is_young(self, lock: LockName) -> bool:
+        """Tell whether whoever has the lock has been in the way for a short time only."""
+        try:
+            token = self._locks.token(lock)
+        except RegistryUnavailable:
+            return False
+        if token is None:
+            return True
+        now = monotonic()
+        seen, since = self._seen.get(lock, ("", now))
+        if token != seen:
+            if len(self._seen) >= _REMEMBERED:
+                self._seen.clear()
+            self._seen[lock] = (token, now)
+            return True
+        return now - since < _PATIENCE
