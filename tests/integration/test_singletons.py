@@ -78,14 +78,15 @@ def test_many_short_ones_follow_each_other_closely(
     shop: Any, settings: Settings, ledger: Ledger, tmp_path: Path, eventually: Eventually
 ) -> None:
     """They keep their places in the queue, since the one that runs is over soon, also on two workers."""
-    for number in range(100):
-        shop.alone.apply_async((str(number), 0.01), tenant="acme")
     with ExitStack() as stack:
         for name in ("w1", "w2"):
             stack.enter_context(worker(settings, tmp_path, "-c", "2", name=name))
-        eventually(lambda: len(ledger) == 100, within=12)
+        for number in range(100):
+            shop.alone.apply_async((str(number), 0.01), tenant="acme")
+        eventually(lambda: len(ledger) == 100, within=40)
     rows = ledger.rows()
     assert not overlaps(rows)
+    assert rows[-1]["ended"] - rows[0]["started"] < 12
     assert len({row["id"] for row in rows}) == 100
 
 
@@ -107,10 +108,10 @@ def test_the_lock_of_a_killed_worker_is_free_after_a_while(
     assert not overlaps(ledger.rows())
 
 
-def test_a_task_that_was_killed_for_its_time_limit_gives_its_lock_up(
+def test_a_task_that_exceeds_its_time_limit_gives_its_lock_up(
     shop: Any, settings: Settings, ledger: Ledger, tmp_path: Path, eventually: Eventually
 ) -> None:
-    """At once: the worker does it, long before the lock would expire."""
+    """At once, long before the lock would expire."""
     with worker(settings, tmp_path, "-c", "2"):
         shop.hold_alone.apply_async(("killed",), tenant="acme", time_limit=1)
         eventually(lambda: shop.turns.status().running == 1, within=20)
@@ -122,12 +123,26 @@ def test_a_task_that_was_killed_for_its_time_limit_gives_its_lock_up(
         eventually(lambda: sorted(ledger.labels()) == ["next", "other"], within=10)
 
 
+def test_one_that_kills_its_process_each_time_becomes_a_dead_letter_soon(
+    shop: Any, settings: Settings, tmp_path: Path, eventually: Eventually
+) -> None:
+    """The worker gives the lock of a dead process up: nobody waits until it expires."""
+    with worker(settings, tmp_path, "-c", "1", TAKETURNS_WORKER_MAX_STARTS="2"):
+        shop.die_alone.apply_async(("x",), tenant="acme")
+        eventually(lambda: shop.turns.dead_letters.count() == 1, within=40)
+    assert shop.turns.dead_letters.list()[0].cause == "crash_loop"
+
+
 def test_one_that_kills_its_worker_each_time_becomes_a_dead_letter(
     shop: Any, settings: Settings, tmp_path: Path, eventually: Eventually
 ) -> None:
-    """That it waits for its own old lock in between does not hide how often it was started."""
-    with worker(settings, tmp_path, "-c", "1", TAKETURNS_WORKER_MAX_STARTS="2"):
-        shop.die_alone.apply_async(("x",), tenant="acme")
+    """That it is put off in between, by its own old lock, does not hide how often it was started."""
+    variables: Any = {"TAKETURNS_WORKER_MAX_STARTS": "2", "TAKETURNS_LIMITER_LEASE": "12"}
+    shop.die_alone.apply_async(("x",), tenant="acme")
+    for name in ("w1", "w2"):
+        with worker(settings, tmp_path, "-P", "solo", name=name, **variables) as dies:
+            assert dies.process.wait(40) == -signal.SIGKILL
+    with worker(settings, tmp_path, "-P", "solo", name="w3", **variables):
         eventually(lambda: shop.turns.dead_letters.count() == 1, within=40)
     assert shop.turns.dead_letters.list()[0].cause == "crash_loop"
 
