@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from celery.exceptions import TaskRevokedError
 
+from support.proxy import running
 from support.workers import worker
 from taketurns.locks.singleton import lock_of
 
@@ -147,11 +148,29 @@ def test_one_that_kills_its_worker_each_time_becomes_a_dead_letter(
     assert shop.turns.dead_letters.list()[0].cause == "crash_loop"
 
 
+def test_none_starts_while_redis_is_away(
+    shop: Any, settings: Settings, ledger: Ledger, tmp_path: Path, eventually: Eventually
+) -> None:
+    """It waits, as one that is to be dropped does too; others of its tenant's run, and it does when Redis is back."""
+    with running(settings.redis.redis_url) as proxy:
+        variables: Any = {"TAKETURNS_REDIS_URL": proxy.url, "SHOP_RESULTS": settings.redis.redis_url}
+        with worker(settings, tmp_path, "-P", "threads", "-c", "2", **variables) as away:
+            proxy.silence()
+            waiting = (
+                shop.alone.apply_async(("a",), tenant="acme"),
+                shop.once.apply_async(("o",), tenant="acme"),
+            )
+            assert shop.add.apply_async((1, 2), tenant="acme").get(timeout=20) == 3
+            assert not any(f"{each.id}] received" in away.output for each in waiting)
+            proxy.drop()
+            eventually(lambda: sorted(ledger.labels()) == ["a", "o"], within=20)
+
+
 def test_a_second_one_with_the_same_arguments_is_dropped_if_so_declared(
     shop: Any, settings: Settings, ledger: Ledger, tmp_path: Path, eventually: Eventually
 ) -> None:
     """Its state says so, and its message is gone; with other arguments, or of another tenant, it runs."""
-    with worker(settings, tmp_path, "-P", "threads", "-c", "4") as running:
+    with worker(settings, tmp_path, "-P", "threads", "-c", "4") as busy:
         for label, tenant in (("x", "acme"), ("y", "acme"), ("x", "bolt")):
             shop.hold_once.apply_async((label,), tenant=tenant)
         eventually(lambda: shop.turns.status().running == 3, within=20)
@@ -161,7 +180,7 @@ def test_a_second_one_with_the_same_arguments_is_dropped_if_so_declared(
         ):
             second.get(timeout=10)
         assert second.state == "REVOKED"
-        assert f"[{second.id}] is dropped" in running.output
+        assert f"[{second.id}] is dropped" in busy.output
         for _ in range(3):
             ledger.let_go()
         eventually(lambda: len(ledger) == 3)
@@ -196,7 +215,7 @@ def test_without_a_gate_the_task_itself_waits_or_is_dropped(
             shop.alone.apply_async((f"a{number}", 0.3), tenant="acme")
         eventually(lambda: len(ledger) == 3, within=20)
         first = shop.hold_once.apply_async(("x",), tenant="acme")
-        eventually(lambda: shop.turns.locks.holder(once(shop, "x")) == first.id, within=10)
+        eventually(lambda: shop.turns.locks.holder(lock_of_once(shop, "x")) == first.id, within=10)
         second = shop.hold_once.apply_async(("x",), tenant="acme")
         eventually(lambda: second.state == "REVOKED")
         ledger.let_go()
@@ -205,7 +224,7 @@ def test_without_a_gate_the_task_itself_waits_or_is_dropped(
     assert sorted(ledger.labels()) == ["a0", "a1", "a2", "x"]
 
 
-def once(shop: Any, label: str) -> LockName:
+def lock_of_once(shop: Any, label: str) -> LockName:
     return lock_of(shop.hold_once, "acme", [label], {})
 
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import time
-from contextlib import closing
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 import pytest
+from kombu.pidbox import Mailbox
 
 from support.api_server import assert_problem, serving, shop
 from support.command import invoke
 from support.outages import without_broker, without_redis
 from support.workers import environment, worker
-from taketurns.errors import BrokerUnavailable, RegistryUnavailable
+from taketurns.errors import BrokerUnavailable, PublishNotConfirmed, RegistryUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -69,6 +71,8 @@ def test_workers_tell_what_they_do_and_the_others_are_named(
         assert (lost.heartbeat_age or 0) >= 3
         assert (lost.running, lost.hand, lost.slots, lost.serves, lost.tenants) == (None,) * 5
         assert_told_alike(turns, settings, [alive.name, other.name])
+        with refused_once():
+            assert told(turns)[alive.name].state == "alive"
         alive.process.kill()  # its naps are long
 
 
@@ -88,6 +92,23 @@ def assert_told_alike(turns: TakeTurns, settings: Settings, names: list[str]) ->
     assert (table.returncode, table.stderr) == (0, "")
     assert "acme (1), bolt (1)" in table.stdout
     assert "lost" in table.stdout
+
+
+@contextmanager
+def refused_once() -> Iterator[None]:
+    """Have RabbitMQ refuse a question, as it may while the queue of a killed worker goes away."""
+    call = Mailbox.call
+    refused: list[bool] = []
+
+    def first_refused(self: Mailbox, *arguments: Any, **options: Any) -> Any:
+        if not refused:
+            refused.append(True)
+            raise PublishNotConfirmed("RabbitMQ could not store the message")
+        return call(self, *arguments, **options)
+
+    with mock.patch.object(Mailbox, "call", first_refused):
+        yield
+    assert refused
 
 
 def test_without_workers_it_is_said(turns: TakeTurns, settings: Settings) -> None:

@@ -174,6 +174,12 @@ def hold_once(label: str) -> None:
     hold.run(label)
 
 
+@task(base=TenantTask, singleton=True, singleton_when_busy="drop")
+def once(label: str) -> None:
+    """Be the tenant's only one, or none."""
+    work.run(label)
+
+
 @task(base=TenantTask, bind=True)
 def locked(self: Any, label: str, seconds: float) -> int:
     """Hold a lock of the tenant's for so many seconds, and return its fencing token."""
