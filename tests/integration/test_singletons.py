@@ -191,15 +191,13 @@ def test_a_second_one_with_the_same_arguments_is_dropped_if_so_declared(
 def test_one_that_is_to_be_dropped_survives_its_own_worker(
     shop: Any, settings: Settings, ledger: Ledger, tmp_path: Path, eventually: Eventually
 ) -> None:
-    """When it comes back its old lock is still there; another one is dropped for it meanwhile."""
+    """When it comes back its old lock may still be there: it waits for that to expire, and runs."""
     lease: Any = {"TAKETURNS_LIMITER_LEASE": "10"}
     with worker(settings, tmp_path, "-c", "1", name="w1", **lease) as first:
         result = shop.hold_once.apply_async(("x",), tenant="acme")
         eventually(lambda: shop.turns.status().running == 1, within=20)
-        second = shop.hold_once.apply_async(("x",), tenant="acme")
         with worker(settings, tmp_path, "-c", "2", name="w2", **lease):
             first.stop(signal.SIGKILL)
-            eventually(lambda: second.state == "REVOKED", within=20)
             ledger.let_go()
             eventually(lambda: result.state == "SUCCESS", within=40)
     assert ledger.labels() == ["x"]

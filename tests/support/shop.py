@@ -28,7 +28,7 @@ app.conf.broker_heartbeat = float(os.environ.get("SHOP_HEARTBEAT", "120"))
 app.conf.worker_cancel_long_running_tasks_on_connection_loss = False
 turns = TakeTurns(app, weight_function=by_metadata if os.environ.get("SHOP_WEIGHS") else None)
 
-_redis = Redis.from_url(turns.settings.redis.redis_url)
+_redis = Redis.from_url(turns.settings.redis.redis_url, socket_timeout=None)  # it waits for a minute, in hold
 LEDGER = f"{turns.settings.redis.redis_prefix}-ledger"
 
 
