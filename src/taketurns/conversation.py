@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from amqp.exceptions import AMQPError
 from kombu.exceptions import KombuError
 
 from taketurns.connections import PublishConnection
+from taketurns.errors import PublishNotConfirmed
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -49,8 +51,14 @@ class Conversation:
         """
         if not workers:
             return {}  # to Celery, no destination means everybody
-        with self._lent_mailbox() as mailbox:
-            replies = mailbox.call(sorted(workers), command, dict(arguments or {}), timeout=within)
+        began = monotonic()
+        try:
+            replies = self._call(workers, command, arguments or {}, within)
+        except PublishNotConfirmed:
+            if monotonic() - began > ANSWER_SECONDS:
+                raise
+            # RabbitMQ refuses what it can't put into every queue, such as that of a worker that was just killed.
+            replies = self._call(workers, command, arguments or {}, within)
         return {
             worker: answer
             for reply in replies
@@ -79,6 +87,15 @@ class Conversation:
         self._mailbox = None
         self._connection.begin(self._timeout)
         self._connection.release()
+
+    def _call(
+        self, workers: Collection[str], command: str, arguments: Mapping[str, Any], within: float
+    ) -> list[dict[str, Any]]:
+        with self._lent_mailbox() as mailbox:
+            replies: list[dict[str, Any]] = mailbox.call(
+                sorted(workers), command, dict(arguments), timeout=within
+            )
+        return replies
 
     @contextmanager
     def _lent_mailbox(self) -> Iterator[Any]:

@@ -29,7 +29,7 @@ _FIXED = {
 }
 
 _BASES = ("taketurns.task", "celery.app.task", "builtins")
-_OURS = ("rate_limit_per_tenant", "expose", "retry_for")
+_OURS = ("rate_limit_per_tenant", "expose", "retry_for", "singleton", "singleton_when_busy")
 _CLOSE = 0.9
 """How alike a name must be to be a misspelt one of ours: tasks may have any attributes of their authors' own."""
 
@@ -67,6 +67,8 @@ def _check_values(task: type[TenantTask]) -> None:
         ),
         "time_limit": (is_time_limit(task.time_limit), "a number of seconds above zero, or None"),
         "retry_for": (_are_errors(task.retry_for), "a tuple of exception classes"),
+        "singleton": (isinstance(task.singleton, bool) or task.singleton == "args", "True, False or 'args'"),
+        "singleton_when_busy": (task.singleton_when_busy in ("wait", "drop"), "'wait' or 'drop'"),
         "soft_time_limit": (is_time_limit(task.soft_time_limit), "a number of seconds above zero, or None"),
     }
     for name, (is_valid, accepted) in checks.items():

@@ -295,6 +295,40 @@ class RegistryUnavailable(TaketurnsError, ConnectionError):
     """Redis could not be reached, or did not answer in time."""
 
 
+class LockNotHeld(TaketurnsError):
+    """A lock of a tenant's is not held, or no longer.
+
+    Attributes:
+        tenant: whose lock it is.
+        name: its name.
+    """
+
+    def __init__(self, tenant: str, name: str) -> None:
+        self.tenant = tenant
+        self.name = name
+        super().__init__(tenant, name)
+
+    def __str__(self) -> str:
+        return f"the lock {self.name!r} of tenant {self.tenant!r} is not held"
+
+
+class LockTaken(LockNotHeld):
+    """Somebody else has the lock, for longer than it was waited for."""
+
+    def __str__(self) -> str:
+        return f"somebody else has the lock {self.name!r} of tenant {self.tenant!r}; wait for longer, or try again"
+
+
+class LockLost(LockNotHeld):
+    """A lock was lost while it was held, or it is not sure that it was not: somebody else may have had it too."""
+
+    def __str__(self) -> str:
+        return (
+            f"the lock {self.name!r} of tenant {self.tenant!r} was lost while it was held: it could not be renewed, "
+            f"or Redis has lost it, so somebody else may have had it too"
+        )
+
+
 class UnsupportedPool(TaketurnsError):
     """The worker's pool can't serve tenants; prefork, threads and solo can."""
 

@@ -19,6 +19,7 @@ from taketurns.limits.backlog import BacklogCaps
 from taketurns.limits.current import CurrentLimits
 from taketurns.limits.limiter import Limiter
 from taketurns.limits.rate import parse_rate
+from taketurns.locks.locks import Locks
 from taketurns.management import Management
 from taketurns.migration.dial import CanaryDial
 from taketurns.publisher import Publisher
@@ -35,6 +36,7 @@ from taketurns.store import Store
 from taketurns.tenant_stats import stats
 from taketurns.tenant_tasks import TenantTasks
 from taketurns.weights import checked_function
+from taketurns.worker_list import WorkerInfo, list_workers
 
 if TYPE_CHECKING:
     import builtins
@@ -92,6 +94,9 @@ class TakeTurns:
         limiter: the rate and concurrency limits.
         limits: which limits a task has, at most a second old.
         publisher: confirmed publishing into tenant queues.
+        locks: the locks of tenants, and of tasks of which one runs at a time.
+        lock: takes a lock of a tenant's: ``with turns.lock("acme", "books"):``; see
+            [named][taketurns.locks.locks.Locks.named].
         backlog: how many tasks of a tenant may wait.
         records: what became of tasks.
         recorder: writes down what is submitted.
@@ -123,6 +128,8 @@ class TakeTurns:
         self.registry = Registry(self.store, changed=lambda: refresh_workers(self.registry, self.publisher))
         self.canary = CanaryDial(self.store, self.settings.canary)
         self.limiter = Limiter(self.store, self.settings.limiter)
+        self.locks = Locks(self.store, self.settings.limiter.lease)
+        self.lock = self.locks.named
         default_rate = self.settings.limiter.default_rate_limit
         self.limits = CurrentLimits(self.registry, parse_rate(default_rate) if default_rate else None)
         self.publisher = Publisher(app, self.settings, self.registry)
@@ -190,6 +197,13 @@ class TakeTurns:
         not even refuse.
         """
         return look(self)
+
+    def workers(self) -> builtins.list[WorkerInfo]:
+        """Return the workers that serve tenants, by name, with what each does now; the silent and the lost ones too.
+
+        See [list_workers][taketurns.worker_list.list_workers] for the errors.
+        """
+        return list_workers(self)
 
     def doctor(self) -> builtins.list[Finding]:
         """Look at all that taketurns depends on, change nothing, and say what to do; see [Finding][taketurns.doctor].

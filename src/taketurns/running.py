@@ -4,23 +4,34 @@ from __future__ import annotations
 
 import random
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from billiard.common import terminate_handler_fired
 from celery.exceptions import Ignore, Reject, TaskPredicate, WorkerShutdown, WorkerTerminate
 
 from taketurns.delays import STEP
-from taketurns.errors import BrokerUnavailable, TaskAborted, WrongArguments
+from taketurns.errors import (
+    BrokerUnavailable,
+    LockTaken,
+    RegistryUnavailable,
+    TaskAborted,
+    WrongArguments,
+)
 from taketurns.extension import TakeTurns
 from taketurns.inheritance import tenant_of_request
+from taketurns.locks.locks import Ticket
+from taketurns.locks.singleton import SOONEST, WAITING_HEADER, lock_of, waited, when_busy, why_dropped
 from taketurns.retries import declared_options, submitted_options
 from taketurns.tenants import tenant_of
 
 if TYPE_CHECKING:
+    from taketurns.locks.hold import Hold
     from taketurns.task import TenantTask
 
 ADMITTED_HEADER = "taketurns_admitted"
-"""Set in memory by the worker's gate, so that no task is charged twice."""
+"""Set in memory by the worker's gate, so that no task is charged twice: to True, or to the ticket of the lock that
+the task goes on with."""
 
 
 def run_body(task: TenantTask, request: Any, args: Any, kwargs: Any) -> Any:
@@ -32,12 +43,51 @@ def run_body(task: TenantTask, request: Any, args: Any, kwargs: Any) -> Any:
         TaskAborted: the body raised what would have ended the worker.
         WrongArguments: the body does not take these arguments.
     """
-    delivery = request.delivery_info or {}
-    tenant = tenant_of_request(request) or tenant_of(delivery.get("routing_key") or "")
-    if tenant is None or (request.headers or {}).get(ADMITTED_HEADER):
+    tenant = tenant_running(request)
+    if tenant is None:
+        return _survive(task, request, args, kwargs)
+    if not task.singleton:
+        return _run(task, request, tenant, args, kwargs)
+    with _alone(task, request, tenant, args, kwargs):
+        return _run(task, request, tenant, args, kwargs)
+
+
+def tenant_running(request: Any) -> str | None:
+    """Return whose task it is that runs; None: nobody's."""
+    return tenant_of_request(request) or tenant_of((request.delivery_info or {}).get("routing_key") or "")
+
+
+def _alone(task: TenantTask, request: Any, tenant: str, args: Any, kwargs: Any) -> Hold:
+    """Return the lock of a task of which one runs at a time, held; the errors are those of ``run_body``."""
+    turns = TakeTurns.of(task.app)
+    lock = lock_of(task, tenant, args, kwargs)
+    admitted = (request.headers or {}).get(ADMITTED_HEADER)
+    ticket = Ticket(**admitted) if isinstance(admitted, dict) else None
+    hold = partial(turns.locks.hold, lock, holder=request.id, ticket=ticket, quiet=True)
+    try:
+        return hold()
+    except LockTaken:
+        if when_busy(task, turns.locks, lock, request.id) == "drop":
+            reason = why_dropped(task, tenant)
+            is_kept = not (request.ignore_result or request.is_eager)
+            task.backend.mark_as_revoked(request.id, reason, request, store_result=is_kept)
+            raise Ignore(reason) from None
+        if request.is_eager:
+            return hold(wait=None)
+    except RegistryUnavailable:
+        if request.is_eager:
+            raise
+    since, soonest = waited(request.headers, time.time())
+    request.headers = {**(request.headers or {}), WAITING_HEADER: since}
+    raise _put_off(task, tenant, turns.limiter.put_offs.spaced(tenant, lock.name, soonest, SOONEST))
+
+
+def _run(task: TenantTask, request: Any, tenant: str, args: Any, kwargs: Any) -> Any:
+    if (request.headers or {}).get(ADMITTED_HEADER):
         return _survive(task, request, args, kwargs)
     turns = TakeTurns.of(task.app)
-    limits = turns.limits.of(tenant, task.name, task.task_rate, delivery.get("priority"))
+    priority = (request.delivery_info or {}).get("priority")
+    limits = turns.limits.of(tenant, task.name, task.task_rate, priority)
     while not (admission := turns.limiter.admit(tenant, task.name, limits, lease=request.id)).admitted:
         if not request.is_eager:
             seconds = admission.retry_after
@@ -60,7 +110,7 @@ def _put_off(task: TenantTask, tenant: str, seconds: float) -> Ignore | Reject:
         )
     except BrokerUnavailable as error:
         return Reject(error, requeue=True)
-    return Ignore(f"throttled, again in {seconds:.3f} s")
+    return Ignore(f"put off, again in {seconds:.3f} s")
 
 
 def _survive(task: TenantTask, request: Any, args: Any, kwargs: Any) -> Any:

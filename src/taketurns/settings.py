@@ -151,7 +151,7 @@ class LimiterSettings(BaseSettings):
     default_max_backlog: Annotated[int, Field(ge=1, le=LARGEST_NUMBER)] | None = None
     """Tasks of each tenant without a ``max_backlog`` of its own that may wait in its queue; none is any number."""
     lease: Seconds = 60.0
-    """Seconds until the concurrency lease of a killed worker's task is free again; living ones renew theirs."""
+    """Seconds until the concurrency lease of a killed worker's task, or a lock, is free; living ones renew theirs."""
 
     @field_validator("default_rate_limit")
     @classmethod

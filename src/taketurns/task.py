@@ -17,12 +17,8 @@ from taketurns.declared import check_declaration
 from taketurns.delays import ETA_HEADER, without_traces
 from taketurns.errors import BrokerUnavailable, InvalidSettings, MissingTenant, TaketurnsError
 from taketurns.extension import TakeTurns
-from taketurns.inheritance import (
-    give_what_follows,
-    goes_on_without_tenant,
-    tenant_of_request,
-    was_accepted_before,
-)
+from taketurns.inheritance import give_what_follows, goes_on_without_tenant, was_accepted_before
+from taketurns.locks.locks import LONGEST
 from taketurns.migration.envelopes import tenant_priority
 from taketurns.migration.old_way import CAME_BY, destination_of, take_the_old_way
 from taketurns.options import DESTINATION, due_at, expires_at, priority_of, refuse_destinations
@@ -30,7 +26,7 @@ from taketurns.outcomes import Outcomes
 from taketurns.records.recorder import TAGS_HEADER, checked_task_tags
 from taketurns.result import TenantResult
 from taketurns.retries import RETRY_HEADER, RetryOptions, submitted_options
-from taketurns.running import ADMITTED_HEADER, run_body
+from taketurns.running import ADMITTED_HEADER, run_body, tenant_running
 from taketurns.tenants import TENANT_HEADER, tenant_of, validate_tenant
 from taketurns.time_limits import check_time_limits
 from taketurns.topology import EXCHANGE, PRIORITIES, tenant_queue
@@ -43,6 +39,8 @@ if TYPE_CHECKING:
     from celery.result import AsyncResult as Result
 
     from taketurns.limits.rate import RateLimit
+    from taketurns.locks.hold import Hold
+    from taketurns.locks.singleton import Singleton, WhenBusy
 
 
 class TenantTask(Task):
@@ -67,6 +65,10 @@ class TenantTask(Task):
             ``retry_backoff`` seconds (1), each further one twice as long, none longer than ``retry_backoff_max``
             (600); ``retry_jitter`` (True) makes it a random part of that. Celery's ``autoretry_for`` works too, in
             whole seconds.
+        singleton: True lets one task of this name run at a time for each tenant, ``"args"`` one with the same
+            arguments, over all workers: by a lock that a thread renews while it runs. While Redis is away none runs.
+        singleton_when_busy: what becomes of a second one: ``"wait"`` puts it off, without a slot or a retry, and
+            those that wait run in any order; with ``"drop"`` it does not run, and its state is REVOKED.
     """
 
     abstract = True
@@ -76,6 +78,8 @@ class TenantTask(Task):
     expose: ClassVar[bool] = False
     recorded: ClassVar[bool] = True
     retry_for: ClassVar[tuple[type[Exception], ...]] = ()
+    singleton: ClassVar[Singleton] = False
+    singleton_when_busy: ClassVar[WhenBusy] = "wait"
 
     # Said here, so that the app's configuration for its ordinary tasks does not reach the tenants' ones.
     acks_late = True
@@ -275,9 +279,24 @@ class TenantTask(Task):
         Raises:
             InvalidInput: a value does not have its accepted form.
         """
-        tenant = tenant_of_request(self.request)
+        tenant = tenant_running(self.request)
         if tenant is not None and not self.request.called_directly:
             TakeTurns.of(self._get_app()).recorder.progress(self, tenant, done, total, note)
+
+    def lock(
+        self, name: str, *, ttl: float | None = None, wait: float | None = 0.0, longest: float = LONGEST
+    ) -> Hold:
+        """Take a lock of the tenant whose task runs: ``with self.lock("invoices") as lock:`` in a bound task.
+
+        The arguments and errors are those of [named][taketurns.locks.locks.Locks.named].
+
+        Raises:
+            MissingTenant: no task runs, or it is nobody's.
+        """
+        tenant = tenant_running(self.request)
+        if tenant is None:
+            raise MissingTenant(self.name)
+        return TakeTurns.of(self._get_app()).lock(tenant, name, ttl=ttl, wait=wait, longest=longest)
 
     def map(self, *_: Any) -> Any:
         """Refused: see the error."""

@@ -37,6 +37,7 @@ def test_version_and_help(tmp_path: Path) -> None:
         "status",
         "doctor",
         "dead",
+        "workers",
         "services",
         "--app",
         "--config",

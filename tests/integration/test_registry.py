@@ -314,6 +314,19 @@ def test_who_went_without_a_farewell_is_remembered(
     assert registry.lost_workers() == []
 
 
+def test_signs_of_life_tell_how_old_they_are(registry: Registry, eventually: Callable[..., None]) -> None:
+    """Of the lost ones too; a worker that said goodbye is not told of."""
+    for name, ttl in (("lost@host", 0.2), ("alive@host", 60), ("leaving@host", 60)):
+        registry.worker_alive(name, ttl)
+    registry.worker_gone("leaving@host")
+    assert registry.signs_of_life().keys() == {"alive@host", "lost@host"}
+    eventually(lambda: not registry.signs_of_life()["lost@host"].lives, within=2)
+    registry.worker_alive("alive@host", 60)
+    signs = registry.signs_of_life()
+    assert signs["alive@host"].lives
+    assert (signs["lost@host"].seconds or 0) >= 0.2 > (signs["alive@host"].seconds or 0)
+
+
 # A role
 
 

@@ -11,13 +11,33 @@ if TYPE_CHECKING:
     from taketurns import TakeTurns
 
 
-def bury(turns: TakeTurns, letter_id: str, tenant: str | None = "acme", **death: Any) -> None:
+SUMMARY = {
+    "id": "d-1",
+    "task": "shop.anything",
+    "task_id": "task-d-1",
+    "cause": "failed",
+    "reason": "ValueError('no')",
+    "attempts": 0,
+    "replays": 0,
+    "died_at": "2026-01-01T00:00:00+00:00",
+    "size": 17,
+}
+"""What a tenant sees of its letter ``d-1`` in a list."""
+
+_BODY = b'[["i-1"], {}, {}]'
+
+
+def bury(
+    turns: TakeTurns, letter_id: str, tenant: str | None = "acme", *, body: bytes = _BODY, **death: Any
+) -> None:
     """Put a task among the dead letters, as a worker does it; their queue is declared if need be."""
     turns.dead_letters.count()
-    bury_another(turns, letter_id, tenant, **death)
+    bury_another(turns, letter_id, tenant, body=body, **death)
 
 
-def bury_another(turns: TakeTurns, letter_id: str, tenant: str | None = "acme", **death: Any) -> None:
+def bury_another(
+    turns: TakeTurns, letter_id: str, tenant: str | None = "acme", *, body: bytes = _BODY, **death: Any
+) -> None:
     """Do so where the queue is known to be there."""
     told = Death(**{"cause": "failed", "reason": "ValueError('no')", "traceback": "in work", **death})
     headers = buried(
@@ -29,5 +49,5 @@ def bury_another(turns: TakeTurns, letter_id: str, tenant: str | None = "acme", 
         tenant=tenant,
     )
     turns.publisher.publish(
-        b'[["i-1"], {}, {}]', routing_key=DEAD_QUEUE, exchange="", properties={"application_headers": headers}
+        body, routing_key=DEAD_QUEUE, exchange="", properties={"application_headers": headers}
     )

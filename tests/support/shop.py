@@ -28,7 +28,7 @@ app.conf.broker_heartbeat = float(os.environ.get("SHOP_HEARTBEAT", "120"))
 app.conf.worker_cancel_long_running_tasks_on_connection_loss = False
 turns = TakeTurns(app, weight_function=by_metadata if os.environ.get("SHOP_WEIGHS") else None)
 
-_redis = Redis.from_url(turns.settings.redis.redis_url)
+_redis = Redis.from_url(turns.settings.redis.redis_url, socket_timeout=None)  # it waits for a minute, in hold
 LEDGER = f"{turns.settings.redis.redis_prefix}-ledger"
 
 
@@ -170,6 +170,45 @@ def add(*numbers: int) -> int:
     """Add numbers, or one list of them."""
     flat = numbers[0] if len(numbers) == 1 and isinstance(numbers[0], list) else numbers
     return sum(flat)
+
+
+@task(base=TenantTask, singleton=True)
+def alone(label: str, seconds: float = 0.0) -> None:
+    """Be the tenant's only one."""
+    work.run(label, seconds)
+
+
+@task(base=TenantTask, singleton=True)
+def hold_alone(label: str) -> None:
+    """Be the tenant's only one, and run until the ledger lets one go."""
+    hold.run(label)
+
+
+@task(base=TenantTask, singleton=True)
+def die_alone(label: str) -> None:
+    """Take the process along."""
+    die.run(label)
+
+
+@task(base=TenantTask, singleton="args", singleton_when_busy="drop")
+def hold_once(label: str) -> None:
+    """Be the tenant's only one of this label, or none."""
+    hold.run(label)
+
+
+@task(base=TenantTask, singleton=True, singleton_when_busy="drop")
+def once(label: str) -> None:
+    """Be the tenant's only one, or none."""
+    work.run(label)
+
+
+@task(base=TenantTask, bind=True)
+def locked(self: Any, label: str, seconds: float) -> int:
+    """Hold a lock of the tenant's for so many seconds, and return its fencing token."""
+    with self.lock("books", wait=None) as lock:
+        work.run(label, seconds)
+        lock.check()
+        return int(lock.fence)
 
 
 @task()

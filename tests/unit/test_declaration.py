@@ -97,6 +97,11 @@ def test_a_malformed_rate_is_refused_with_the_name_of_its_task(rate: Any) -> Non
         ("retry_backoff", 0, "a number of seconds above 0, at most 3342336"),
         ("retry_backoff_max", 1e10, "a number of seconds above 0, at most 3342336"),
         ("retry_jitter", "yes", "True or False"),
+        ("singleton", "arguments", "True, False or 'args'"),
+        ("singleton", 1, "True, False or 'args'"),
+        ("singleton", None, "True, False or 'args'"),
+        ("singleton_when_busy", "skip", "'wait' or 'drop'"),
+        ("singleton_when_busy", ["drop"], "'wait' or 'drop'"),
         ("time_limit", True, "seconds above zero, or None"),
         ("soft_time_limit", "5", "seconds above zero, or None"),
         ("soft_time_limit", 0, "seconds above zero, or None"),
@@ -119,6 +124,8 @@ def test_a_value_of_another_form_is_refused_with_the_accepted_one(
     ("name", "value"),
     [
         *[("priority", each) for each in ("low", "normal", "high", 0, 1, 2)],
+        *[("singleton", each) for each in (True, False, "args")],
+        *[("singleton_when_busy", each) for each in ("wait", "drop")],
         *[("time_limit", each) for each in (None, 1, 0.5)],
         *[("soft_time_limit", each) for each in (None, 1, 0.5)],
     ],
@@ -135,6 +142,8 @@ def test_a_value_of_the_accepted_form_stays_as_it_is(name: str, value: Any) -> N
         ("rate_limits_per_tenant", "rate_limit_per_tenant"),
         ("rate_limit_per_tennant", "rate_limit_per_tenant"),
         ("exposed", "expose"),
+        ("singletons", "singleton"),
+        ("singleton_when_bussy", "singleton_when_busy"),
     ],
 )
 def test_a_misspelt_attribute_is_told_with_the_right_one(name: str, meant: str) -> None:

@@ -15,6 +15,9 @@ from taketurns.errors import (
     InvalidRate,
     InvalidTenant,
     InvalidWeight,
+    LockLost,
+    LockNotHeld,
+    LockTaken,
     MissingTenant,
     NoSuchQueue,
     ResolverFailed,
@@ -43,6 +46,9 @@ EXAMPLES = [
     NoSuchQueue("celery"),
     StillInCanary("every tenant"),
     BrokerRefused("api", "may not write exchange 'usersequence'", "grant it"),
+    LockNotHeld("acme", "books"),
+    LockTaken("acme", "books"),
+    LockLost("acme", "books"),
 ]
 
 

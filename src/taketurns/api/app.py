@@ -25,12 +25,13 @@ The tenant comes from the bearer token or the API key, never from the request. E
 
 _TAGS: Final = [
     {"name": "tasks", "description": "Submit tasks and see what became of them."},
-    {"name": "me", "description": "The caller's own tenant: limits, backlog, next token."},
+    {"name": "me", "description": "The caller's own tenant: limits, backlog, next token, dead letters."},
     {"name": "tenants", "description": "All tenants and their settings. For operators."},
     {
         "name": "dead letters",
         "description": "Tasks that failed for good, or can never run: see, replay, discard them. For operators.",
     },
+    {"name": "workers", "description": "The workers and what each of them does now. For operators."},
     {"name": "status", "description": "How the whole system is doing. For operators."},
     {"name": "health", "description": "For load balancers and orchestrators; nothing is needed for it."},
 ]

@@ -9,18 +9,18 @@ from fastapi.params import Depends as Dependency
 from taketurns.api.dependencies import for_tenant
 from taketurns.api.endpoints import Endpoints
 from taketurns.api.route import route_class
-from taketurns.api.routers import dead_letters, health, me, status, tasks, tenants
+from taketurns.api.routers import dead_letters, health, me, own_dead_letters, status, tasks, tenants, workers
 from taketurns.api.services import Services
 from taketurns.api.strict import refuse_the_unheard
 from taketurns.extension import TakeTurns
 
-_OF_TENANTS: Final = (tasks.endpoints, me.endpoints)
-_OF_OPERATORS: Final = (tenants.endpoints, dead_letters.endpoints, status.endpoints)
+_OF_TENANTS: Final = (tasks.endpoints, me.endpoints, own_dead_letters.endpoints)
+_OF_OPERATORS: Final = (tenants.endpoints, dead_letters.endpoints, workers.endpoints, status.endpoints)
 _OF_ANYBODY: Final = (health.endpoints,)
 
 
 def tenant_router(turns: TakeTurns, *, current_tenant: Callable[..., Any]) -> APIRouter:
-    """Return the endpoints of a tenant: ``/tasks`` and ``/me``.
+    """Return the endpoints of a tenant: ``/tasks``, ``/me`` and ``/me/dead-letters``.
 
     Their errors have our shape and their bodies our limit (``max_body``); the rest of the application keeps its own.
     What ``current_tenant`` raises goes to the application's own handlers.
@@ -36,7 +36,7 @@ def tenant_router(turns: TakeTurns, *, current_tenant: Callable[..., Any]) -> AP
 
 
 def operator_router(turns: TakeTurns, *, require_operator: Callable[..., Any]) -> APIRouter:
-    """Return the endpoints that see and change all tenants: ``/tenants``, ``/dead-letters`` and ``/status``.
+    """Return what sees and changes all tenants: ``/tenants``, ``/dead-letters``, ``/workers`` and ``/status``.
 
     Args:
         turns: as for [tenant_router][taketurns.api.mounting.tenant_router].

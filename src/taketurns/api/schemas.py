@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from taketurns.deadletters.letter import Cause
 from taketurns.records.lifecycle import State
+from taketurns.worker_list import WorkerInfo
 
 TaskId = Annotated[str, Field(examples=["5bd3a4b2-9f5c-4a2f-8f0e-3f0c7f1d6a11"])]
 TaskName = Annotated[str, Field(examples=["shop.tasks.thumbnail"])]
@@ -329,15 +330,11 @@ class TenantPurged(_Answer):
     since 1970; null: none is known."""
 
 
-class DeadLetterSummary(_Answer):
-    """A task that failed for good, or a message that can never run."""
+class OwnLetterSummary(_Answer):
+    """A task of the caller's that failed for good, or a message that can never run."""
 
     id: LetterId
     """Its name among the dead letters."""
-    tenant: TenantId | None
-    """Whose task it was; null: unknown, and then it can only be discarded."""
-    queue: QueueName
-    """The tenant queue that it came from, or the routing key that led nowhere; empty: unknown."""
     task: TaskName | None
     """The task's name; null: it has none."""
     task_id: TaskId | None
@@ -359,6 +356,34 @@ class DeadLetterSummary(_Answer):
     """The bytes of its body."""
 
 
+class OwnLetterView(OwnLetterSummary):
+    """What a tenant may know of a dead letter of its own: no traceback and no headers, which are the operators'."""
+
+    model_config = ConfigDict(extra="forbid")  # or mypy takes `kwargs` for what else it may be made of
+
+    args: Annotated[list[Any] | None, Field(examples=[["i-1"]])]
+    """The task's positional arguments; null: the message is no task's, or can't be read."""
+    kwargs: Annotated[dict[str, Any] | None, Field(examples=[{"size": 128}])]
+    """Its keyword arguments; null in the same cases."""
+
+
+class OwnLetterList(_Answer):
+    """Dead letters of the caller's, the oldest first."""
+
+    letters: list[OwnLetterSummary]
+    more: bool
+    """Whether there are more that were asked for, beyond the `limit`."""
+
+
+class DeadLetterSummary(OwnLetterSummary):
+    """A task that failed for good, or a message that can never run."""
+
+    tenant: TenantId | None
+    """Whose task it was; null: unknown, and then it can only be discarded."""
+    queue: QueueName
+    """The tenant queue that it came from, or the routing key that led nowhere; empty: unknown."""
+
+
 class DeadLetterView(DeadLetterSummary):
     """All that is known of a dead letter."""
 
@@ -378,11 +403,9 @@ class DeadLetterList(_Answer):
     """All dead letters that there are, whatever was asked for."""
 
 
-class ChosenLetters(_Request):
-    """Which dead letters: those that have all of this. At least one of the filters, or `all`."""
+class ChosenOwnLetters(_Request):
+    """Which dead letters of the caller's: those that have all of this. At least one of the filters, or `all`."""
 
-    tenant: TenantId | None = None
-    """Those of this tenant."""
     task: TaskName | None = None
     """Those of this task."""
     task_id: TaskId | None = None
@@ -399,17 +422,35 @@ class ChosenLetters(_Request):
     """How many at most, the oldest first; null: any number."""
 
 
+class ChosenOwnLettersQuery(ChosenOwnLetters):
+    """The same in a query, where everything is text."""
+
+    model_config = ConfigDict(strict=False)
+
+
+class ChosenLetters(ChosenOwnLetters):
+    """Which dead letters: those that have all of this. At least one of the filters, or `all`."""
+
+    tenant: TenantId | None = None
+    """Those of this tenant."""
+
+
 class ChosenLettersQuery(ChosenLetters):
     """The same in a query, where everything is text."""
 
     model_config = ConfigDict(strict=False)
 
 
-class DeadLettersReplayed(_Answer):
+class OwnLettersReplayed(_Answer):
     """Dead letters that are tasks again."""
 
     replayed: int
     """How many went back to their tenants' queues."""
+
+
+class DeadLettersReplayed(OwnLettersReplayed):
+    """Dead letters that are tasks again."""
+
     without_tenant: int
     """How many were meant and stay, since nobody knows whose they are."""
 
@@ -419,6 +460,12 @@ class DeadLettersDiscarded(_Answer):
 
     discarded: int
     """How many."""
+
+
+class WorkerList(_Answer):
+    """The workers that serve tenants, by name."""
+
+    workers: list[WorkerInfo]
 
 
 class Check(_Answer):

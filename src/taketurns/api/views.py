@@ -1,12 +1,17 @@
 """How a tenant and a dead letter look from outside."""
 
+import json
 from dataclasses import asdict
+from typing import Any
 
+from taketurns.api.results import jsonable
 from taketurns.api.schemas import (
     Backlog,
     DeadLetterSummary,
     DeadLetterView,
     LimitStatus,
+    OwnLetterSummary,
+    OwnLetterView,
     TenantStatistics,
     TenantView,
 )
@@ -51,10 +56,39 @@ def statistics(turns: TakeTurns, tenant: str) -> TenantStatistics:
 
 def letter_summary(letter: DeadLetter) -> DeadLetterSummary:
     """Return a dead letter as one of many."""
-    fields = asdict(letter)
-    return DeadLetterSummary(**{name: fields[name] for name in DeadLetterSummary.model_fields})
+    return DeadLetterSummary(**_fields(letter, DeadLetterSummary))
 
 
 def letter_view(letter: DeadLetter) -> DeadLetterView:
     """Return a dead letter with all that is known of it."""
     return DeadLetterView(**asdict(letter))
+
+
+def own_letter_summary(letter: DeadLetter) -> OwnLetterSummary:
+    """Return a dead letter as one of many, as its tenant sees it."""
+    return OwnLetterSummary(**_fields(letter, OwnLetterSummary))
+
+
+def own_letter_view(letter: DeadLetter) -> OwnLetterView:
+    """Return a dead letter as its tenant sees it, with the task's arguments.
+
+    The traceback shows the code of those who run the service, and headers and options name hosts and whatever comes
+    after the task: these are for operators.
+    """
+    args, kwargs = _arguments(letter.body)
+    return OwnLetterView(**_fields(letter, OwnLetterSummary), args=args, kwargs=kwargs)
+
+
+def _fields(letter: DeadLetter, model: type[OwnLetterSummary]) -> dict[str, Any]:
+    fields = asdict(letter)
+    return {name: fields[name] for name in model.model_fields}
+
+
+def _arguments(body: str) -> tuple[list[Any] | None, dict[str, Any] | None]:
+    try:
+        match jsonable(json.loads(body)):
+            case [list() as args, dict() as kwargs, *_]:
+                return args, kwargs
+    except (ValueError, RecursionError):
+        pass
+    return None, None

@@ -25,6 +25,7 @@ from taketurns.cli import (
     tasks,
     tenants,
     token,
+    workers,
 )
 from taketurns.errors import TaketurnsError
 from taketurns.settings import CONFIG_VARIABLE
@@ -55,6 +56,7 @@ app.add_typer(tasks.app, name="tasks")
 app.add_typer(dead.app, name="dead")
 app.add_typer(keys.app, name="keys")
 app.add_typer(services.app, name="services")
+app.add_typer(workers.app, name="workers")
 
 
 _OF_OUTPUT: Final = {errno.ENOSPC, errno.EIO, errno.EBADF}

@@ -38,9 +38,20 @@ class PutOffs:
         step = next((rate.interval for reason, rate in limits.rates() if reason == refusal.reason), None)
         if step is None:
             step = CONCURRENCY_POLL / (limits.max_concurrency or 1)
-        key = self._store.tenant_key(tenant, "put_off", task)
+        return self.spaced(tenant, task, refusal.retry_after, step)
+
+    def spaced(self, tenant: str, what: str, seconds: float, step: float) -> float:
+        """Return the seconds after which one that waits is to ask again: after those that were put off before it.
+
+        Args:
+            tenant: the tenant.
+            what: what it waits for, such as the name of a task.
+            seconds: those after which it is to ask at the soonest; while Redis is away they are the answer.
+            step: seconds after the one before it.
+        """
+        key = self._store.tenant_key(tenant, "put_off", what)
         try:
-            wait = self._put_off([key], [part * 1e6 for part in (refusal.retry_after, step, LONGEST)])
+            wait = self._put_off([key], [part * 1e6 for part in (seconds, step, LONGEST)])
         except RegistryUnavailable:
-            return refusal.retry_after
+            return seconds
         return float(wait) / 1e6

@@ -10,6 +10,7 @@ from taketurns.errors import TenantExists
 from taketurns.registry.api_keys import ApiKeys
 from taketurns.registry.cancellations import Cancellations
 from taketurns.registry.history import History
+from taketurns.registry.sign_of_life import SignOfLife
 from taketurns.registry.starts import Starts
 from taketurns.registry.tags import checked_tags, has_tags
 from taketurns.registry.tenant_settings import TenantSettings
@@ -46,6 +47,7 @@ class Registry:
         self._activity = store.key("{.all}", "activity")
         self._draining = store.key("{.all}", "draining")
         self._workers = store.key("{.all}", "workers")
+        self._heartbeats = store.key("{.all}", "heartbeats")
         self.usage = Usage(store)
         """What tenants had on all workers together."""
         self.cancellations = Cancellations(store)
@@ -271,11 +273,35 @@ class Registry:
 
     def worker_alive(self, name: str, ttl: float) -> None:
         """Record that a worker that serves tenants lives; it counts as gone after ``ttl`` seconds."""
-        self._set_expiring(self._workers, [name], ttl, bump=False, kept=LOST_FOR)
+        self._set_expiring(self._workers, [name], ttl, bump=False, kept=LOST_FOR, since=self._heartbeats)
 
     def worker_gone(self, name: str) -> None:
         """Record that a worker no longer serves tenants."""
-        self._store.call(lambda redis: redis.zrem(self._workers, name))
+
+        def remove(redis: Client) -> None:
+            with redis.pipeline() as pipe:
+                pipe.zrem(self._workers, name)
+                pipe.zrem(self._heartbeats, name)
+                pipe.execute()
+
+        self._store.call(remove)
+
+    def signs_of_life(self) -> dict[str, SignOfLife]:
+        """Return what is known of all workers: the live ones, and those that were lost in the last ten minutes."""
+
+        def look(redis: Client) -> dict[str, SignOfLife]:
+            now = _now(redis)
+            with redis.pipeline() as pipe:
+                pipe.zrangebyscore(self._workers, f"({now - LOST_FOR!r}", "+inf", withscores=True)
+                pipe.zrange(self._heartbeats, 0, -1, withscores=True)
+                known, heard = pipe.execute()
+            last = dict(heard)
+            return {
+                name: SignOfLife(until > now, max(0.0, now - last[name]) if name in last else None)
+                for name, until in known
+            }
+
+        return self._store.call(look)
 
     def workers(self) -> list[str]:
         """Return the live workers that serve tenants, by their Celery names, sorted."""
@@ -312,13 +338,25 @@ class Registry:
     # Sorted sets of names, each with the second at which it expires
 
     def _set_expiring(
-        self, key: str, names: Collection[str], seconds: float, *, bump: bool, kept: float = 0.0
+        self,
+        key: str,
+        names: Collection[str],
+        seconds: float,
+        *,
+        bump: bool,
+        kept: float = 0.0,
+        since: str = "",
     ) -> None:
+        """Set them; each stays for ``kept`` seconds more, and in ``since`` it is noted when it was set."""
+
         def change(redis: Client) -> None:
             now = _now(redis)
             with redis.pipeline() as pipe:
                 pipe.zremrangebyscore(key, "-inf", now - kept)
                 pipe.zadd(key, dict.fromkeys(names, now + seconds))
+                if since:
+                    pipe.zremrangebyscore(since, "-inf", now - 2 * kept)
+                    pipe.zadd(since, dict.fromkeys(names, now))
                 if bump:
                     self._bump(pipe)
                 pipe.execute()

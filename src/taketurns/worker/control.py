@@ -72,23 +72,27 @@ def refresh(state: Any, **_: Any) -> Reply:
 
 
 def status(state: Any, **_: Any) -> Reply:
-    """Return what the worker holds, whose tasks run, whom it throttles, and by how many seconds its loop was late.
+    """Return beside what ``running`` says whom the worker throttles, and by how many seconds its loop was late.
 
     The latest since the last call. Of the throttled ones it is a ``Sample``: 10,000 names would be a long answer.
     """
     step = _step(state)
     return {
-        **step.dispatcher.unacknowledged(),
-        "tenants": step.dispatcher.running(),
+        **running(state),
         "throttled": asdict(sample_of(step.dispatcher.throttled())),
         "loop_lag": step.lateness.take(),
-        "pid": os.getpid(),
     }
 
 
 def running(state: Any, **_: Any) -> Reply:
-    """Return how many tasks of each tenant run here; of ``status`` the part that nobody else misses afterwards."""
-    return {"tenants": _step(state).dispatcher.running()}
+    """Return what runs here, of whom, and what is held; of ``status`` the part that nobody else misses afterwards."""
+    dispatcher = _step(state).dispatcher
+    return {
+        **dispatcher.unacknowledged(),
+        "tenants": dispatcher.running(),
+        "slots": dispatcher.slots(),
+        "pid": os.getpid(),
+    }
 
 
 def explain(state: Any, tenant: str, **_: Any) -> Reply:

@@ -18,12 +18,15 @@ from taketurns import delays
 from taketurns.deadletters.burial import buried_now
 from taketurns.deadletters.letter import Death
 from taketurns.errors import CrashLoop, RegistryUnavailable, TaketurnsError
+from taketurns.locks.singleton import SOONEST, WAITING_HEADER, lock_of, waited, why_dropped
 from taketurns.running import ADMITTED_HEADER
 from taketurns.topology import DEAD_QUEUE
 from taketurns.worker.cancelled import Cancelled
 from taketurns.worker.endings import Endings
 from taketurns.worker.inspection import has_expired, problem_of
-from taketurns.worker.throttle import PASSED, Throttle, tenant_by
+from taketurns.worker.messages import REDELIVERED_HEADER
+from taketurns.worker.singletons import AGAIN, Singletons
+from taketurns.worker.throttle import PASSED, Throttle, Verdict, tenant_by
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -33,7 +36,6 @@ if TYPE_CHECKING:
     from taketurns.worker.background import Background
     from taketurns.worker.journal import Journal
     from taketurns.worker.messages import TenantMessage
-    from taketurns.worker.throttle import Verdict
 
 logger = get_logger(__name__)
 
@@ -72,6 +74,7 @@ class Gate:
         self._background = background
         self._journal = journal
         self.throttle = Throttle(turns, owner)
+        self._singletons = Singletons(turns, background)
         self.requests: dict[TenantMessage, Any] = {}
         self.leaving: set[TenantMessage] = set()
         self.endings = Endings()
@@ -103,10 +106,20 @@ class Gate:
             return PASSED
         # What is over is not run, so it takes no token: Celery reports and acknowledges it.
         over = self._end_of(message)
-        if over is not None and self._journal is not None and getattr(task, "recorded", False):
-            self._journal.tell(tenant_by(message.queue), message.headers, over)
+        if over is not None:
+            self._note(message, task, over)
+        # The lock first: it is given back, a token is not.
+        busy = None if over else self._singletons.enter(message, task)
+        if busy == "soon":
+            return Verdict(admitted=False, retry_after=AGAIN)
+        if busy is not None:
+            put = self._drop if busy == "drop" else self._put_off
+            put(message, task)
+            return PASSED
         verdict = PASSED if over else self.throttle.admit(message, task, others_wait)
-        if verdict.admitted and (over or not self._ends_in_a_crash_loop(message, task)):
+        if not verdict.admitted:
+            self._singletons.leave(message)
+        elif over or not self._ends_in_a_crash_loop(message, task):
             self._hand_over(message, name)
         return verdict
 
@@ -119,10 +132,8 @@ class Gate:
         for request in begun if terminate else ():
             try:
                 request.terminate(self._consumer.pool)
-            except (
-                NotImplementedError
-            ):  # threads can't be ended, and solo hears of this when its task has ended
-                break
+            except NotImplementedError:
+                break  # threads can't be ended, and solo hears of this when its task has ended
             terminated.append(request.id)
         return {"running": [request.id for request in begun], "terminated": terminated}
 
@@ -137,7 +148,8 @@ class Gate:
         """Release what the message's admission took; True if the tenant may run another task for it."""
         self.requests.pop(message, None)
         self.leaving.discard(message)
-        return self.throttle.settled(message)
+        was_alone = self._singletons.settled(message)
+        return self.throttle.settled(message) or was_alone
 
     def forget_lost(self) -> None:
         """Release what was handed to the pool on a connection that is lost, and that no process or thread has taken.
@@ -160,7 +172,8 @@ class Gate:
     def _hand_over(self, message: TenantMessage, name: str) -> None:
         """Do what Celery's own task handler does, and survive what kills that one."""
         consumer = self._consumer
-        message.headers[ADMITTED_HEADER] = True
+        message.headers[ADMITTED_HEADER] = self._singletons.ticket(message) or True
+        message.headers.pop(REDELIVERED_HEADER, None)
         try:
             consumer.strategies[name](
                 message,
@@ -283,6 +296,40 @@ class Gate:
 
         self._do(publish, message.ack, message)
 
+    def _put_off(self, message: TenantMessage, task: Any) -> None:
+        """Send a task that waits for another one to end through the delay queues: its tenant's others go on."""
+        since, soonest = waited(message.headers, time())
+        tenant = tenant_by(message.queue)
+        args, kwargs, *_ = message.payload
+        lock = lock_of(task, tenant, args, kwargs)
+
+        def publish() -> None:
+            publisher = self._turns.publisher
+            seconds = self._turns.limiter.put_offs.spaced(tenant, lock.name, soonest, SOONEST)
+            publisher.touch(tenant, until=time() + seconds)
+            exchange, bits = publisher.delayed(seconds)
+            headers = {**delays.without_traces(message.headers), WAITING_HEADER: since, **bits}
+            if message.redelivered:
+                headers[REDELIVERED_HEADER] = True
+            self._publish(message, headers, exchange, message.queue)
+
+        self._do(publish, message.ack, message)
+
+    def _drop(self, message: TenantMessage, task: Any) -> None:
+        """Let a task go that is not to run beside another one; its state is REVOKED, as that of an expired one."""
+        reason = why_dropped(task, tenant_by(message.queue))
+        logger.info("task %s[%s] is %s", task.name, message.headers["id"], reason)
+        self.leaving.add(message)
+        self._note(message, task, "cancelled")
+
+        def record() -> None:
+            request = _request_of(message)
+            task.backend.mark_as_revoked(
+                message.headers["id"], reason, request, store_result=not request.ignore_result
+            )
+
+        self._background.submit(record, lambda _: message.ack(), lambda _: message.ack())
+
     def _put_away(self, message: TenantMessage, death: Death, then: Callable[[], None]) -> None:
         """Publish a message to the dead-letter queue; only once that is confirmed, let it go."""
         logger.error("message of %s goes to %s: %s", message.queue, DEAD_QUEUE, death.reason)
@@ -295,6 +342,10 @@ class Gate:
             then()
 
         self._do(lambda: self._publish(message, headers, "", DEAD_QUEUE), buried, message)
+
+    def _note(self, message: TenantMessage, task: Any, kind: Kind) -> None:
+        if self._journal is not None and getattr(task, "recorded", False):
+            self._journal.tell(tenant_by(message.queue), message.headers, kind)
 
     def _note_death(self, message: TenantMessage, death: Death) -> None:
         task = self._consumer.app.tasks.get(message.headers.get("task"))
@@ -324,6 +375,9 @@ class Gate:
 
 def _report(task: Any, message: TenantMessage, error: CrashLoop) -> None:
     """Record that a task has failed which can't say so itself: its state, its error callbacks, its chord."""
+    task.backend.mark_as_failure(message.headers["id"], error, request=_request_of(message))
+
+
+def _request_of(message: TenantMessage) -> Context:
     args, kwargs, embedded = message.payload
-    request = Context(message.headers, args=args, kwargs=kwargs, **embedded)
-    task.backend.mark_as_failure(message.headers["id"], error, request=request)
+    return Context(message.headers, args=args, kwargs=kwargs, **embedded)

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 
     from taketurns.worker.channels import TenantChannel
 
+REDELIVERED_HEADER = "taketurns_redelivered"
+"""Tells of a message that was put off that it had been delivered before: the copy does not show it."""
+
 _ACCEPTED = frozenset({"application/json"})
 
 
@@ -54,9 +57,10 @@ class TenantMessage(pyamqp.Message):
 
     def __init__(self, raw: Any, channel: TenantChannel, queue: str) -> None:
         self.queue = queue
-        self.redelivered = bool(raw.delivery_info.get("redelivered"))
         super().__init__(raw, channel=channel, accept=_ACCEPTED)
-        self.kind = str((self.headers or {}).get("task", ""))
+        headers = self.headers or {}
+        self.redelivered = bool(raw.delivery_info.get("redelivered") or headers.get(REDELIVERED_HEADER))
+        self.kind = str(headers.get("task", ""))
         """The name of its task, as far as it has one."""
         self.came_at = monotonic()
 

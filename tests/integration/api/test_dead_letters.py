@@ -11,7 +11,7 @@ import pytest
 from pika import BlockingConnection, URLParameters
 
 from support.api_server import Client, assert_problem, serving, shop
-from support.letters import bury
+from support.letters import SUMMARY, bury
 from support.outages import without_broker
 from support.proxy import running
 from taketurns.deadletters.letter import CAUSES
@@ -98,19 +98,7 @@ def test_a_value_of_another_type_is_told_with_what_is_accepted(
 @pytest.mark.usefixtures("four")
 def test_letters_are_listed_filtered_and_seen(operator: Client) -> None:
     """A list has what fits a line each and the number of all; one letter has everything."""
-    summary = {
-        "id": "d-1",
-        "tenant": "acme",
-        "queue": "usersequence_acme",
-        "task": "shop.anything",
-        "task_id": "task-d-1",
-        "cause": "failed",
-        "reason": "ValueError('no')",
-        "attempts": 0,
-        "replays": 0,
-        "died_at": "2026-01-01T00:00:00+00:00",
-        "size": 17,
-    }
+    summary = {**SUMMARY, "tenant": "acme", "queue": "usersequence_acme"}
     assert operator.get("/dead-letters", params={"limit": 1}).json() == {"letters": [summary], "total": 4}
     assert operator.get("/dead-letters/d-1").json() == {
         **summary,
