@@ -6,9 +6,12 @@ and its message says what was wrong and what form would be accepted or what to d
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from kombu.exceptions import OperationalError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _LONGEST_SHOWN: Final = 300
 """Characters of a wrong value that a message repeats, at most."""
@@ -237,20 +240,75 @@ class BacklogFull(TaketurnsError):
         backlog: how many of its tasks wait in its queue.
         max_backlog: how many may.
         retry_after: seconds after which it is worth another try.
+        more: how many were to be submitted together.
     """
 
-    def __init__(self, tenant: str, backlog: int, max_backlog: int, retry_after: float) -> None:
+    def __init__(
+        self, tenant: str, backlog: int, max_backlog: int, retry_after: float, more: int = 1
+    ) -> None:
         self.tenant = tenant
         self.backlog = backlog
         self.max_backlog = max_backlog
         self.retry_after = retry_after
-        super().__init__(tenant, backlog, max_backlog, retry_after)
+        self.more = more
+        super().__init__(tenant, backlog, max_backlog, retry_after, more)
 
     def __str__(self) -> str:
+        if self.more > self.max_backlog:
+            return (
+                f"{self.more} tasks were to be submitted together and tenant {self.tenant!r} has a max_backlog of "
+                f"{self.max_backlog}, so nothing was submitted; submit less at a time, or have an operator raise it"
+            )
         return (
             f"{self.backlog} tasks of tenant {self.tenant!r} wait and its max_backlog is {self.max_backlog}, so "
             f"nothing was submitted; try again in {self.retry_after:.3g} s, or have an operator raise it"
         )
+
+
+class InvalidBatch(TaketurnsError, ValueError):
+    """Some of several tasks can't be submitted, so none was.
+
+    Attributes:
+        errors: what is wrong, by the places of these tasks, which are counted from 0.
+    """
+
+    def __init__(self, errors: Mapping[int, Exception]) -> None:
+        self.errors = dict(sorted(errors.items()))
+        super().__init__(self.errors)
+
+    def __str__(self) -> str:
+        place, first = next(iter(self.errors.items()))
+        several = f"{len(self.errors)} of the tasks can't be submitted, so none was"
+        return f"{several}; the first of them, counted from 0, is {place}: {first}"
+
+
+class KeyConflict(InvalidInput):
+    """The idempotency key was used for another request: another task, or other arguments."""
+
+    field = "idempotency_key"
+
+    def __init__(self, key: str) -> None:
+        super().__init__(
+            key, "a key of its own for each task and its arguments; this one was used for another"
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (type(self), (self.value,))
+
+
+class KeyInUse(TaketurnsError):
+    """Another request with the same idempotency key is under way, and takes long; nothing was submitted.
+
+    Attributes:
+        key: the key.
+    """
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+        super().__init__(key)
+
+    def __str__(self) -> str:
+        return f"a request with the idempotency key {self.key!r} is under way: try again, to have its answer"
 
 
 class BrokerUnavailable(TaketurnsError, OperationalError, ConnectionError):

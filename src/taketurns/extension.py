@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 from celery import signals
 
 from taketurns import administration, tls
+from taketurns.batch import Batch
 from taketurns.by_name import submit_by_name
 from taketurns.deadletters.box import DeadLetters
 from taketurns.doctor import Finding, examine
-from taketurns.errors import TaketurnsError
+from taketurns.errors import InvalidBatch, TaketurnsError
 from taketurns.explain import Explanation, explain
+from taketurns.idempotency import Keys
 from taketurns.inheritance import pass_tenant_on
 from taketurns.limits.backlog import BacklogCaps
 from taketurns.limits.current import CurrentLimits
@@ -40,15 +42,17 @@ from taketurns.worker_list import WorkerInfo, list_workers
 
 if TYPE_CHECKING:
     import builtins
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from celery import Celery
 
+    from taketurns.batch import Submitted
     from taketurns.limits.limiter import RateStatus
     from taketurns.purging import Purge
     from taketurns.registry import TenantSettings
     from taketurns.resolving import TenantResolver
     from taketurns.roster import KnownTenant
+    from taketurns.task import TenantTask
     from taketurns.tenant_stats import TenantStats
     from taketurns.weights import WeightFunction
 
@@ -100,6 +104,7 @@ class TakeTurns:
         backlog: how many tasks of a tenant may wait.
         records: what became of tasks.
         recorder: writes down what is submitted.
+        keys: the idempotency keys.
 
     Raises:
         TaketurnsError: the app has the extension already.
@@ -135,6 +140,7 @@ class TakeTurns:
         self.publisher = Publisher(app, self.settings, self.registry)
         self.records = Records(self.store, self.settings.records)
         self.recorder = Recorder(self.records, enabled=self.settings.records.enabled)
+        self.keys = Keys(self.store, self.settings.records.idempotency_window)
         self.backlog = BacklogCaps(self.registry, self.publisher, self.settings.limiter)
         app.taketurns = self
         submit_by_name(app)
@@ -242,6 +248,49 @@ class TakeTurns:
     def resume(self, tenant: str) -> TenantSettings:
         """Let a tenant's tasks run again."""
         return self.registry.update(tenant, paused=False)
+
+    def submit_many(
+        self,
+        tenant: str,
+        submissions: Iterable[tuple[TenantTask | str, Sequence[Any], Mapping[str, Any], Mapping[str, Any]]],
+    ) -> builtins.list[Submitted]:
+        """Submit many tasks for a tenant together, and return when the broker has answered for each.
+
+        ```python
+        turns.submit_many("acme", [(thumbnail, ("i-1",), {}, {"priority": "high"}), ("shop.mail", (), {"to": 7}, {})])
+        ```
+
+        All of them are checked before the first is submitted. It takes a tenth of the time of as many
+        ``apply_async``, since they are confirmed together. The signal ``after_task_publish`` is sent when a task was
+        sent, before it is confirmed. Tasks with an ``apply_async`` of their own, or with ``pydantic=True``, and
+        those of tenants outside of the canary are submitted one by one by it.
+
+        Args:
+            tenant: the tenant.
+            submissions: of each task the task or its name, args, kwargs and options, which are some of those of
+                ``apply_async``; see [OPTIONS][taketurns.batch.OPTIONS].
+
+        Returns:
+            What became of each, in the same order.
+
+        Raises:
+            InvalidTenant: the tenant id does not have the accepted form.
+            InvalidBatch: some can't be submitted; none was.
+            BacklogFull: not all of them may wait; none was submitted.
+            KeyInUse: another submission with an idempotency key of theirs is under way; none was submitted.
+            RegistryUnavailable: Redis is away, and there is an idempotency key; none was submitted.
+            BrokerUnavailable: the broker is away; none was submitted. What fails later is told of each.
+        """
+        batch = Batch(self, tenant)
+        errors = {}
+        for place, (task, args, kwargs, options) in enumerate(submissions):
+            try:
+                batch.add(task, args, kwargs, **options)
+            except TaketurnsError as error:
+                errors[place] = error
+        if errors:
+            raise InvalidBatch(errors)
+        return batch.submit()
 
     def stats(self, tenant: str) -> TenantStats:
         """Return how many tasks of a tenant wait, run and have ended; see [stats][taketurns.tenant_stats.stats]."""

@@ -16,6 +16,7 @@ from amqp.exceptions import NotFound, PreconditionFailed
 from kombu import Producer
 
 from taketurns import delays
+from taketurns.confirms import Returned
 from taketurns.connections import ConnectionPool, PublishConnection, call_after_fork
 from taketurns.errors import BrokerUnavailable, RegistryUnavailable
 from taketurns.sending_on import sent_on
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from celery import Celery
 
+    from taketurns.confirms import Channel, Sent
     from taketurns.registry import Registry
     from taketurns.settings import QueueType, Settings
 
@@ -34,6 +36,12 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _TOUCH_INTERVAL = 1.0
+_WINDOW = 2_000
+"""Messages that are under way together at most: RabbitMQ confirms what it has written to disk many at a time."""
+
+_EXTENDED_EVERY = 100
+"""Messages after which those that are under way together have the whole timeout again."""
+
 _REMEMBERED = 100_000  # tenants that a process remembers before it starts afresh
 
 _deadline: ContextVar[float] = ContextVar("taketurns_deadline", default=math.inf)
@@ -64,9 +72,13 @@ class Publisher:
         call_after_fork(self._renew_lock)
 
     @contextmanager
-    def in_time(self) -> Iterator[None]:
-        """Have all that this thread does here in the block end within ``publish_timeout`` seconds together."""
-        token = _deadline.set(min(_deadline.get(), time.monotonic() + self._seconds))
+    def in_time(self, seconds: float | None = None) -> Iterator[None]:
+        """Have all that this thread does here in the block end within so many seconds together.
+
+        Args:
+            seconds: by default ``publish_timeout``.
+        """
+        token = _deadline.set(min(_deadline.get(), time.monotonic() + (seconds or self._seconds)))
         try:
             yield
         finally:
@@ -87,12 +99,12 @@ class Publisher:
             self._ensured.discard(name)
         if name in self._ensured or self._is_draining(tenant):
             return name
-        if not self._declaring.acquire(timeout=self._left()):
+        if not self._declaring.acquire(timeout=self.left()):
             raise BrokerUnavailable(f"other declarations kept {name!r} waiting for too long")
         try:
             if name in self._ensured:  # another thread was quicker
                 return name
-            with self._pool.lease(self._left()) as connection:
+            with self._pool.lease(self.left()) as connection:
                 self._attempt(connection, partial(self._declare, connection, tenant))
             if len(self._ensured) >= _REMEMBERED:
                 self._ensured.clear()
@@ -134,7 +146,7 @@ class Publisher:
         delays.plan(seconds)  # one that is too long is refused before anything is declared
         began = time.monotonic()
         if not self._ladder:
-            with self._pool.lease(self._left()) as connection:
+            with self._pool.lease(self.left()) as connection:
                 self._attempt(connection, partial(self._declare_shared, connection, ladder=True))
         return delays.plan(max(0.0, seconds - (time.monotonic() - began)))
 
@@ -159,7 +171,7 @@ class Publisher:
             except NotFound:  # py-amqp has opened the channel anew
                 return None
 
-        with self._pool.lease(self._left()) as connection:
+        with self._pool.lease(self.left()) as connection:
             return self._attempt(connection, look)
 
     def purge(self, queue: str) -> int:
@@ -177,7 +189,7 @@ class Publisher:
             except NotFound:  # py-amqp has opened the channel anew
                 return 0
 
-        with self._pool.lease(self._left()) as connection:
+        with self._pool.lease(self.left()) as connection:
             return self._attempt(connection, empty)
 
     @contextmanager
@@ -187,8 +199,22 @@ class Publisher:
         Raises:
             BrokerUnavailable: no connection became free in time.
         """
-        with self._pool.lease(self._left()) as connection:
-            yield ConfirmedProducer(connection, self._left, partial(self._attempt, connection))
+        with self._pool.lease(self.left()) as connection:
+            yield ConfirmedProducer(connection, self.left, partial(self._attempt, connection))
+
+    @contextmanager
+    def together(self) -> Iterator[WindowProducer]:
+        """Lend a kombu producer whose messages are confirmed together, when its ``settle()`` returns.
+
+        Raises:
+            BrokerUnavailable: no connection became free in time.
+        """
+        with self._pool.lease(self.left()) as connection:
+            producer = WindowProducer(connection, self.left, partial(self._attempt, connection))
+            try:
+                yield producer
+            finally:
+                producer.end()
 
     def publish(
         self, body: bytes, *, routing_key: str, exchange: str = EXCHANGE, properties: Mapping[str, Any]
@@ -207,7 +233,7 @@ class Publisher:
             PublishNotConfirmed: it may have been stored, or no queue took it.
         """
         message = Message(body, **sent_on(properties))
-        with self._pool.lease(self._left()) as connection:
+        with self._pool.lease(self.left()) as connection:
             self._attempt(
                 connection,
                 lambda: connection.default_channel.basic_publish(
@@ -237,17 +263,17 @@ class Publisher:
         Raises:
             BrokerUnavailable: it could not be sent in time.
         """
-        with self._pool.lease(self._left()) as connection:
+        with self._pool.lease(self.left()) as connection:
             cast = connection.mailbox(self._app).cast
             self._attempt(connection, partial(cast, list(workers), command, dict(arguments or {})))
+
+    def left(self) -> float:
+        """Return the seconds that the next operation has."""
+        return max(0.0, min(self._seconds, _deadline.get() - time.monotonic()))
 
     def close(self) -> None:
         """Close the idle connections; a later publish opens new ones."""
         self._pool.close(self._seconds)
-
-    def _left(self) -> float:
-        """Return the seconds that the next operation has."""
-        return max(0.0, min(self._seconds, _deadline.get() - time.monotonic()))
 
     def _is_draining(self, tenant: str) -> bool:
         """Tell whether the way into the tenant's queue is closed: to bind it now would open it before the delete."""
@@ -303,7 +329,7 @@ class ConfirmedProducer(Producer):
         self,
         connection: PublishConnection,
         left: Callable[[], float],
-        attempt: Callable[[Callable[[], T]], T],
+        attempt: Callable[[Callable[[], Any]], Any],
     ) -> None:
         super().__init__(connection, auto_declare=False)
         self._lent = connection
@@ -328,6 +354,76 @@ class ConfirmedProducer(Producer):
 
         self._lent.begin(self._left())
         return self._attempt(once)
+
+
+class WindowProducer(ConfirmedProducer):
+    """A kombu producer on a lent connection, which waits for the confirms of many messages together.
+
+    What was under way on a connection that is lost is sent again on the next one, so it may be there twice.
+    """
+
+    def __init__(
+        self,
+        connection: PublishConnection,
+        left: Callable[[], float],
+        attempt: Callable[[Callable[[], Any]], Any],
+    ) -> None:
+        super().__init__(connection, left, attempt)
+        self._sent: list[Sent] = []
+        self._on: Channel | None = None
+
+    def publish(self, body: Any, **options: Any) -> Sent:
+        """Publish, and return when the message is sent; its outcome is known after [settle][].
+
+        Raises:
+            BrokerUnavailable: this message was not accepted. Those before may be.
+        """
+        options.update(retry=False)
+        options.pop("expiration", None)  # as above
+        if len(self._sent) % _EXTENDED_EVERY == 0:
+            self._lent.extend(self._left())
+
+        def once() -> Any:
+            self._resume()
+            return Producer.publish(self, body, **options)
+
+        sent: Sent = self._attempt(once)
+        self._sent.append(sent)
+        return sent
+
+    def settle(self) -> None:
+        """Wait until the outcome of all messages is known, as long as some become known every ``publish_timeout``.
+
+        Raises:
+            BrokerUnavailable: the broker went away or fell silent; what became of each message is what it says.
+        """
+
+        def once() -> None:
+            channel = self._resume()
+            while channel.under_way:
+                self._lent.extend(self._left())
+                channel.settle(max(0, len(channel.under_way) - _EXTENDED_EVERY))
+            if any(sent.returned is not None for sent in self._sent):
+                raise Returned("no queue took some of the messages")
+
+        self._attempt(once)
+
+    def end(self) -> None:
+        """Have the connection confirm one message at a time again."""
+        if self._on is not None:
+            self._on.open_window = 0
+
+    def _resume(self) -> Channel:
+        """Return the channel; send on a new one what was under way on the one before, or came back."""
+        channel = self._lent.default_channel
+        if channel is not self._on:
+            self._on = channel
+            channel.open_window = _WINDOW
+            self.revive(channel)
+            for sent in self._sent:
+                if sent.stored is None or sent.returned is not None:
+                    channel.send(sent)
+        return channel
 
 
 def add_consumer_arguments(tenant: str, queue_type: QueueType) -> dict[str, Any]:

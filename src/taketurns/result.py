@@ -12,7 +12,13 @@ if TYPE_CHECKING:
 
 
 class TenantResult(AsyncResult):
-    """Celery's result, which may have come before anybody asked for it."""
+    """Celery's result, which may have come before anybody asked for it.
+
+    Attributes:
+        duplicate: the submission had the idempotency key of an earlier one, whose result this is.
+    """
+
+    duplicate = False
 
     def then(
         self,

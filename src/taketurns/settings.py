@@ -226,6 +226,8 @@ class RecordsSettings(BaseSettings):
     """Records of each tenant, at most; then the oldest go."""
     max_events: Annotated[int, Field(ge=1)] = 10_000
     """Events of each tenant's stream, about, at most; what a client can catch up on. A task keeps its own."""
+    idempotency_window: Annotated[float, Field(ge=60)] = 24 * 3600.0
+    """Seconds in which a submission with the idempotency key of an earlier one is that one, and runs nothing."""
 
 
 class ApiSettings(BaseSettings):
@@ -251,6 +253,8 @@ class ApiSettings(BaseSettings):
     """Seconds that each attempt has."""
     max_body: Annotated[int, Field(ge=1024)] = 1024 * 1024
     """Bytes of a request's body, at most."""
+    max_batch_body: Annotated[int, Field(ge=1024)] = 16 * 1024 * 1024
+    """Bytes of the body of a batch, at most; each task of it may have ``max_body``."""
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ def take_away(task: Any) -> None:
         case "late acknowledgements":
             task.acks_late = False  # on the bound task, where nothing checks it any more
         case "confirms":
-            confirms.Channel.basic_publish = _publish_unconfirmed  # type: ignore[method-assign]
+            confirms.Channel.basic_publish = _publish_unconfirmed  # type: ignore[method-assign, assignment]
         case "draining":
             from taketurns.reaper.removal import Removal
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from taketurns.errors import InvalidInput
@@ -28,7 +29,13 @@ def check_arguments(run: Callable[..., Any], args: Sequence[Any], kwargs: Mappin
     """
     _check_values(list(args), field="args")
     _check_values(dict(kwargs), field="kwargs")
-    signature = inspect.signature(run)
+    signature = _signature(run)
+    try:
+        signature.bind(*args, **kwargs)
+    except TypeError:
+        pass
+    else:
+        return
     steps: tuple[tuple[str, Callable[[], object]], ...] = (
         ("args", lambda: signature.bind_partial(*args)),
         ("kwargs", lambda: signature.bind_partial(*args, **kwargs)),
@@ -41,6 +48,11 @@ def check_arguments(run: Callable[..., Any], args: Sequence[Any], kwargs: Mappin
         except TypeError as error:
             accepted = f"what the task takes, {describe(signature)} ({error})"
             raise InvalidInput(args if field == "args" else kwargs, accepted, field=field) from None
+
+
+@lru_cache(maxsize=1000)
+def _signature(run: Callable[..., Any]) -> inspect.Signature:
+    return inspect.signature(run)
 
 
 def describe(signature: inspect.Signature) -> str:

@@ -12,6 +12,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from taketurns.api.auth import Caller, NotAuthenticated
 from taketurns.api.authenticator import Authenticator
+from taketurns.api.batches import BatchSubmitter
 from taketurns.api.errors import ApiError
 from taketurns.api.readiness import Readiness
 from taketurns.api.services import caller_of_request, services_of, set_caller
@@ -73,6 +74,10 @@ async def _submitter(request: Request) -> Submitter:
     return services_of(request).submitter
 
 
+async def _batches(request: Request) -> BatchSubmitter:
+    return services_of(request).batches
+
+
 async def _readiness(request: Request) -> Readiness:
     return services_of(request).readiness
 
@@ -90,6 +95,9 @@ Turns = Annotated[TakeTurns, Depends(_turns)]
 
 Submissions = Annotated[Submitter, Depends(_submitter)]
 """The way into the tenant queues."""
+
+BatchSubmissions = Annotated[BatchSubmitter, Depends(_batches)]
+"""The same, for many tasks at a time."""
 
 ServerChecks = Annotated[Readiness, Depends(_readiness)]
 """Whether the servers answer."""

@@ -5,6 +5,7 @@ import math
 import sys
 from collections.abc import Mapping
 from http import HTTPStatus
+from json import JSONDecodeError
 from typing import Any, Final
 
 from fastapi import FastAPI, HTTPException, Request
@@ -22,7 +23,10 @@ from taketurns.errors import (
     BrokerRefused,
     BrokerUnavailable,
     DeadLettersBusy,
+    InvalidBatch,
     InvalidInput,
+    KeyConflict,
+    KeyInUse,
     ManagementUnavailable,
     PublishNotConfirmed,
     RegistryUnavailable,
@@ -40,6 +44,9 @@ RETRY_AFTER: Final = 5
 
 RETRY_LATER: Final = {"Retry-After": str(RETRY_AFTER)}
 """Tells a client so."""
+
+_LISTED: Final = 100
+"""Tasks of a batch whose errors an answer lists, at most."""
 
 _SHOWN: Final = 5
 """Invalid fields that one message names, at most."""
@@ -88,6 +95,7 @@ _ACCEPTED: Final[Mapping[str, str]] = {
     "string_type": "text",
     "list_type": "a list",
     "dict_type": "an object",
+    "model_type": "an object",
 }
 """What is accepted where pydantic found another type, by its names of such errors."""
 
@@ -97,6 +105,7 @@ _DESCRIPTIONS: Final[Mapping[HTTPStatus, str]] = {
     HTTPStatus.NOT_FOUND: "There is none of that name, or it is another tenant's.",
     HTTPStatus.CONFLICT: "Its queue still holds messages, or is in use.",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The body is too large.",
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "The body is of another content type.",
     HTTPStatus.UNPROCESSABLE_ENTITY: "A value is not valid; `field` names it.",
     HTTPStatus.TOO_MANY_REQUESTS: "As many of the tenant's tasks wait as may; try again after `Retry-After` seconds.",
     HTTPStatus.SERVICE_UNAVAILABLE: "A server that this needs is away; nothing was accepted or changed.",
@@ -157,13 +166,10 @@ def answer_to(request: Request, error: Exception) -> JSONResponse | None:
         case NotAuthenticated():
             headers = {"WWW-Authenticate": "Bearer"}
             answer = problem(HTTPStatus.UNAUTHORIZED, "not_authenticated", str(error), headers=headers)
+        case InvalidBatch() | KeyInUse() | KeyConflict() | UnknownTask() | BacklogFull():
+            answer = _not_submitted(error)
         case InvalidInput():
             answer = problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_input", str(error), field=error.field)
-        case UnknownTask():
-            answer = problem(HTTPStatus.UNPROCESSABLE_ENTITY, "unknown_task", str(error), field="name")
-        case BacklogFull():
-            headers = _retry_after(error.retry_after)
-            answer = problem(HTTPStatus.TOO_MANY_REQUESTS, "backlog_full", str(error), headers=headers)
         case DeadLettersBusy():
             answer = problem(HTTPStatus.CONFLICT, "busy", str(error), headers=RETRY_LATER)
         case RequestValidationError():
@@ -193,6 +199,78 @@ def _invalid_request(error: RequestValidationError) -> JSONResponse:
     if len(found) > _SHOWN:
         message += f"; and {len(found) - _SHOWN} more"
     return problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_input", message, field=found[0][0])
+
+
+def _not_submitted(
+    error: InvalidBatch | KeyInUse | KeyConflict | UnknownTask | BacklogFull,
+) -> JSONResponse:
+    match error:
+        case InvalidBatch():
+            return _invalid_batch(error)
+        case KeyInUse():
+            return problem(HTTPStatus.CONFLICT, "key_in_use", str(error), headers=RETRY_LATER)
+        case BacklogFull():
+            headers = _retry_after(error.retry_after)
+            return problem(HTTPStatus.TOO_MANY_REQUESTS, "backlog_full", str(error), headers=headers)
+        case _:
+            return problem(
+                HTTPStatus.UNPROCESSABLE_ENTITY, code_of(error), str(error), field=_field_of(error)
+            )
+
+
+def _field_of(error: Exception) -> str | None:
+    return "name" if isinstance(error, UnknownTask) else getattr(error, "field", None)
+
+
+def _invalid_batch(error: InvalidBatch) -> JSONResponse:
+    told = [{"index": place, **_told(one)} for place, one in list(error.errors.items())[:_LISTED]]
+    first = told[0]
+    field = f"{first['index']}.{first['field']}" if first["field"] else str(first["index"])
+    message = f"{field}: {first['message']}"
+    if len(error.errors) > 1:
+        message += f"; and {len(error.errors) - 1} more, of which nothing was submitted either"
+    body = {"error": "invalid_batch", "message": message, "field": field, "errors": told}
+    return JSONResponse(body, status_code=HTTPStatus.UNPROCESSABLE_ENTITY)
+
+
+def _told(error: Exception) -> dict[str, Any]:
+    """Return an error of one task of a batch in our shape."""
+    said = error.detail if isinstance(error, ApiError) else str(error)
+    field = _field_of(error)
+    return {
+        "error": code_of(error),
+        "message": _encodable(said),
+        "field": None if field is None else _encodable(field),
+    }
+
+
+def code_of(error: Exception) -> str:
+    """Return the code of an error of one task of a batch."""
+    match error:
+        case ApiError():
+            return error.code
+        case UnknownTask():
+            return "unknown_task"
+        case KeyConflict():
+            return "key_conflict"
+        case BacklogFull():
+            return "backlog_full"
+        case _:
+            away = (_AWAY[kind][0] for kind in type(error).__mro__ if kind in _AWAY)
+            return next(away, "invalid_input")
+
+
+def invalid_field(detail: Mapping[str, Any]) -> ApiError:
+    """Return the error for a detail of pydantic's about one task of a batch."""
+    field = ".".join(map(str, detail["loc"])) or "body"
+    return ApiError(
+        HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_input", f"{field}: {_said(detail)}", field=field
+    )
+
+
+def unreadable(cause: BaseException) -> str:
+    """Tell why a body is no JSON that can be read."""
+    return f"the body is no JSON ({cause})" if isinstance(cause, JSONDecodeError) else _unreadable(cause)
 
 
 def _away(request: Request, error: TaketurnsError) -> JSONResponse | None:

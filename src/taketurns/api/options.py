@@ -25,5 +25,6 @@ def options_of(submission: TaskSubmission, app: Celery) -> dict[str, Any]:
         "max_retries": submission.max_retries,
         "time_limit": submission.time_limit,
         "tags": submission.tags or None,
+        "idempotency_key": submission.idempotency_key,
     }
     return {name: value for name, value in given.items() if value is not None}

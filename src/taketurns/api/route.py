@@ -3,7 +3,7 @@
 from collections.abc import Callable, Coroutine
 from functools import cached_property
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from fastapi import Request, Response
 from fastapi.openapi.utils import get_openapi
@@ -15,6 +15,10 @@ from taketurns.api.services import Services
 if TYPE_CHECKING:
     from starlette.types import Message, Receive, Scope, Send
 
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+_IS_BATCH: Final = "taketurns_batch"
+
 
 class Route(APIRoute):
     """A route of ours. What the rest of the application does with errors and bodies stays its own affair."""
@@ -24,7 +28,8 @@ class Route(APIRoute):
     async def handle(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
         """Serve one request; with at most ``max_body`` bytes of its body, and never more of it in memory."""
         self.services.give(scope)
-        limit = self.services.turns.settings.api.max_body
+        settings = self.services.turns.settings.api
+        limit = settings.max_batch_body if takes_a_batch(self.endpoint) else settings.max_body
         await super().handle(scope, _limited(scope, receive, limit), send)
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
@@ -48,6 +53,17 @@ class Route(APIRoute):
         paths = get_openapi(title="", version="", routes=[self])["paths"]
         operation: dict[str, Any] = paths.get(self.path_format, {}).get(min(self.methods or ()).lower(), {})
         return operation
+
+
+def batch(endpoint: Function) -> Function:
+    """Mark an endpoint whose body is a batch, which may have ``max_batch_body`` bytes."""
+    endpoint.__dict__[_IS_BATCH] = True
+    return endpoint
+
+
+def takes_a_batch(endpoint: Callable[..., Any]) -> bool:
+    """Tell whether an endpoint is so marked."""
+    return _IS_BATCH in endpoint.__dict__
 
 
 def route_class(services: Services) -> type[Route]:

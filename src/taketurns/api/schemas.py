@@ -67,6 +67,10 @@ class TaskSubmission(_Request):
     """Seconds after which it is ended and has failed; null: as the task says. Workers with threads have no limits."""
     tags: Annotated[list[str], Field(examples=[["import", "batch=7"]])] = []
     """20 texts at most, of 1 to 100 characters, by which it can be found."""
+    idempotency_key: Annotated[str | None, Field(min_length=1, max_length=255, examples=["order-4711"])] = (
+        None
+    )
+    """With the key of an earlier submission it is that one, and runs nothing; a day by default."""
 
 
 class TaskAccepted(_Answer):
@@ -77,6 +81,42 @@ class TaskAccepted(_Answer):
     queue: QueueName
     """The tenant's queue; outside of the canary, the one that the app's own routes lead to."""
     status: Literal["QUEUED"] = "QUEUED"
+    duplicate: bool = False
+    """Whether an earlier submission had the same idempotency key: this is its task."""
+
+
+class BatchEntry(_Answer):
+    """What became of one task of a batch."""
+
+    task_id: TaskId
+    duplicate: bool
+    """Whether an earlier submission had the same idempotency key: this is its task."""
+    error: Annotated[str | None, Field(examples=["not_confirmed"])]
+    """Why it is not accepted; null: it is. After `not_confirmed` it may run all the same."""
+
+
+class BatchAccepted(_Answer):
+    """The broker has answered for each task of a batch."""
+
+    tenant: TenantId
+    accepted: int
+    """How many of them it has confirmed."""
+    tasks: list[BatchEntry]
+    """All of them, in the order in which they were given."""
+
+
+class BatchError(Problem):
+    """What is wrong with one task of a batch."""
+
+    index: int
+    """Its place, counted from 0."""
+
+
+class BatchProblem(Problem):
+    """A batch that was not submitted, since some of its tasks can't be."""
+
+    errors: list[BatchError] = []
+    """What is wrong with each of them; with the first 100."""
 
 
 class TaskError(_Answer):

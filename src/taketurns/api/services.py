@@ -6,6 +6,7 @@ from typing import Any, Final
 from fastapi import Request
 
 from taketurns.api.auth import Caller
+from taketurns.api.batches import BatchSubmitter
 from taketurns.api.readiness import Readiness
 from taketurns.api.submission import Submitter
 from taketurns.extension import TakeTurns
@@ -21,12 +22,14 @@ class Services:
     Attributes:
         turns: the app's TakeTurns.
         submitter: the way into the tenant queues.
+        batches: the same, for many tasks at a time.
         readiness: whether the servers answer.
     """
 
     def __init__(self, turns: TakeTurns) -> None:
         self.turns = turns
         self.submitter = Submitter(turns)
+        self.batches = BatchSubmitter(turns)
         self.readiness = Readiness(turns)
 
     def give(self, scope: MutableMapping[str, Any]) -> None:

@@ -22,52 +22,7 @@ _THREADS: Final = 40
 """Of our own, so that submissions which wait for a silent broker don't keep other requests waiting."""
 
 
-class Submitter:
-    """Submits tasks for tenants, each within ``ANSWER_WITHIN`` seconds or not at all.
-
-    A single step to the broker has its timeout, but many submissions at a time wait for each other's too.
-    """
-
-    def __init__(self, turns: TakeTurns) -> None:
-        self._turns = turns
-        self._threads = CapacityLimiter(_THREADS)
-
-    async def submit(self, tenant: str, submission: TaskSubmission) -> TaskAccepted:
-        """Submit a task, and return when the broker has confirmed it.
-
-        Raises:
-            UnknownTask: no such task is exposed.
-            InvalidInput: the arguments don't fit the task.
-            BacklogFull: as many of the tenant's tasks wait as may.
-            BrokerUnavailable: the broker is away; nothing was submitted, and won't be.
-            PublishNotConfirmed: the broker did not confirm the task; it may run all the same.
-        """
-        attempt = _Attempt()
-        with move_on_after(ANSWER_WITHIN):
-            return await run_sync(
-                self._submit, tenant, submission, attempt, abandon_on_cancel=True, limiter=self._threads
-            )
-        if attempt.give_up():
-            raise BrokerUnavailable(f"RabbitMQ took more than {ANSWER_WITHIN:g} s; nothing was submitted")
-        raise PublishNotConfirmed(f"RabbitMQ did not confirm within {ANSWER_WITHIN:g} s")
-
-    def _submit(self, tenant: str, submission: TaskSubmission, attempt: "_Attempt") -> TaskAccepted:
-        task = exposed_task(self._turns.app, submission.name)
-        check_arguments(task.run, submission.args, submission.kwargs)
-        if self._turns.canary.has(tenant):
-            queue = self._turns.publisher.ensure(tenant)
-        else:
-            queue = destination_of(task.app, task.name, submission.args, submission.kwargs).name
-        accepted = TaskAccepted(task_id=uuid(), tenant=tenant, queue=queue)
-        options = options_of(submission, self._turns.app)
-        if attempt.may_publish():
-            task.apply_async(
-                submission.args, submission.kwargs, task_id=accepted.task_id, tenant=tenant, **options
-            )
-        return accepted
-
-
-class _Attempt:
+class Attempt:
     """Who came first: the thread that is about to publish, or the request that gives up waiting for it."""
 
     def __init__(self) -> None:
@@ -86,3 +41,52 @@ class _Attempt:
         with self._lock:
             self._given_up = True
             return not self._publishing
+
+
+class Submitter:
+    """Submits tasks for tenants, each within ``ANSWER_WITHIN`` seconds or not at all.
+
+    A single step to the broker has its timeout, but many submissions at a time wait for each other's too.
+    """
+
+    def __init__(self, turns: TakeTurns) -> None:
+        self._turns = turns
+        self._threads = CapacityLimiter(_THREADS)
+
+    async def submit(self, tenant: str, submission: TaskSubmission) -> TaskAccepted:
+        """Submit a task, and return when the broker has confirmed it.
+
+        Raises:
+            UnknownTask: no such task is exposed.
+            InvalidInput: the arguments don't fit the task, or its idempotency key belongs to another request.
+            KeyInUse: another submission with its idempotency key is under way.
+            RegistryUnavailable: it has an idempotency key, and Redis is away; nothing was submitted.
+            BacklogFull: as many of the tenant's tasks wait as may.
+            BrokerUnavailable: the broker is away; nothing was submitted, and won't be.
+            PublishNotConfirmed: the broker did not confirm the task; it may run all the same.
+        """
+        attempt = Attempt()
+        with move_on_after(ANSWER_WITHIN):
+            return await run_sync(
+                self._submit, tenant, submission, attempt, abandon_on_cancel=True, limiter=self._threads
+            )
+        if attempt.give_up():
+            raise BrokerUnavailable(f"RabbitMQ took more than {ANSWER_WITHIN:g} s; nothing was submitted")
+        raise PublishNotConfirmed(f"RabbitMQ did not confirm within {ANSWER_WITHIN:g} s")
+
+    def _submit(self, tenant: str, submission: TaskSubmission, attempt: Attempt) -> TaskAccepted:
+        task = exposed_task(self._turns.app, submission.name)
+        check_arguments(task.run, submission.args, submission.kwargs)
+        if self._turns.canary.has(tenant):
+            queue = self._turns.publisher.ensure(tenant)
+        else:
+            queue = destination_of(task.app, task.name, submission.args, submission.kwargs).name
+        accepted = TaskAccepted(task_id=uuid(), tenant=tenant, queue=queue)
+        options = options_of(submission, self._turns.app)
+        if attempt.may_publish():
+            result = task.apply_async(
+                submission.args, submission.kwargs, task_id=accepted.task_id, tenant=tenant, **options
+            )
+            if getattr(result, "duplicate", False):
+                return accepted.model_copy(update={"task_id": result.id, "duplicate": True})
+        return accepted

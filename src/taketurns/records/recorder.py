@@ -12,15 +12,19 @@ from taketurns.errors import InvalidInput, RegistryUnavailable
 from taketurns.records.lifecycle import Step, shortened
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from datetime import datetime
 
+    from taketurns.batch import Ready
     from taketurns.deadletters.letter import DeadLetter
     from taketurns.records.records import Records
     from taketurns.task import TenantTask
 
 TAGS_HEADER: Final = "taketurns_tags"
 """The header that carries a task's tags, so that a record begun anew has them."""
+
+_WRITTEN_AT_ONCE: Final = 250
+"""Submissions of one call to Redis, which answers nobody else meanwhile."""
 
 _MOST_TAGS: Final = 20
 _LONGEST_TAG: Final = 100
@@ -64,23 +68,21 @@ class Recorder:
         """
         if not self.records(task):
             return
-        fields: dict[str, str | float] = {"priority": options.get("priority") or 0}
-        if due is not None:
-            fields["due"] = due.timestamp()
-        if queue is not None:
-            fields["queue"] = queue
-        if tags := options["headers"].get(TAGS_HEADER):
-            fields["tags"] = json.dumps(tags)
-        step = Step(
-            options["task_id"],
-            "queued" if due is None else "delayed",
-            time.time(),
-            name=task.name,
-            data={} if due is None else {"due": due.timestamp()},
-            fields=fields,
-        )
+        tags = options["headers"].get(TAGS_HEADER)
+        step = _submission(options["task_id"], task.name, options.get("priority"), due, tags, queue)
         with suppress(RegistryUnavailable):  # the store has said that Redis is away
             self._records.write({tenant: [step]})
+
+    def submitted_together(self, tenant: str, several: Iterable[Ready]) -> None:
+        """Record submissions to the tenant's own queue, before they are published."""
+        steps = [
+            _submission(each.task_id, each.task.name, each.priority, each.due, each.tags, None)
+            for each in several
+            if self.records(each.task)
+        ]
+        with suppress(RegistryUnavailable):
+            for start in range(0, len(steps), _WRITTEN_AT_ONCE):
+                self._records.write({tenant: steps[start : start + _WRITTEN_AT_ONCE]})
 
     def replayed(self, task: Any, tenant: str, letter: DeadLetter) -> None:
         """Record that a dead letter is a task again, before it is published.
@@ -96,11 +98,11 @@ class Recorder:
         with suppress(RegistryUnavailable):
             self._records.write({tenant: [step]})
 
-    def not_submitted(self, task: TenantTask, tenant: str, task_id: str) -> None:
-        """Forget a submission that came to nothing."""
-        if self.records(task):
+    def not_submitted(self, task: TenantTask, tenant: str, *task_ids: str) -> None:
+        """Forget submissions that came to nothing."""
+        if task_ids and self.records(task):
             with suppress(RegistryUnavailable):
-                self._records.forget(tenant, [task_id])
+                self._records.forget(tenant, task_ids)
 
     def progress(self, task: TenantTask, tenant: str, done: float, total: float | None, note: str) -> None:
         """Record how far the task is that this thread runs; not more often than ten times a second.
@@ -132,6 +134,26 @@ class Recorder:
         )
         with suppress(RegistryUnavailable):
             self._records.write({tenant: [step]})
+
+
+def _submission(
+    task_id: str, name: str, priority: int | None, due: datetime | None, tags: Any, queue: str | None
+) -> Step:
+    fields: dict[str, str | float] = {"priority": priority or 0}
+    if due is not None:
+        fields["due"] = due.timestamp()
+    if queue is not None:
+        fields["queue"] = queue
+    if tags:
+        fields["tags"] = json.dumps(tags)
+    return Step(
+        task_id,
+        "queued" if due is None else "delayed",
+        time.time(),
+        name=name,
+        data={} if due is None else {"due": due.timestamp()},
+        fields=fields,
+    )
 
 
 def checked_task_tags(tags: Any) -> list[str]:

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Annotated
 
-from fastapi import Path, Query
+from fastapi import Header, Path, Query
 
 from taketurns.api.dependencies import CurrentCaller, Submissions, Turns
 from taketurns.api.endpoints import Endpoints
@@ -50,15 +50,31 @@ Terminate = Annotated[
         HTTPStatus.UNPROCESSABLE_ENTITY,
         HTTPStatus.TOO_MANY_REQUESTS,
         HTTPStatus.SERVICE_UNAVAILABLE,
+        conflict="Another request with the same idempotency key is under way.",
     ),
 )
-async def submit(submission: TaskSubmission, caller: CurrentCaller, submitter: Submissions) -> TaskAccepted:
+async def submit(
+    submission: TaskSubmission,
+    caller: CurrentCaller,
+    submitter: Submissions,
+    idempotency_key: Annotated[
+        str | None, Header(min_length=1, max_length=255, description="The same as in the body.")
+    ] = None,
+) -> TaskAccepted:
     """Queue a task for the caller's tenant.
 
     Only tasks that the app exposes can be submitted, with arguments that fit them. After a 503 the task is not
     accepted; with the code `not_confirmed` it may run all the same, so a repeated request may run it twice. A 429
     says that as many of the tenant's tasks wait as may; try again after `Retry-After` seconds.
+
+    With an idempotency key, in the header or the body, a request may be repeated: the answer is the first one's task,
+    with `duplicate`. The same key with another task or other arguments is a 422. Without Redis it is a 503.
     """
+    if idempotency_key is not None:
+        if submission.idempotency_key not in (None, idempotency_key):
+            accepted = "one key, in the header Idempotency-Key or in the body"
+            raise InvalidInput(submission.idempotency_key, accepted, field="idempotency_key")
+        submission = submission.model_copy(update={"idempotency_key": idempotency_key})
     return await submitter.submit(caller.tenant, submission)
 
 
