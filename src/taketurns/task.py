@@ -17,6 +17,7 @@ from taketurns.declared import check_declaration
 from taketurns.delays import ETA_HEADER, without_traces
 from taketurns.errors import BrokerUnavailable, InvalidSettings, MissingTenant, TaketurnsError
 from taketurns.extension import TakeTurns
+from taketurns.idempotency import checked_key, fingerprint
 from taketurns.inheritance import give_what_follows, goes_on_without_tenant, was_accepted_before
 from taketurns.locks.locks import LONGEST
 from taketurns.migration.envelopes import tenant_priority
@@ -166,12 +167,19 @@ class TenantTask(Task):
                 to start: the task's state is then REVOKED, and it costs neither a slot nor a token.
                 ``max_retries``, ``retry_backoff``, ``retry_backoff_max`` and ``retry_jitter`` are those of this
                 submission, instead of the task's. ``tags`` are texts by which the task's record can be found.
+                ``idempotency_key``: a second submission of the tenant's with the same key, task and arguments, within
+                ``TAKETURNS_RECORDS_IDEMPOTENCY_WINDOW``, submits nothing and returns the first one's result, whose
+                ``duplicate`` is True. It is kept in Redis; see [Keys][taketurns.idempotency.Keys] for what may run
+                twice all the same.
 
         Raises:
             MissingTenant: no tenant was named, and there is no other by default.
             InvalidTenant: the tenant id does not have the accepted form.
             ResolverFailed: the app's ``tenant_resolver`` raised an error.
             InvalidInput: another option does not have the accepted form.
+            KeyConflict: the idempotency key was used with another task, or other arguments.
+            KeyInUse: another submission with the key is under way, and takes longer than ``publish_timeout``.
+            RegistryUnavailable: Redis is away, and there is an idempotency key; nothing was submitted.
             BacklogFull: as many of the tenant's tasks wait as may. Of a group or chord, some may have been submitted.
                 Never raised for a retry, nor for what comes after a task in a chain or as a callback.
             BrokerUnavailable: the broker could not be reached in time; nothing was submitted.
@@ -182,6 +190,7 @@ class TenantTask(Task):
         is_named = tenant is not None
         tenant = self._tenant_to_submit_for(tenant, args, kwargs, headers, options)
         came_by = options.pop(CAME_BY, {})
+        key = checked_key(options.pop("idempotency_key", None))
         check_time_limits(options)
         if (expires := expires_at(self._get_app(), options.get("expires"))) is not None:
             options["expires"] = expires
@@ -206,17 +215,23 @@ class TenantTask(Task):
             return super().apply_async(args, kwargs, producer=producer, **options)
         turns = TakeTurns.of(app)
         with turns.publisher.in_time():
-            if tenant is None or not turns.canary.has(tenant):
-                return self._publish_as_ordinary(turns, tenant, args, kwargs, {**came_by, **options})
-            refuse_destinations(self.name, options)
-            if (
-                came_by and tenant_of(str(came_by.get("routing_key"))) is None
-            ):  # an old queue's message retries
-                default = app.conf.task_default_priority
-                options["priority"] = tenant_priority(options.get("priority"), default_priority=default)
-            else:
-                options["priority"] = self._priority(options, is_named=is_named)
-            return self._publish(turns, tenant, args, kwargs, options)
+            if key is None or tenant is None:
+                return self._submit(turns, tenant, came_by, args, kwargs, options, is_named=is_named)
+            left = turns.publisher.left()
+            with turns.keys.once(
+                tenant,
+                key,
+                fingerprint(self.name, *self._plain(args, kwargs)),
+                task_id or uuid(),
+                wait=left,
+                lasting=2 * left,
+            ) as claim:
+                if not claim.is_duplicate:
+                    options["task_id"] = claim.task_id
+                    return self._submit(turns, tenant, came_by, args, kwargs, options, is_named=is_named)
+            first = self.AsyncResult(claim.task_id)
+            first.duplicate = True
+            return first
 
     def apply(self, args: Any = None, kwargs: Any = None, *positional: Any, **options: Any) -> Any:
         """Run the task here and now, for a tenant; takes the options of Celery's own ``apply``.
@@ -351,6 +366,42 @@ class TenantTask(Task):
         given = options.get("priority")
         is_old = not is_named or was_accepted_before(options)
         return priority_of(self.priority if given is None else given, inherited=is_old)
+
+    @property
+    def is_submitted_plainly(self) -> bool:
+        """Whether a submission of it is nothing but a message: no ``apply_async`` of a team's own, no models."""
+        return type(self).apply_async is TenantTask.apply_async and not self.takes_models
+
+    @property
+    def takes_models(self) -> bool:
+        """Whether its arguments may be pydantic's models, which Celery dumps when it is submitted."""
+        return self._dump_pydantic_arguments is not None
+
+    def _plain(self, args: Any, kwargs: Any) -> tuple[Any, Any]:
+        """Return arguments as they go into a message: without pydantic's models, if the task takes some."""
+        dump = self._dump_pydantic_arguments
+        return (args, kwargs) if dump is None else dump(args or (), kwargs or {})
+
+    def _submit(
+        self,
+        turns: TakeTurns,
+        tenant: str | None,
+        came_by: dict[str, Any],
+        args: Any,
+        kwargs: Any,
+        options: dict[str, Any],
+        *,
+        is_named: bool,
+    ) -> Result:
+        if tenant is None or not turns.canary.has(tenant):
+            return self._publish_as_ordinary(turns, tenant, args, kwargs, {**came_by, **options})
+        refuse_destinations(self.name, options)
+        if came_by and tenant_of(str(came_by.get("routing_key"))) is None:  # an old queue's message retries
+            default = turns.app.conf.task_default_priority
+            options["priority"] = tenant_priority(options.get("priority"), default_priority=default)
+        else:
+            options["priority"] = self._priority(options, is_named=is_named)
+        return self._publish(turns, tenant, args, kwargs, options)
 
     def _publish(
         self, turns: TakeTurns, tenant: str, args: Any, kwargs: Any, options: dict[str, Any]

@@ -11,10 +11,13 @@ from taketurns import errors
 from taketurns.errors import (
     BacklogFull,
     BrokerRefused,
+    InvalidBatch,
     InvalidInput,
     InvalidRate,
     InvalidTenant,
     InvalidWeight,
+    KeyConflict,
+    KeyInUse,
     LockLost,
     LockNotHeld,
     LockTaken,
@@ -39,6 +42,8 @@ EXAMPLES = [
     MissingTenant("shop.thumbnail"),
     UnknownTask("shop.nothing"),
     BacklogFull("acme", 12, 10, 1.5),
+    KeyConflict("order-1"),
+    KeyInUse("order-1"),
     ResolverFailed("shop.thumbnail", "shop.by_customer", "KeyError('customer')"),
     UnknownTenant("acme"),
     TenantExists("acme"),
@@ -50,6 +55,9 @@ EXAMPLES = [
     LockTaken("acme", "books"),
     LockLost("acme", "books"),
 ]
+
+
+WITH_FIELDS = {InvalidBatch, *(type(error) for error in EXAMPLES)}
 
 
 def test_one_except_catches_all() -> None:
@@ -75,6 +83,14 @@ def test_errors_are_what_python_would_raise(kind: type[Exception], standard: typ
     assert issubclass(kind, standard)
 
 
+def test_what_is_wrong_with_a_batch_survives_pickling() -> None:
+    """Each place keeps its error."""
+    copy = pickle.loads(pickle.dumps(InvalidBatch({3: UnknownTask("shop.nothing")})))  # our own bytes
+    assert [(place, str(error)) for place, error in copy.errors.items()] == [
+        (3, str(UnknownTask("shop.nothing")))
+    ]
+
+
 @pytest.mark.parametrize("error", EXAMPLES, ids=lambda error: type(error).__name__)
 def test_an_error_survives_pickling(error: TaketurnsError) -> None:
     """Class, fields and message are the same after pickle."""
@@ -84,7 +100,7 @@ def test_an_error_survives_pickling(error: TaketurnsError) -> None:
     assert str(copy) == str(error)
 
 
-@pytest.mark.parametrize("kind", [kind for kind in ALL if kind not in {type(error) for error in EXAMPLES}])
+@pytest.mark.parametrize("kind", [kind for kind in ALL if kind not in WITH_FIELDS])
 def test_a_plain_error_survives_pickling(kind: type[TaketurnsError]) -> None:
     """The errors that carry only a message keep it."""
     copy = pickle.loads(pickle.dumps(kind("Redis is away")))  # our own bytes

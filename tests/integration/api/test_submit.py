@@ -32,6 +32,7 @@ def test_a_submitted_task_is_in_its_tenants_queue(acme: Client, broker: Broker) 
         "tenant": "acme",
         "queue": "usersequence_acme",
         "status": "QUEUED",
+        "duplicate": False,
     }
     connection = BlockingConnection(URLParameters(broker.amqp_url))
     _, properties, body = connection.channel().basic_get("usersequence_acme", auto_ack=True)
