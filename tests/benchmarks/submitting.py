@@ -23,6 +23,7 @@ import threading
 import time
 import uuid
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import httpx
@@ -176,6 +177,10 @@ def single_latency(urls: dict[str, str], token: str, rate: int, rounds: int) -> 
     return max(ratios) <= MOST_LATENCY
 
 
+def _delete(key: str, redis: Any) -> None:
+    redis.delete(key)
+
+
 def main() -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser(
@@ -204,8 +209,8 @@ def main() -> int:
             for queue in (BARE, f"usersequence_{RUN}"):
                 connection.default_channel.queue_delete(queue)
             keys = turns.store.call(lambda redis: list(redis.scan_iter(match=f"{RUN}*", count=1000)))
-            for start in range(0, len(keys), 500):
-                turns.store.call(lambda redis, some=keys[start : start + 500]: redis.delete(*some))
+            for key in keys:
+                turns.store.call(partial(_delete, key))
     turns.close()
     return 0 if kept else 1
 

@@ -119,7 +119,7 @@ def test_what_is_due_later_waits(
     turns: TakeTurns, work: Any, amqp: BlockingChannel, eventually: Eventually
 ) -> None:
     """Each task of a batch has its own delay."""
-    batch = [(work, ("now",), {}, {}), (work, ("later",), {}, {"countdown": 1.0})]
+    batch: list[Any] = [(work, ("now",), {}, {}), (work, ("later",), {}, {"countdown": 1.0})]
     assert [each.error for each in turns.submit_many("acme", batch)] == [None, None]
     assert waiting(amqp) == 1
     eventually(lambda: waiting(amqp) == 2)
@@ -130,7 +130,7 @@ def test_one_that_is_wrong_keeps_all_from_being_submitted(
 ) -> None:
     """Each of the wrong ones is told, with its place."""
     turns.publisher.ensure("acme")
-    wrong = [
+    wrong: list[Any] = [
         (work, ("a",), {}, {}),
         ("no.such.task", (), {}, {}),
         (work, ("a", "b", "c"), {}, {}),
@@ -238,9 +238,9 @@ def test_a_team_that_has_its_own_apply_async_keeps_it(turns: TakeTurns, amqp: Bl
     class Reporting(TenantTask):
         abstract = True
 
-        def apply_async(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
+        def apply_async(self, *args: Any, **options: Any) -> Any:
             called.append(args)
-            return super().apply_async(args, kwargs, **options)
+            return super().apply_async(*args, **options)
 
     task = turns.app.task(echo, base=Reporting, name="own", shared=False)
     told = turns.submit_many("acme", several(task, 3))
@@ -251,7 +251,7 @@ def test_a_team_that_has_its_own_apply_async_keeps_it(turns: TakeTurns, amqp: Bl
 
 def test_a_key_counts_once_in_and_across_batches(turns: TakeTurns, work: Any, amqp: BlockingChannel) -> None:
     """The first one's id is the answer, and nothing is submitted again."""
-    keyed = [(work, ("a",), {}, {"idempotency_key": key}) for key in ("k-1", "k-2", "k-1")]
+    keyed: list[Any] = [(work, ("a",), {}, {"idempotency_key": key}) for key in ("k-1", "k-2", "k-1")]
     first = turns.submit_many("acme", keyed)
     again = turns.submit_many("acme", keyed)
     assert [each.duplicate for each in first] == [False, False, True]
@@ -268,7 +268,10 @@ def test_a_key_of_another_request_is_refused(turns: TakeTurns, work: Any, amqp: 
     work.apply_async(("a",), tenant="acme", idempotency_key="k-1")
     with pytest.raises(KeyConflict):
         work.apply_async(("b",), tenant="acme", idempotency_key="k-1")
-    batch = [(work, ("c",), {}, {"idempotency_key": "k-0"}), (work, ("b",), {}, {"idempotency_key": "k-1"})]
+    batch: list[Any] = [
+        (work, ("c",), {}, {"idempotency_key": "k-0"}),
+        (work, ("b",), {}, {"idempotency_key": "k-1"}),
+    ]
     with pytest.raises(InvalidBatch) as caught:
         turns.submit_many("acme", batch)
     assert list(caught.value.errors) == [1]

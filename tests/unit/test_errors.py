@@ -42,8 +42,6 @@ EXAMPLES = [
     MissingTenant("shop.thumbnail"),
     UnknownTask("shop.nothing"),
     BacklogFull("acme", 12, 10, 1.5),
-    KeyConflict("order-1"),
-    KeyInUse("order-1"),
     ResolverFailed("shop.thumbnail", "shop.by_customer", "KeyError('customer')"),
     UnknownTenant("acme"),
     TenantExists("acme"),
@@ -54,6 +52,8 @@ EXAMPLES = [
     LockNotHeld("acme", "books"),
     LockTaken("acme", "books"),
     LockLost("acme", "books"),
+    KeyConflict("order-1"),
+    KeyInUse("order-1"),
 ]
 
 

@@ -9,7 +9,7 @@ import typer
 
 from taketurns.cli.output import Json, print_table, printable
 from taketurns.cli.tenant_output import Name
-from taketurns.errors import InvalidInput, TaketurnsError
+from taketurns.errors import InvalidBatch, InvalidInput, TaketurnsError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -22,6 +22,8 @@ T = TypeVar("T", list[Any], dict[str, Any])
 
 _LOOK_EVERY: Final = 0.1
 _NAMED: Final = 10
+_TOGETHER: Final = 1_000
+"""Tasks that are submitted together, before the next ones are."""
 
 
 def submit(
@@ -50,8 +52,6 @@ def submit(
 
     The arguments must fit the task, as over HTTP.
     """
-    from celery import uuid
-
     from taketurns.api.arguments import check_arguments
     from taketurns.cli.application import load_turns_once  # Celery takes its time to import
     from taketurns.records.record import TaskRecord
@@ -64,14 +64,21 @@ def submit(
         check_arguments(found.run, *given)
         records: list[TaskRecord] = []
         try:
-            for _ in range(count):
-                record = TaskRecord(uuid(), tenant, task, queue, "QUEUED", time.time())
-                found.apply_async(
-                    *given, task_id=record.id, tenant=tenant, priority=priority, countdown=countdown
-                )
-                records.append(record)
-                if wait is None and not as_json:
-                    typer.echo(record.id)
+            for start in range(0, count, _TOGETHER):
+                options = {"priority": priority, "countdown": countdown}
+                several = [(found, *given, options)] * min(_TOGETHER, count - start)
+                told = turns.submit_many(tenant, several)
+                confirmed = [each.task_id for each in told if each.error is None]
+                records += [
+                    TaskRecord(task_id, tenant, task, queue, "QUEUED", time.time()) for task_id in confirmed
+                ]
+                if wait is None and not as_json and confirmed:
+                    typer.echo("\n".join(confirmed))
+                for each in told:
+                    if each.error is not None:
+                        raise each.error
+        except InvalidBatch as error:  # all are alike
+            raise error.errors[0] from error
         except TaketurnsError as error:
             if not records:
                 raise
