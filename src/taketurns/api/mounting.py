@@ -9,12 +9,22 @@ from fastapi.params import Depends as Dependency
 from taketurns.api.dependencies import for_tenant
 from taketurns.api.endpoints import Endpoints
 from taketurns.api.route import route_class
-from taketurns.api.routers import dead_letters, health, me, own_dead_letters, status, tasks, tenants, workers
+from taketurns.api.routers import (
+    dead_letters,
+    health,
+    live,
+    me,
+    own_dead_letters,
+    status,
+    tasks,
+    tenants,
+    workers,
+)
 from taketurns.api.services import Services
 from taketurns.api.strict import refuse_the_unheard
 from taketurns.extension import TakeTurns
 
-_OF_TENANTS: Final = (tasks.endpoints, me.endpoints, own_dead_letters.endpoints)
+_OF_TENANTS: Final = (tasks.endpoints, live.endpoints, me.endpoints, own_dead_letters.endpoints)
 _OF_OPERATORS: Final = (tenants.endpoints, dead_letters.endpoints, workers.endpoints, status.endpoints)
 _OF_ANYBODY: Final = (health.endpoints,)
 
