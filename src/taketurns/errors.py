@@ -140,6 +140,23 @@ class UnknownTask(TaketurnsError, LookupError):
         return f"name: no task {self.task!r} can be submitted here"
 
 
+class TaskNotFound(TaketurnsError, LookupError):
+    """Of the tenant no task of that id is remembered; it may be another tenant's.
+
+    Attributes:
+        tenant: the tenant.
+        task_id: the id.
+    """
+
+    def __init__(self, tenant: str, task_id: str) -> None:
+        self.tenant = tenant
+        self.task_id = task_id
+        super().__init__(tenant, task_id)
+
+    def __str__(self) -> str:
+        return f"of {self.tenant} no task of the id {self.task_id!r} is remembered"
+
+
 class UnknownTenant(TaketurnsError, LookupError):
     """Nothing is known of the tenant.
 

@@ -21,6 +21,7 @@ from taketurns.limits.backlog import BacklogCaps
 from taketurns.limits.current import CurrentLimits
 from taketurns.limits.limiter import Limiter
 from taketurns.limits.rate import parse_rate
+from taketurns.live.live import Live
 from taketurns.locks.locks import Locks
 from taketurns.management import Management
 from taketurns.migration.dial import CanaryDial
@@ -191,6 +192,11 @@ class TakeTurns:
     def tasks(self) -> TenantTasks:
         """What became of tenants' tasks, and their cancellation."""
         return TenantTasks(self)
+
+    @cached_property
+    def live(self) -> Live:
+        """The events of tasks as they happen, for applications that run in an event loop."""
+        return Live(self)
 
     def explain(self, tenant: str) -> Explanation:
         """Tell why a tenant's next task has not started; see [explain][taketurns.explain.explain] for the errors."""

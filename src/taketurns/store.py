@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 from redis import BlockingConnectionPool, Redis
 from redis.backoff import NoBackoff
-from redis.connection import SSLConnection, parse_url
+from redis.connection import parse_url
 from redis.exceptions import AuthenticationError, MaxConnectionsError, NoPermissionError, RedisError
 from redis.retry import Retry
 
@@ -20,7 +20,7 @@ from taketurns import tls
 from taketurns.errors import InvalidSettings, RegistryUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from redis.commands.core import Script
 
@@ -85,7 +85,7 @@ class Store:
             raise RegistryUnavailable(str(error)) from error
         except RedisError as error:
             self._breaker.failed(epoch, error)
-            raise RegistryUnavailable(f"Redis failed ({error}); {_advice(error)}") from error
+            raise RegistryUnavailable(f"Redis failed ({error}); {advice(error)}") from error
         self._breaker.succeeded(epoch)
         return result
 
@@ -165,20 +165,43 @@ class Store:
         self.close()
 
 
-def _pool(settings: RedisSettings, tls_settings: TlsSettings | None) -> BlockingConnectionPool:
+def connection_options(
+    settings: RedisSettings,
+    tls_settings: TlsSettings | None,
+    *,
+    timeout: float,
+    parse: Callable[[str], Mapping[str, Any]] = parse_url,
+) -> dict[str, Any]:
+    """Return the options of a connection to Redis, whose answers are strings.
+
+    Args:
+        settings: where Redis is.
+        tls_settings: the certificates for a ``rediss://``.
+        timeout: seconds for connecting, and for each answer.
+        parse: redis-py's ``parse_url``, which its asyncio has another one of.
+
+    Raises:
+        InvalidSettings: ``redis_url`` is not the URL of a Redis.
+    """
     try:
-        options = parse_url(settings.redis_url)
+        options = dict(parse(settings.redis_url))
     except ValueError as error:
         raise InvalidSettings(f"TAKETURNS_REDIS_URL: {error}") from error
-    if tls_settings is not None and options.get("connection_class") is SSLConnection:
+    if tls_settings is not None and settings.redis_url.strip().lower().startswith("rediss://"):
         options = {**tls.redis_options(tls_settings), **options}
+    return {
+        **options,
+        "decode_responses": True,
+        "socket_timeout": timeout,
+        "socket_connect_timeout": timeout,
+    }
+
+
+def _pool(settings: RedisSettings, tls_settings: TlsSettings | None) -> BlockingConnectionPool:
     # Ours come last: no option in the URL may bring the retries back.
     return BlockingConnectionPool(
         **{
-            **options,
-            "decode_responses": True,
-            "socket_timeout": settings.redis_timeout,
-            "socket_connect_timeout": settings.redis_timeout,
+            **connection_options(settings, tls_settings, timeout=settings.redis_timeout),
             "retry": Retry(NoBackoff(), 0),
             "max_connections": settings.redis_connections,
             "timeout": _WAIT_FOR_CONNECTION,
@@ -187,8 +210,8 @@ def _pool(settings: RedisSettings, tls_settings: TlsSettings | None) -> Blocking
     )
 
 
-def _advice(error: RedisError) -> str:
-    """Return what to do about an error."""
+def advice(error: BaseException) -> str:
+    """Return what to do about an error of Redis'."""
     if isinstance(error, AuthenticationError):
         return "see that user and password of TAKETURNS_REDIS_URL are right"
     if isinstance(error, NoPermissionError):
@@ -264,7 +287,7 @@ class _Breaker:
         logger.warning(
             "Redis is away: %s; %s; tried again every %g s if it is needed",
             error,
-            _advice(error),
+            advice(error),
             self._retry_after,
         )
 

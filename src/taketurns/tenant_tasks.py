@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from taketurns.cancelling import Cancellation, cancel
 from taketurns.errors import InvalidInput
+from taketurns.live.following import follow
 from taketurns.records.lifecycle import FINAL, STATES
 from taketurns.tenants import validate_tenant
 from taketurns.topology import PRIORITIES
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from taketurns.extension import TakeTurns
+    from taketurns.live.event import Event
     from taketurns.records.durations import Percentiles
     from taketurns.records.lifecycle import State
     from taketurns.records.record import TaskRecord
@@ -225,6 +227,12 @@ class TenantTasks:
         waits, runs = records.durations(tenant)
         queued = {name: counts["QUEUED", name] for name in PRIORITIES}
         return TaskStats(queued, records.delayed(tenant), waits, runs)
+
+    def follow(
+        self, tenant: str, task_id: str, *, after: str | None = None, timeout: float | None = None
+    ) -> Iterator[Event]:
+        """Return a task's events until it has ended; see [follow][taketurns.live.following.follow]."""
+        return follow(self._turns, tenant, task_id, after=after, timeout=timeout)
 
     def cancel(self, tenant: str, task_ids: Sequence[str], *, terminate: bool = False) -> Cancellation:
         """Cancel tasks; those that have come to their end, or that nobody knows, are left out. May be repeated.

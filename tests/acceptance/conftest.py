@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
 
-from support.api_server import shop
-from support.command import invoke
+from support.api_process import WITHIN, Api
+from support.api_server import SECRET, shop
+from support.command import COMMAND, invoke
 from support.workers import environment
 
 if TYPE_CHECKING:
-    import subprocess
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from taketurns import TakeTurns
     from taketurns.settings import Settings
@@ -35,3 +37,31 @@ def turns(settings: Settings) -> Iterator[TakeTurns]:
     turns = shop(settings)
     yield turns
     turns.close()
+
+
+@pytest.fixture
+def start(
+    settings: Settings, tmp_path: Path, eventually: Callable[..., None]
+) -> Iterator[Callable[..., Api]]:
+    """Return a function that starts the API of an app on a free port."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def run(app: str = "support.shop", **variables: str) -> Api:
+        log = tmp_path / f"api-{len(started)}.log"
+        with log.open("wb") as output:
+            process = subprocess.Popen(  # our own command
+                [COMMAND, "-A", app, "api", "--port", "0"],
+                env=environment(settings, TAKETURNS_API_JWT_SECRET=SECRET, **variables),
+                stderr=output,
+            )
+        started.append(process)
+        api = Api(process, log)
+        eventually(
+            lambda: "Uvicorn running on" in api.log or process.poll() is not None, within=WITHIN, what="start"
+        )
+        return api
+
+    yield run
+    for process in started:
+        process.kill()
+        process.wait()

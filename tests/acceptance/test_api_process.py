@@ -6,81 +6,28 @@ import asyncio
 import re
 import signal
 import subprocess
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import httpx
 import pytest
 
-from support.api_server import SECRET, Client
+from support.api_process import WITHIN, Api
+from support.api_server import SECRET
+from support.command import COMMAND
 from support.connected import rabbitmq_connections, redis_user
 from support.workers import Ledger, environment, worker
-from taketurns.api.auth import Tokens  # PyJWT is an extra
 from taketurns.management import Management
-from taketurns.settings import ApiSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
+    from pathlib import Path
 
     from support.servers import Broker
     from taketurns.settings import Settings
 
     Eventually = Callable[..., None]
 
-COMMAND = Path(sys.executable).with_name("taketurns")
-WITHIN = 40.0
 SUBMISSIONS = 200
-
-
-class Api:
-    """A running ``taketurns api``."""
-
-    def __init__(self, process: subprocess.Popen[bytes], log: Path) -> None:
-        self.process = process
-        self._log = log
-
-    @property
-    def log(self) -> str:
-        """What it has logged so far."""
-        return self._log.read_text()
-
-    def client(self) -> Client:
-        """Return a client without a token."""
-        match = re.search(r"Uvicorn running on (http://\S+)", self.log)
-        assert match, self.log
-        return Client(match[1], Tokens(ApiSettings(jwt_secret=SECRET)))
-
-    def stop(self, number: signal.Signals) -> int:
-        """Send a signal and return the exit code."""
-        self.process.send_signal(number)
-        return self.process.wait(WITHIN)
-
-
-@pytest.fixture
-def start(settings: Settings, tmp_path: Path, eventually: Eventually) -> Iterator[Callable[..., Api]]:
-    """Return a function that starts the API of an app on a free port."""
-    started: list[subprocess.Popen[bytes]] = []
-
-    def run(app: str = "support.shop", **variables: str) -> Api:
-        log = tmp_path / f"api-{len(started)}.log"
-        with log.open("wb") as output:
-            process = subprocess.Popen(  # our own command
-                [COMMAND, "-A", app, "api", "--port", "0"],
-                env=environment(settings, TAKETURNS_API_JWT_SECRET=SECRET, **variables),
-                stderr=output,
-            )
-        started.append(process)
-        api = Api(process, log)
-        eventually(
-            lambda: "Uvicorn running on" in api.log or process.poll() is not None, within=WITHIN, what="start"
-        )
-        return api
-
-    yield run
-    for process in started:
-        process.kill()
-        process.wait()
 
 
 def test_from_a_token_to_a_result(

@@ -14,6 +14,7 @@ from support.api_server import SECRET, serving
 from support.nodes import runs_on_the_tree
 from support.secure import SecureServers, secure_servers
 from support.secure_app import build
+from support.sse import Frames
 from support.workers import worker
 from taketurns import TakeTurns
 from taketurns.errors import BrokerUnavailable, InvalidSettings, ManagementUnavailable, RegistryUnavailable
@@ -134,6 +135,8 @@ def test_the_main_job_with_the_least_permissions(
         assert submitting.app.AsyncResult(child).get(timeout=60) == "child"
         for each in ids:
             eventually(lambda id_=each: acme.get(f"/tasks/{id_}").json()["status"] == "SUCCESS", within=60)
+        with Frames(acme, f"/tasks/{ids[0]}/events") as frames:
+            assert frames.kinds()[-1] == "completed"
         eventually(lambda: operator.get("/dead-letters").json()["total"] == 1, within=60)
         assert operator.post("/dead-letters/replay", json={"all": True}).json()["replayed"] == 1
         assert operator.get("/health/ready").json()["status"] == "ready"

@@ -16,6 +16,7 @@ from pydantic import SecretStr
 from taketurns import TakeTurns, TenantTask
 from taketurns.api.app import create_app  # FastAPI is an extra
 from taketurns.api.auth import Tokens  # PyJWT is an extra
+from taketurns.api.server import Server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,12 +44,10 @@ class Client(httpx.Client):
 
 
 @contextmanager
-def serving(turns: TakeTurns, application: FastAPI | None = None) -> Iterator[Client]:
+def serving(turns: TakeTurns, application: FastAPI | None = None, *, port: int = 0) -> Iterator[Client]:
     """Serve the API of an app, or an application of its own, until the block ends; yield a client without a token."""
-    config = uvicorn.Config(
-        application or create_app(turns), port=0, log_level="warning", ws="none", backlog=512
-    )
-    server = uvicorn.Server(config)
+    config = uvicorn.Config(application or create_app(turns), port=port, log_level="warning", backlog=2048)
+    server = Server(config, turns.live)
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
@@ -57,9 +56,9 @@ def serving(turns: TakeTurns, application: FastAPI | None = None) -> Iterator[Cl
             assert thread.is_alive(), "the API did not start"
             assert time.monotonic() < deadline, "the API did not start in time"
             time.sleep(0.01)
-        host, port = server.servers[0].sockets[0].getsockname()[:2]
+        host, own = server.servers[0].sockets[0].getsockname()[:2]
         secret = turns.settings.api.model_copy(update={"jwt_secret": SecretStr(SECRET)})
-        with Client(f"http://{host}:{port}", Tokens(secret)) as client:
+        with Client(f"http://{host}:{own}", Tokens(secret)) as client:
             yield client
     finally:
         server.should_exit = True

@@ -25,6 +25,7 @@ The tenant comes from the bearer token or the API key, never from the request. E
 
 _TAGS: Final = [
     {"name": "tasks", "description": "Submit tasks and see what became of them."},
+    {"name": "live", "description": "The events of tasks as they happen, for EventSource."},
     {"name": "me", "description": "The caller's own tenant: limits, backlog, next token, dead letters."},
     {"name": "tenants", "description": "All tenants and their settings. For operators."},
     {

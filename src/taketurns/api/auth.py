@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 import jwt
@@ -38,10 +38,12 @@ class Caller:
     Attributes:
         tenant: the tenant in whose name the caller acts.
         operator: whether the caller may also see and change every other tenant's settings.
+        expires_at: when the token or key ends, in seconds since 1970; None: never, as far as is known.
     """
 
     tenant: str
     operator: bool = False
+    expires_at: float | None = field(default=None, compare=False)
 
 
 class Tokens:
@@ -124,7 +126,11 @@ def caller_of(token: str, key: bytes | jwt.PyJWK, algorithms: Sequence[str], set
         raise NotAuthenticated(
             f"the token's claim {settings.jwt_tenant_claim!r} is no tenant id; accepted is {error.accepted}"
         ) from None
-    return Caller(tenant, operator=_is_operator(claims, settings.jwt_role_claim))
+    return Caller(
+        tenant,
+        operator=_is_operator(claims, settings.jwt_role_claim),
+        expires_at=claims["exp"] + _CLOCK_SKEW,
+    )
 
 
 def _is_operator(claims: Mapping[str, Any], claim: str) -> bool:

@@ -53,7 +53,7 @@ class Authenticator:
         key = await run_sync(self._api_keys.find, text, limiter=self._threads)
         if key is None:
             raise NotAuthenticated("the API key is not valid, was revoked, or has expired")
-        return Caller(key.tenant, operator=key.operator)
+        return Caller(key.tenant, operator=key.operator, expires_at=key.expires_at)
 
     async def _of_token(self, token: str) -> Caller:
         if self._signing is not None:

@@ -7,38 +7,39 @@ from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import Annotated, Any
 
-from fastapi import Depends, Path, Request
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi import Depends, Path
+from fastapi.requests import HTTPConnection
 
 from taketurns.api.auth import Caller, NotAuthenticated
 from taketurns.api.authenticator import Authenticator
 from taketurns.api.batches import BatchSubmitter
+from taketurns.api.credentials import Bearer
 from taketurns.api.errors import ApiError
 from taketurns.api.readiness import Readiness
 from taketurns.api.services import caller_of_request, services_of, set_caller
 from taketurns.api.submission import Submitter
+from taketurns.api.websockets import refusal
+from taketurns.errors import InvalidTenant, TaketurnsError
 from taketurns.extension import TakeTurns
 from taketurns.tenants import validate_tenant
 
-_bearer = HTTPBearer(
-    auto_error=False,
-    bearerFormat="JWT or API key",
-    description="A JSON Web Token that names the tenant, or an API key. `taketurns token TENANT` makes a token for "
-    "development, `taketurns keys create TENANT` a key.",
-)
+_bearer = Bearer()
 
 
 def authenticated(authenticator: Authenticator) -> Callable[..., Awaitable[Caller]]:
     """Return the dependency that tells whom a request's bearer token or API key speaks for; without one it is 401."""
 
     async def caller(
-        credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
+        connection: HTTPConnection, credential: Annotated[str | None, Depends(_bearer)]
     ) -> Caller:
-        if credentials is None:
-            raise NotAuthenticated(
-                "a bearer token or an API key is needed: Authorization: Bearer <token or key>"
-            )
-        return await authenticator.caller(credentials.credentials)
+        try:
+            if credential is None:
+                raise NotAuthenticated(
+                    "a bearer token or an API key is needed: Authorization: Bearer <token or key>"
+                )
+            return await authenticator.caller(credential)
+        except TaketurnsError as error:
+            raise await refusal(connection, error) from error
 
     return caller
 
@@ -60,29 +61,32 @@ def for_tenant(current_tenant: Callable[..., Any]) -> Callable[..., Awaitable[No
     That may be a Caller too. What is no tenant id is answered 422.
     """
 
-    async def identify(request: Request, found: Annotated[Any, Depends(current_tenant)]) -> None:
-        set_caller(request, found if isinstance(found, Caller) else Caller(validate_tenant(found)))
+    async def identify(connection: HTTPConnection, found: Annotated[Any, Depends(current_tenant)]) -> None:
+        try:
+            set_caller(connection, found if isinstance(found, Caller) else Caller(validate_tenant(found)))
+        except InvalidTenant as error:
+            raise await refusal(connection, error) from error
 
     return identify
 
 
-async def _turns(request: Request) -> TakeTurns:
+async def _turns(request: HTTPConnection) -> TakeTurns:
     return services_of(request).turns
 
 
-async def _submitter(request: Request) -> Submitter:
+async def _submitter(request: HTTPConnection) -> Submitter:
     return services_of(request).submitter
 
 
-async def _batches(request: Request) -> BatchSubmitter:
+async def _batches(request: HTTPConnection) -> BatchSubmitter:
     return services_of(request).batches
 
 
-async def _readiness(request: Request) -> Readiness:
+async def _readiness(request: HTTPConnection) -> Readiness:
     return services_of(request).readiness
 
 
-async def _caller(request: Request) -> Caller | None:
+async def _caller(request: HTTPConnection) -> Caller | None:
     return caller_of_request(request)
 
 

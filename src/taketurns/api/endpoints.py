@@ -1,13 +1,16 @@
 """Endpoints of one tag, which become routes when it is known whose: for which TakeTurns, and who may call them."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends
 from fastapi.params import Depends as Dependency
-from fastapi.routing import APIRoute
+
+from taketurns.api.route import Route
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+
+_WEBSOCKET: Final = "WEBSOCKET"
 
 
 class Endpoints:
@@ -43,7 +46,11 @@ class Endpoints:
         """Add the decorated function as a DELETE."""
         return self._adding("DELETE", path, options)
 
-    def router(self, route_class: type[APIRoute], dependencies: Sequence[Dependency]) -> APIRouter:
+    def websocket(self, path: str) -> Callable[[Function], Function]:
+        """Add the decorated function as a WebSocket."""
+        return self._adding(_WEBSOCKET, path, {})
+
+    def router(self, route_class: type[Route], dependencies: Sequence[Dependency]) -> APIRouter:
         """Return a router of them all.
 
         Args:
@@ -58,7 +65,11 @@ class Endpoints:
             route_class=route_class,
         )
         for method, path, function, options in self._endpoints:
-            router.add_api_route(path, function, methods=[method], **options)
+            if method == _WEBSOCKET:
+                given = [Depends(route_class.services.give_to)]
+                router.add_api_websocket_route(path, function, dependencies=given)
+            else:
+                router.add_api_route(path, function, methods=[method], **options)
         return router
 
     def _adding(self, method: str, path: str, options: dict[str, Any]) -> Callable[[Function], Function]:

@@ -31,6 +31,7 @@ from taketurns.errors import (
     PublishNotConfirmed,
     RegistryUnavailable,
     TaketurnsError,
+    TaskNotFound,
     TenantExists,
     TenantInUse,
     UnknownTask,
@@ -75,6 +76,7 @@ _AWAY: Final[Mapping[type[TaketurnsError], tuple[str, str]]] = {
 }
 
 _OF_TENANTS: Final[Mapping[type[TaketurnsError], tuple[HTTPStatus, str]]] = {
+    TaskNotFound: (HTTPStatus.NOT_FOUND, "not_found"),
     UnknownTenant: (HTTPStatus.NOT_FOUND, "not_found"),
     TenantExists: (HTTPStatus.CONFLICT, "exists"),
     TenantInUse: (HTTPStatus.CONFLICT, "in_use"),
@@ -187,6 +189,11 @@ def answer_to(request: Request, error: Exception) -> JSONResponse | None:
     return answer
 
 
+def away(error: Exception) -> tuple[str, str] | None:
+    """Return the code and the text by which clients are told that a server is away; None: it is another error."""
+    return next((_AWAY[kind] for kind in type(error).__mro__ if kind in _AWAY), None)
+
+
 def install(app: FastAPI) -> None:
     """Have the application answer in this shape outside of our endpoints too, and to what nobody expected."""
     app.exception_handler(StarletteHTTPException)(_http)
@@ -274,7 +281,7 @@ def unreadable(cause: BaseException) -> str:
 
 
 def _away(request: Request, error: TaketurnsError) -> JSONResponse | None:
-    told = next((_AWAY[kind] for kind in type(error).__mro__ if kind in _AWAY), None)
+    told = away(error)
     if told is None:
         return None
     logger.warning("%s %r is answered with 503: %s", request.method, request.url.path, error)

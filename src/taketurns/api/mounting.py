@@ -13,6 +13,7 @@ from taketurns.api.routers import (
     batches,
     dead_letters,
     health,
+    live,
     me,
     own_dead_letters,
     status,
@@ -24,7 +25,13 @@ from taketurns.api.services import Services
 from taketurns.api.strict import refuse_the_unheard
 from taketurns.extension import TakeTurns
 
-_OF_TENANTS: Final = (tasks.endpoints, batches.endpoints, me.endpoints, own_dead_letters.endpoints)
+_OF_TENANTS: Final = (
+    tasks.endpoints,
+    batches.endpoints,
+    live.endpoints,
+    me.endpoints,
+    own_dead_letters.endpoints,
+)
 _OF_OPERATORS: Final = (tenants.endpoints, dead_letters.endpoints, workers.endpoints, status.endpoints)
 _OF_ANYBODY: Final = (health.endpoints,)
 

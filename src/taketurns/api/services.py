@@ -3,7 +3,7 @@
 from collections.abc import MutableMapping
 from typing import Any, Final
 
-from fastapi import Request
+from fastapi.requests import HTTPConnection
 
 from taketurns.api.auth import Caller
 from taketurns.api.batches import BatchSubmitter
@@ -32,23 +32,27 @@ class Services:
         self.batches = BatchSubmitter(turns)
         self.readiness = Readiness(turns)
 
+    async def give_to(self, connection: HTTPConnection) -> None:
+        """Give a WebSocket these; a dependency, as no route of ours handles it."""
+        self.give(connection.scope)
+
     def give(self, scope: MutableMapping[str, Any]) -> None:
         """Give a request these."""
         scope[_SERVICES] = self
 
 
-def services_of(request: Request) -> Services:
+def services_of(request: HTTPConnection) -> Services:
     """Return what a request was given."""
     services: Services = request.scope[_SERVICES]
     return services
 
 
-def set_caller(request: Request, caller: Caller) -> None:
+def set_caller(request: HTTPConnection, caller: Caller) -> None:
     """Note whom a request speaks for."""
     request.scope[_CALLER] = caller
 
 
-def caller_of_request(request: Request) -> Caller | None:
+def caller_of_request(request: HTTPConnection) -> Caller | None:
     """Return whom a request speaks for; None: nobody could tell, and FastAPI refuses its parameters next."""
     caller: Caller | None = request.scope.get(_CALLER)
     return caller

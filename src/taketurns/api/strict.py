@@ -8,6 +8,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from fastapi import Request
+from fastapi.requests import HTTPConnection
 
 from taketurns.api.errors import ApiError
 
@@ -15,24 +16,31 @@ if TYPE_CHECKING:
     from taketurns.api.route import Route
 
 
-async def refuse_the_unheard(request: Request) -> None:
+def query_parameters(route: "Route") -> dict[str, dict[str, Any]]:
+    """Return the schemas of the query parameters that an endpoint takes, by their names."""
+    parameters = route.operation.get("parameters", ())
+    return {each["name"]: each["schema"] for each in parameters if each["in"] == "query"}
+
+
+async def refuse_the_unheard(request: HTTPConnection) -> None:
     """Refuse query parameters that the endpoint lacks or takes once, and a body where it takes none.
+
+    A WebSocket, which is about one thing only, may have any.
 
     Raises:
         ApiError: there is one.
     """
+    if not isinstance(request, Request):
+        return
     route: Route = request.scope["route"]
-    operation = route.operation
-    known = {
-        each["name"]: each["schema"] for each in operation.get("parameters", ()) if each["in"] == "query"
-    }
+    known = query_parameters(route)
     for name, times in Counter(name for name, _ in request.query_params.multi_items()).items():
         if name not in known:
             accepted = f"accepted are {', '.join(known)}" if known else "there are none here"
             raise _refused(name, f"there is no such parameter here; {accepted}")
         if times > 1 and not _is_list(known[name]):
             raise _refused(name, "it is given more than once")
-    if "requestBody" not in operation and await request.body():
+    if "requestBody" not in route.operation and await request.body():
         raise _refused("body", "none is expected here; give what you want as parameters of the query")
 
 

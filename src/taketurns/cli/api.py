@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import re
 import signal
 import socket
 import sys
@@ -16,6 +17,9 @@ from taketurns.errors import TaketurnsError
 
 _GRACE: Final = 10
 """Seconds that running requests have after the signal to stop."""
+
+_PINGS: Final = 15.0
+"""Seconds between two pings of a WebSocket, as server-sent events have their signs of life."""
 
 
 class CanNotListen(TaketurnsError):
@@ -33,12 +37,31 @@ class WithoutProbes(logging.Filter):
         return True
 
 
+class WithoutTokens(logging.Filter):
+    """Keeps the tokens out of the log that browsers put into URLs, since they can set no header there."""
+
+    _TOKEN: Final = re.compile(r"(?<=[?&]access_token=)[^&\s\"]+")
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Take them out of a record."""
+        if isinstance(record.args, tuple):
+            record.args = tuple(
+                self._TOKEN.sub("***", each) if isinstance(each, str) else each for each in record.args
+            )
+        return True
+
+
 _LOGGING: Final[dict[str, Any]] = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
-    "filters": {"without_probes": {"()": f"{__name__}.WithoutProbes"}},
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "filters": {
+        "without_probes": {"()": f"{__name__}.WithoutProbes"},
+        "without_tokens": {"()": f"{__name__}.WithoutTokens"},
+    },
+    "handlers": {
+        "stderr": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["without_tokens"]}
+    },
     "loggers": {"uvicorn.access": {"filters": ["without_probes"]}},
     "root": {"level": "INFO", "handlers": ["stderr"]},
 }
@@ -54,14 +77,14 @@ def api(
 ) -> None:
     """Serve the HTTP API of the app's exposed tasks.
 
-    Its documentation is at /docs. SIGTERM and Ctrl-C stop it after the running requests.
+    Its documentation is at /docs. SIGTERM and Ctrl-C stop it after the running requests; streams of events end.
     """
     with quiet_interrupt():
         with needs_extra("api"):
             import uvicorn  # an extra
 
             from taketurns.api.app import create_app  # FastAPI is an extra
-
+            from taketurns.api.server import Server
         from taketurns.cli.application import load_turns  # Celery takes its time to import
 
         turns = load_turns(context.obj)
@@ -71,14 +94,17 @@ def api(
     asyncio.run(_check_listening(host, port))
     # uvicorn stops at a signal and then raises it again; to be told to stop is no failure.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    uvicorn.run(
+    config = uvicorn.Config(
         application,
         host=host,
         port=port,
         log_config=_LOGGING,
         server_header=False,
         timeout_graceful_shutdown=_GRACE,
+        ws_ping_interval=_PINGS,
+        ws_per_message_deflate=False,  # events are small, and each connection would need the memory
     )
+    Server(config, turns.live).run()
 
 
 async def _check_listening(host: str, port: int) -> None:

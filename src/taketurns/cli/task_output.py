@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from taketurns.api.schemas import TaskState, TaskView
+    from taketurns.live.event import Event
 
 
 def task_row(view: TaskView) -> tuple[object, ...]:
@@ -46,17 +47,21 @@ def print_task(view: TaskState, steps: Iterable[Mapping[str, Any]]) -> None:
             ("result", printable(json.dumps(view.result, ensure_ascii=False))),
         ]
     )
-    told = ("event", "at")
     print_table(
         ("step", "when (UTC)", ""),
-        (
-            (
-                step["event"],
-                _moment(step["at"], "milliseconds"),
-                printable(", ".join(f"{name} {value}" for name, value in step.items() if name not in told)),
-            )
-            for step in steps
-        ),
+        ((step["event"], _moment(step["at"], "milliseconds"), _details(step)) for step in steps),
+    )
+
+
+def event_line(event: Event) -> str:
+    """Return an event as a line for people."""
+    moment = _moment(event.data["at"], "milliseconds")
+    return f"{moment}  {event.kind:<9}  {_details(event.data)}".rstrip()
+
+
+def _details(step: Mapping[str, Any]) -> str:
+    return printable(
+        ", ".join(f"{name} {value}" for name, value in step.items() if name not in ("event", "at"))
     )
 
 

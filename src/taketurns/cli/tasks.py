@@ -1,4 +1,4 @@
-"""``taketurns tasks``: what became of a tenant's tasks, and cancelling them."""
+"""``taketurns tasks``: what becomes of a tenant's tasks, and cancelling them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="tasks",
-    help="The tasks of a tenant: list, show and cancel them. `tenants submit` submits some.",
+    help="The tasks of a tenant: list, show, watch and cancel them. `tenants submit` submits some.",
     no_args_is_help=True,
 )
 
@@ -86,6 +86,34 @@ def show(context: typer.Context, tenant: Tenant, task_id: TaskId, *, as_json: Js
         typer.echo(json.dumps({**view.model_dump(), "steps": steps}))
     else:
         print_task(view, steps)
+
+
+@app.command(epilog="Example: taketurns -A shop tasks watch acme 5bd3a4b2-9f5c-4a2f-8f0e-3f0c7f1d6a11 --json")
+def watch(
+    context: typer.Context,
+    tenant: Tenant,
+    task_id: TaskId,
+    *,
+    after: Annotated[
+        str | None, typer.Option(metavar="EVENT", help="Leave out the events up to the one of this id.")
+    ] = None,
+    timeout: Annotated[
+        float | None, typer.Option(metavar="SECONDS", help="Fail if it has not ended after so long.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a line of JSON for each event.")] = False,
+) -> None:
+    """Show what happened to a task, and what happens, until it has ended. While Redis is away it waits."""
+    from taketurns.cli.application import load_turns_once  # Celery takes its time to import
+    from taketurns.cli.task_output import event_line
+    from taketurns.live.event import checked_id
+
+    checked_id(after, of="--after")
+    with closing(load_turns_once(context.obj)) as turns:
+        try:
+            for event in turns.tasks.follow(tenant, task_id, after=after, timeout=timeout):
+                typer.echo(event.json if as_json else event_line(event))
+        except TimeoutError as error:
+            raise TaketurnsError(str(error)) from None
 
 
 @app.command(epilog="Example: taketurns -A shop tasks cancel acme --tag batch=7 --yes")

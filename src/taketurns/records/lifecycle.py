@@ -62,6 +62,9 @@ _LEADS_TO: Final[Mapping[Kind, tuple[Stored, int]]] = {
     "ignored": ("IGNORED", 6),
 }
 
+ENDS: Final[frozenset[str]] = frozenset(kind for kind, (state, _) in _LEADS_TO.items() if state in FINAL)
+"""The steps that lead to an end."""
+
 _LONGEST_TEXT: Final = 1000
 """Characters of an error's message or a note that are kept."""
 

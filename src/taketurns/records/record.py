@@ -110,3 +110,18 @@ class TaskRecord:
 def priority_name(stored: str) -> str | None:
     """Return the name of a priority as it is stored; None: it is none of a tenant's queue."""
     return _PRIORITY_NAMES.get(stored)
+
+
+def events_of(stored: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Return the events of a record as it is stored, each with its id and as JSON, in their order."""
+    events = [(name[2:], text) for name, text in stored.items() if name.startswith("e:")]
+    if "progress" in stored:
+        event_id, _, text = stored["progress"].partition(" ")
+        events.append((event_id, text))
+    return sorted(events, key=lambda event: place(event[0]))
+
+
+def place(event_id: str) -> tuple[int, int]:
+    """Return where an event stands in its stream."""
+    milliseconds, _, count = event_id.partition("-")
+    return int(milliseconds), int(count or 0)

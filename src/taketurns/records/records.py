@@ -10,7 +10,7 @@ from operator import methodcaller
 from typing import TYPE_CHECKING, Any, Final
 
 from taketurns.records.durations import WINDOW, Percentiles, percentiles, window_of
-from taketurns.records.record import TaskRecord, priority_name
+from taketurns.records.record import TaskRecord, events_of, priority_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -72,7 +72,7 @@ class Records:
         def look(redis: Client) -> list[list[str | None]]:
             with redis.pipeline(transaction=False) as pipe:
                 for task_id in task_ids:
-                    pipe.hmget(self._key(tenant, task_id), _FIELDS)
+                    pipe.hmget(self.key(tenant, task_id), _FIELDS)
                 found: list[list[str | None]] = pipe.execute()
                 return found
 
@@ -113,12 +113,7 @@ class Records:
 
         Of its progress only the last one is kept.
         """
-        stored = self._store.call(lambda redis: redis.hgetall(self._key(tenant, task_id)))
-        events = [(name[2:], text) for name, text in stored.items() if name.startswith("e:")]
-        if "progress" in stored:
-            event_id, _, text = stored["progress"].partition(" ")
-            events.append((event_id, text))
-        return sorted(events, key=lambda event: _place(event[0]))
+        return events_of(self._store.call(lambda redis: redis.hgetall(self.key(tenant, task_id))))
 
     def delayed(self, tenant: str) -> int:
         """Return how many tasks of a tenant are delayed, or wait to be tried again."""
@@ -131,7 +126,7 @@ class Records:
         now = time.time()
         for first in range(0, self._settings.max_tasks, _COUNTED_AT_ONCE):
             last = first + _COUNTED_AT_ONCE - 1
-            found = self._count([self._index(tenant)], [self._key(tenant, ""), first, last, now])
+            found = self._count([self._index(tenant)], [self.key(tenant, ""), first, last, now])
             for kind, count in zip(found[::2], found[1::2], strict=True):
                 state, _, priority = kind.partition(" ")
                 counts[state, priority_name(priority)] += count
@@ -162,7 +157,7 @@ class Records:
         def remove(redis: Client) -> None:
             with redis.pipeline(transaction=False) as pipe:
                 for task_id in task_ids:
-                    pipe.delete(self._key(tenant, task_id))
+                    pipe.delete(self.key(tenant, task_id))
                     pipe.zrem(self._index(tenant), task_id)
                 pipe.execute()
 
@@ -189,14 +184,14 @@ class Records:
             self.events(tenant),
             self._delayed(tenant),
             self._durations(tenant, window),
-            *(self._key(tenant, each) for each in places),
+            *(self.key(tenant, each) for each in places),
         ]
         settings = self._settings
         return keys, [
             math.ceil(settings.ttl * 1000),
             settings.max_tasks,
             settings.max_events,
-            self._key(tenant, ""),
+            self.key(tenant, ""),
             2 * WINDOW,
             json.dumps(told, separators=(",", ":")),
         ]
@@ -214,7 +209,8 @@ class Records:
     def _durations(self, tenant: str, window: int) -> str:
         return self._store.tenant_key(tenant, "durations", str(window))
 
-    def _key(self, tenant: str, task_id: str) -> str:
+    def key(self, tenant: str, task_id: str) -> str:
+        """Return the key of a task's record."""
         return self._store.tenant_key(tenant, "task", task_id)
 
 
@@ -244,9 +240,3 @@ def _told(step: Step, place: int) -> dict[str, Any]:
         told["d"] = f"{float(due):.6f}"
         told["l"] = math.ceil((float(due) - step.at) * 1000)
     return told
-
-
-def _place(event_id: str) -> tuple[int, int]:
-    """Return where an event stands in its stream."""
-    milliseconds, _, count = event_id.partition("-")
-    return int(milliseconds), int(count or 0)

@@ -223,6 +223,8 @@ def test_every_operation_is_documented(api: Client) -> None:
         ("delete", "/tasks"),
         ("get", "/tasks/{task_id}"),
         ("delete", "/tasks/{task_id}"),
+        ("get", "/tasks/{task_id}/events"),
+        ("get", "/events"),
         ("get", "/me"),
         ("get", "/me/stats"),
         ("get", "/me/dead-letters"),

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import closing
 from typing import TYPE_CHECKING, Annotated
 
 import pytest
 from fastapi import Depends, FastAPI, Header, HTTPException, Query, Request
 from fastapi.responses import JSONResponse
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import connect
 
 from support.api_server import Client, assert_problem, serving
+from support.sse import Frames
 from taketurns.api.auth import Caller
 from taketurns.api.mounting import health_router, operator_router, tenant_router
 
@@ -66,6 +70,26 @@ def test_the_applications_user_is_the_tenant(host: Client) -> None:
     assert host.get(path, headers=ACME).json()["status"] == "QUEUED"
     assert_problem(host.get(path, headers={"User": "globex"}), 404, code="not_found")
     assert host.get("/v1/queue/me", headers=ACME).json()["backlog"] is not None
+
+
+def test_the_applications_user_follows_its_own_tasks(host: Client) -> None:
+    """By server-sent events and WebSockets, whom the application's own dependency speaks for."""
+    task_id = host.post("/v1/queue/tasks", json=TASK, headers=ACME).json()["task_id"]
+    path = f"/v1/queue/tasks/{task_id}/events"
+    with Frames(host, path, headers=ACME) as frames:
+        assert frames.kinds(2) == ["connected", "queued"]
+    assert_problem(host.get(path, headers={"User": "globex"}), 404, code="not_found")
+    assert host.get(path, headers={"User": "nobody"}).json() == {"oops": "log in"}
+    socket = f"ws://{host.base_url.host}:{host.base_url.port}/v1/queue/ws/tasks/{task_id}?via=mail"
+    with connect(socket, additional_headers=ACME, proxy=None) as connection:
+        assert [json.loads(connection.recv(10))["event"] for _ in range(2)] == ["connected", "queued"]
+    for user, code in (("globex", 4404), ("a b", 4422)):
+        with connect(socket, additional_headers={"User": user}, proxy=None) as connection:
+            with pytest.raises(ConnectionClosed):
+                connection.recv(10)
+            assert connection.close_code == code
+    with pytest.raises(InvalidStatus, match="401"), connect(socket, additional_headers={"User": "nobody"}):
+        pass
 
 
 def test_operators_are_whom_the_application_lets_through(host: Client) -> None:
