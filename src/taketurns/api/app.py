@@ -25,6 +25,10 @@ The tenant comes from the bearer token or the API key, never from the request. E
 
 _TAGS: Final = [
     {"name": "tasks", "description": "Submit tasks and see what became of them."},
+    {
+        "name": "schedules",
+        "description": "Tasks that are submitted again and again, by a clock or at an interval.",
+    },
     {"name": "me", "description": "The caller's own tenant: limits, backlog, next token."},
     {"name": "tenants", "description": "All tenants and their settings. For operators."},
     {

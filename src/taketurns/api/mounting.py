@@ -9,18 +9,18 @@ from fastapi.params import Depends as Dependency
 from taketurns.api.dependencies import for_tenant
 from taketurns.api.endpoints import Endpoints
 from taketurns.api.route import route_class
-from taketurns.api.routers import dead_letters, health, me, status, tasks, tenants
+from taketurns.api.routers import dead_letters, health, me, schedules, status, tasks, tenants
 from taketurns.api.services import Services
 from taketurns.api.strict import refuse_the_unheard
 from taketurns.extension import TakeTurns
 
-_OF_TENANTS: Final = (tasks.endpoints, me.endpoints)
+_OF_TENANTS: Final = (tasks.endpoints, schedules.endpoints, me.endpoints)
 _OF_OPERATORS: Final = (tenants.endpoints, dead_letters.endpoints, status.endpoints)
 _OF_ANYBODY: Final = (health.endpoints,)
 
 
 def tenant_router(turns: TakeTurns, *, current_tenant: Callable[..., Any]) -> APIRouter:
-    """Return the endpoints of a tenant: ``/tasks`` and ``/me``.
+    """Return the endpoints of a tenant: ``/tasks``, ``/schedules`` and ``/me``.
 
     Their errors have our shape and their bodies our limit (``max_body``); the rest of the application keeps its own.
     What ``current_tenant`` raises goes to the application's own handlers.
