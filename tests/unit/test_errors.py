@@ -18,10 +18,13 @@ from taketurns.errors import (
     MissingTenant,
     NoSuchQueue,
     ResolverFailed,
+    ScheduleExists,
     StillInCanary,
     TaketurnsError,
     TenantExists,
     TenantInUse,
+    TooManySchedules,
+    UnknownSchedule,
     UnknownTask,
     UnknownTenant,
 )
@@ -43,6 +46,9 @@ EXAMPLES = [
     NoSuchQueue("celery"),
     StillInCanary("every tenant"),
     BrokerRefused("api", "may not write exchange 'usersequence'", "grant it"),
+    UnknownSchedule("acme", "nightly"),
+    ScheduleExists("acme", "nightly"),
+    TooManySchedules("acme", 100),
 ]
 
 
@@ -58,6 +64,7 @@ def test_one_except_catches_all() -> None:
         (MissingTenant, TypeError),
         (UnknownTask, LookupError),
         (UnknownTenant, LookupError),
+        (UnknownSchedule, LookupError),
         (NoSuchQueue, LookupError),
         (errors.BrokerUnavailable, ConnectionError),
         (errors.ManagementUnavailable, ConnectionError),

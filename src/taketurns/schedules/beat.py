@@ -60,26 +60,28 @@ class TenantScheduler(Scheduler):
 
     def tick(self, *args: Any, **kwargs: Any) -> float:
         """Submit what is due, if this beat leads; return the seconds until the next tick."""
-        with undisturbed() as must_stop:
-            try:
+        try:
+            with undisturbed() as must_stop:
                 if not self._lead():
                     return self._standby
                 wait = self._firing.look(must_stop)
-                return min(wait, super().tick(*args, **kwargs), self._standby)
-            except _Overtaken:
-                self._leads = None  # its last runs are read anew
-                return 0.0
-            except RegistryUnavailable as error:
-                if self._leads is not False:
-                    logger.warning("nothing is submitted while Redis is away: %s", error)
-                self._leads = False
-                return self._turns.settings.redis.redis_retry_after
+            # May wait for RabbitMQ, for as long as the app has set, and can be ended meanwhile.
+            return min(wait, super().tick(*args, **kwargs), self._standby)
+        except _Overtaken:
+            self._leads = None  # its last runs are read anew
+            return 0.0
+        except RegistryUnavailable as error:
+            if self._leads is not False:
+                logger.warning("nothing is submitted while Redis is away: %s", error)
+            self._leads = False
+            return self._turns.settings.redis.redis_retry_after
 
     def reserve(self, entry: ScheduleEntry) -> ScheduleEntry:
         """Note that an entry runs, before it is submitted."""
         following = next(entry)
-        if not self._last_runs.advance(following):
-            raise _Overtaken
+        with undisturbed():
+            if not self._last_runs.advance(following):
+                raise _Overtaken
         self.schedule[entry.name] = following
         return following
 
@@ -108,6 +110,7 @@ class TenantScheduler(Scheduler):
             self._heap = None  # made of the last runs
             logger.info("this beat submits what is due")
         elif not leads and self._leads is not False:
+            self._last_runs.forget()
             logger.info("standing by: another beat submits what is due")
         self._leads = leads
         return leads

@@ -32,13 +32,15 @@ class LastRuns:
         self._known: dict[str, str] = {}
 
     def load(self, entries: Collection[ScheduleEntry]) -> None:
-        """Have the entries know when they ran last; one that never did begins now."""
+        """Have the entries know when they ran last; one of which nobody knows begins now.
+
+        If Redis has lost its data since, they go on with what they know, so that no run is left out.
+        """
 
         def read(redis: Client) -> dict[str, str]:
             stored = redis.hgetall(self._key)
             names = {entry.name for entry in entries}
-            begun = {entry.name: _written(entry, entry.default_now()) for entry in entries}
-            new = {name: text for name, text in begun.items() if name not in stored}
+            new = {entry.name: self._begun(entry) for entry in entries if entry.name not in stored}
             if gone := stored.keys() - names:
                 redis.hdel(self._key, *gone)
             if new:
@@ -69,6 +71,13 @@ class LastRuns:
         if is_ours:
             self._known[entry.name] = after
         return is_ours
+
+    def forget(self) -> None:
+        """Forget what was loaded: from now on another beat runs the entries."""
+        self._known = {}
+
+    def _begun(self, entry: ScheduleEntry) -> str:
+        return self._known.get(entry.name) or _written(entry, entry.default_now())
 
 
 def _written(entry: ScheduleEntry, last_run_at: datetime) -> str:

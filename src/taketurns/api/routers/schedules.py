@@ -10,7 +10,7 @@ from fastapi import Path, Request, Response
 
 from taketurns.api.dependencies import CurrentCaller, Turns
 from taketurns.api.endpoints import Endpoints
-from taketurns.api.errors import describe
+from taketurns.api.errors import ApiError, describe
 from taketurns.api.exposed import exposed_task
 from taketurns.api.schemas import ScheduleCreation, ScheduleList, SchedulePatch, ScheduleView
 from taketurns.api.views import schedule_view
@@ -51,7 +51,7 @@ def create_schedule(
     Only tasks that the app exposes can be scheduled, with arguments that fit them. The first run is due at the end of
     the first interval.
     """
-    exposed_task(turns.app, creation.task)
+    _check_exposed(turns, creation.task)
     schedule = turns.schedules.create(caller.tenant, **creation.model_dump())
     response.headers["Location"] = f"{request.url.path}/{schedule.name}"
     return schedule_view(schedule)
@@ -75,7 +75,7 @@ def change_schedule(
     schedule = _own(turns, caller.tenant, name)
     changes = patch.model_dump(exclude_unset=True)
     if "task" in changes:
-        exposed_task(turns.app, changes["task"])
+        _check_exposed(turns, changes["task"])
     return schedule_view(turns.schedules.update(caller.tenant, name, **changes) if changes else schedule)
 
 
@@ -89,6 +89,14 @@ def change_schedule(
 def remove_schedule(name: NamePath, caller: CurrentCaller, turns: Turns) -> None:
     """Remove a schedule. The tasks that it has submitted run."""
     turns.schedules.remove(caller.tenant, _own(turns, caller.tenant, name).name)
+
+
+def _check_exposed(turns: TakeTurns, task: str) -> None:
+    try:
+        exposed_task(turns.app, task)
+    except UnknownTask as error:
+        message = f"task: no task {task!r} can be scheduled here"
+        raise ApiError(HTTPStatus.UNPROCESSABLE_ENTITY, "unknown_task", message, field="task") from error
 
 
 def _own(turns: TakeTurns, tenant: str, name: str) -> Schedule:
