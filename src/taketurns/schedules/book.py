@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from taketurns.errors import ScheduleExists, TooManySchedules, UnknownSchedule
 from taketurns.schedules.schedule import Schedule
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
+
+_AT_ONCE: Final = 100
+"""Tenants whose schedules are read in one call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +117,12 @@ class ScheduleBook:
     def all(self) -> list[Schedule]:
         """Return the schedules of all tenants, by tenant and name."""
         members = self._store.call(lambda redis: redis.zrange(self._looks, 0, -1))
-        tenants = sorted({_parts(member)[0] for member in members})
-        return [schedule for tenant in tenants for schedule in self.of_tenant(tenant)]
+        keys = sorted({self._key(_parts(member)[0]) for member in members})
+        found: list[Schedule] = []
+        for start in range(0, len(keys), _AT_ONCE):
+            texts = self._store.call(partial(_all_values, keys=keys[start : start + _AT_ONCE]))
+            found += map(Schedule.from_json, texts)
+        return sorted(found, key=lambda each: (each.tenant, each.name))
 
     def count(self) -> int:
         """Return how many schedules there are."""
@@ -198,6 +206,13 @@ class ScheduleBook:
 
     def _transaction(self, attempt: Callable[[Client], T], key: str) -> T:
         return self._store.call(lambda redis: redis.transaction(attempt, key, value_from_callable=True))
+
+
+def _all_values(redis: Client, keys: Sequence[str]) -> list[str]:
+    with redis.pipeline(transaction=False) as pipe:
+        for key in keys:
+            pipe.hvals(key)
+        return [text for texts in pipe.execute() for text in texts]
 
 
 def _member(tenant: str, name: str) -> str:

@@ -139,6 +139,7 @@ class Firing:
         return self._if_unchanged(schedule, lambda stored: stored.claimed(due, following, task_id, missed))
 
     def _submit(self, claim: Schedule, due: float) -> _Submission:
+        # What is noted is for the tenant too; hosts, other tasks and whatever else errors tell is for the log.
         try:
             task = tenant_task(self._turns.app, claim.task)
             self._record(claim, task)
@@ -153,19 +154,23 @@ class Firing:
             logger.warning(
                 "schedule %s: the task %s may run, or not: %s", _named(claim), claim.last_task_id, error
             )
-            return _Submission("unknown", str(error), goes_on=False)
+            return _Submission("unknown", "RabbitMQ did not confirm the task in time", goes_on=False)
+        except BrokerRefused as error:
+            logger.warning("schedule %s waits: %s", _named(claim), error)
+            return _Submission("refused", "RabbitMQ does not allow it to beat", _AWAY_FOR)
         except BrokerUnavailable as error:
-            is_refused = isinstance(error, BrokerRefused)
-            if is_refused or not self._is_away:
+            if not self._is_away:
                 logger.warning("schedule %s waits: %s", _named(claim), error)
-            self._is_away = not is_refused
-            return _Submission("refused", str(error), _AWAY_FOR, goes_on=is_refused)
+            self._is_away = True
+            return _Submission("refused", "RabbitMQ could not be reached", _AWAY_FOR, goes_on=False)
         except BacklogFull as error:
             logger.warning("schedule %s waits: %s", _named(claim), error)
             return _Submission("refused", str(error), min(max(error.retry_after, 1.0), _LONGEST_PAUSE))
         except Exception as error:  # whatever the app's own hooks raise: other schedules go on
             logger.exception("schedule %s can't be submitted", _named(claim))
-            return _Submission("failed", str(error) or repr(error))
+            known = claim.task in self._turns.app.tasks
+            why = f"it raised {type(error).__name__}" if known else f"beat knows no task {claim.task!r}"
+            return _Submission("failed", why)
         self._is_away = False
         logger.info("schedule %s: submitted the task %s (%s)", _named(claim), claim.task, claim.last_task_id)
         return _Submission("submitted")

@@ -209,7 +209,8 @@ def plain(args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[list[Any], di
 
 def _json(value: Any, kind: type | UnionType, *, field: str) -> str:
     try:
-        text = json.dumps(value, allow_nan=False)
+        text = json.dumps(value, allow_nan=False, ensure_ascii=False)
+        text.encode()  # half a character is none
     except (TypeError, ValueError, RecursionError):
         text = None
     if text is None or not isinstance(value, kind):
