@@ -112,9 +112,8 @@ def test_what_is_no_schedule_is_refused(
     changes: dict[str, Any], field: str, acme: Client, turns: TakeTurns
 ) -> None:
     """With a 422 that names the field, at creation and when it is changed."""
-    assert_problem(
-        acme.post("/schedules", json={**NIGHTLY, **changes}), 422, code="invalid_input", field=field
-    )
+    made = acme.post("/schedules", content=json.dumps({**NIGHTLY, **changes}), headers=JSON)
+    assert_problem(made, 422, code="invalid_input", field=field)
     assert turns.schedules.list() == []
     if "name" in changes or "every" in changes:
         return
