@@ -303,7 +303,7 @@ def test_a_run_goes_where_its_tenants_tasks_go(
     as_of(turns, "tick", 1)
     firing.look()
     schedule = turns.schedules.get("acme", "tick")
-    record = turns.registry.task(str(schedule.last_task_id))
+    record = turns.records.get("acme", str(schedule.last_task_id))
     assert record is not None
     assert (record.tenant, record.name, record.queue) == ("acme", "work", "usersequence_acme")
     headers = Runs(amqp).take().headers[0]

@@ -6,7 +6,6 @@ import logging
 import math
 import time
 import uuid
-from contextlib import suppress
 from datetime import UTC, datetime
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -18,21 +17,16 @@ from taketurns.errors import (
     BrokerUnavailable,
     InvalidInput,
     PublishNotConfirmed,
-    RegistryUnavailable,
     TaketurnsError,
     UnknownSchedule,
 )
-from taketurns.migration.old_way import destination_of
-from taketurns.registry import TaskRecord
 from taketurns.schedules.missed import plan
-from taketurns.tenants import queue_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from taketurns.extension import TakeTurns
     from taketurns.schedules.schedule import Outcome, Schedule
-    from taketurns.task import TenantTask
 
 logger = logging.getLogger(__name__)
 
@@ -142,7 +136,6 @@ class Firing:
         # What is noted is for the tenant too; hosts, other tasks and whatever else errors tell is for the log.
         try:
             task = tenant_task(self._turns.app, claim.task)
-            self._record(claim, task)
             task.apply_async(
                 claim.args,
                 claim.kwargs,
@@ -174,16 +167,6 @@ class Firing:
         self._is_away = False
         logger.info("schedule %s: submitted the task %s (%s)", _named(claim), claim.task, claim.last_task_id)
         return _Submission("submitted")
-
-    def _record(self, claim: Schedule, task: TenantTask) -> None:
-        """Have ``GET /tasks/{id}`` know the task, as those that were submitted over HTTP."""
-        if self._turns.canary.has(claim.tenant):
-            queue = queue_name(claim.tenant)
-        else:
-            queue = destination_of(task.app, task.name, claim.args, claim.kwargs).name
-        record = TaskRecord(str(claim.last_task_id), claim.tenant, claim.task, queue, time.time())
-        with suppress(RegistryUnavailable):
-            self._turns.registry.record_task(record, self._turns.settings.api.task_record_ttl)
 
     def _settle(self, claim: Schedule, submission: _Submission) -> Schedule:
         outcome, error, retry_after, _ = submission
