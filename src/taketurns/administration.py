@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 from taketurns import purging
@@ -14,13 +14,16 @@ from taketurns.roster import known_tenant
 from taketurns.tenants import validate_tenant
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterator
 
     from taketurns.extension import TakeTurns
     from taketurns.limits.limiter import RateStatus
 
 _BATCH: Final = "batch_"
 """How the name of a tenant begins that was created without one."""
+
+_HELD: Final = 60.0
+"""Seconds that a removal has until the tenant's schedules go on; more than it takes."""
 
 
 def create(turns: TakeTurns, tenant: str | None, **settings: object) -> str:
@@ -54,10 +57,28 @@ def remove(turns: TakeTurns, tenant: str, *, force: bool) -> int:
         nonlocal thrown_away
         thrown_away += purging.empty(turns, tenants)
 
-    outcome = Reaper(turns).remove(validate_tenant(tenant), empty=empty if force else None)
-    if outcome is None:
-        raise UnknownTenant(tenant)
-    if not outcome.remove:
-        lost = f"; {thrown_away} tasks that waited are thrown away" if thrown_away else ""
-        raise TenantInUse(tenant, f"{outcome.reason}{lost}")
+    with _without_schedules(turns, validate_tenant(tenant)) as schedules:
+        outcome = Reaper(turns).remove(tenant, empty=empty if force else None)
+        if outcome is None and not schedules:
+            raise UnknownTenant(tenant)
+        if outcome is not None and not outcome.remove:
+            lost = f"; {thrown_away} tasks that waited are thrown away" if thrown_away else ""
+            raise TenantInUse(tenant, f"{outcome.reason}{lost}")
     return thrown_away
+
+
+@contextmanager
+def _without_schedules(turns: TakeTurns, tenant: str) -> Iterator[int]:
+    """Hold a tenant's schedules back, which would use its queue again, and remove them at the end of the block.
+
+    If it fails they go on; also by themselves after a while, should this process be killed.
+    """
+    book = turns.schedules.book
+    count = book.hold(tenant, _HELD)
+    try:
+        yield count
+    except BaseException:
+        with suppress(RegistryUnavailable):
+            book.release(tenant)
+        raise
+    book.remove_all(tenant)

@@ -1,18 +1,21 @@
-"""``app.send_task`` for tenants' tasks: who submits one by its name gets what ``apply_async`` does."""
+"""Tenants' tasks by their names: with ``app.send_task`` who submits one gets what ``apply_async`` does."""
 
 from __future__ import annotations
 
 import inspect
 from functools import wraps
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, TypeGuard
 
 from celery import Celery
+
+from taketurns.errors import InvalidInput
 
 if TYPE_CHECKING:
     from taketurns.task import TenantTask
 
 _SIGNATURE = inspect.signature(Celery.send_task)
 _CHOSEN_BY_THE_TASK = ("self", "name", "options", "result_cls", "task_type")
+_NAMED: Final = 10
 
 
 def submit_by_name(app: Celery) -> None:
@@ -36,7 +39,28 @@ def submit_by_name(app: Celery) -> None:
     app.send_task = send_task
 
 
+def tenant_task(app: Celery, name: str) -> TenantTask:
+    """Return the TenantTask of that name, exposed or not; if it is not known yet, the app's modules are imported.
+
+    Raises:
+        InvalidInput: the app has none; its field is ``task``.
+    """
+    if not isinstance(name, str) or name not in app.tasks:
+        app.loader.import_default_modules()  # as a worker does, so that all tasks are known
+    task = app.tasks.get(name) if isinstance(name, str) else None
+    if _is_tenants(task):
+        return task
+    names = sorted(each.name for each in app.tasks.values() if _is_tenants(each))
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    accepted = f"a TenantTask of this app: {', '.join(names[:_NAMED]) or 'it has none'}{more}"
+    raise InvalidInput(name, accepted, field="task")
+
+
 def _tenant_task(app: Celery, name: str) -> TenantTask | None:
     # An app that must be finalised by hand is not finalised by this, as Celery's own send_task does not either.
     task = app.tasks.get(name) if app.finalized or app.autofinalize else None
-    return task if hasattr(task, "for_tenant") else None
+    return task if _is_tenants(task) else None
+
+
+def _is_tenants(task: Any) -> TypeGuard[TenantTask]:
+    return hasattr(task, "for_tenant")

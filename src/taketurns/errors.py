@@ -204,6 +204,60 @@ class TenantInUse(TaketurnsError):
         return f"nothing of tenant {self.tenant!r} was removed, since its queue is not empty or in use: {self.reason}"
 
 
+class UnknownSchedule(TaketurnsError, LookupError):
+    """A tenant has no schedule of that name.
+
+    Attributes:
+        tenant: the tenant.
+        name: the name.
+    """
+
+    def __init__(self, tenant: str, name: str) -> None:
+        self.tenant = tenant
+        self.name = name
+        super().__init__(tenant, name)
+
+    def __str__(self) -> str:
+        return f"tenant {self.tenant!r} has no schedule {self.name!r}"
+
+
+class ScheduleExists(TaketurnsError):
+    """A schedule was to be created that is there already; nothing was changed.
+
+    Attributes:
+        tenant: the tenant.
+        name: the schedule's name.
+    """
+
+    def __init__(self, tenant: str, name: str) -> None:
+        self.tenant = tenant
+        self.name = name
+        super().__init__(tenant, name)
+
+    def __str__(self) -> str:
+        return f"tenant {self.tenant!r} has a schedule {self.name!r} already: change that, or choose another name"
+
+
+class TooManySchedules(TaketurnsError):
+    """A tenant has as many schedules as it may; nothing was created.
+
+    Attributes:
+        tenant: the tenant.
+        most: how many it may have.
+    """
+
+    def __init__(self, tenant: str, most: int) -> None:
+        self.tenant = tenant
+        self.most = most
+        super().__init__(tenant, most)
+
+    def __str__(self) -> str:
+        return (
+            f"tenant {self.tenant!r} may have {self.most} schedules, and has as many: remove one, or have an "
+            f"operator raise TAKETURNS_SCHEDULES_PER_TENANT"
+        )
+
+
 class WrongArguments(TaketurnsError, TypeError):
     """A task's function does not take the arguments that were submitted; to run it again would not help."""
 

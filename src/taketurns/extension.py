@@ -33,6 +33,7 @@ from taketurns.refresh import refresh_workers
 from taketurns.registry import Registry
 from taketurns.resolving import Tenancy
 from taketurns.roster import known_tenants
+from taketurns.schedules import Schedules
 from taketurns.settings import Settings
 from taketurns.status import SystemStatus, look
 from taketurns.store import Store
@@ -63,14 +64,16 @@ STOCK_CONSUMER = "celery.worker.consumer:Consumer"
 WORKER_CONSUMER = "taketurns.worker.consumer:TenantConsumer"
 STOCK_AMQP = "celery.app.amqp:AMQP"
 AMQP = "taketurns.transports:AMQP"
+STOCK_SCHEDULER = "celery.beat:PersistentScheduler"
+SCHEDULER = "taketurns.schedules.beat:TenantScheduler"
 
 
 class TakeTurns:
     """Installs taketurns in a Celery app: ``TakeTurns(app)``.
 
     Nothing is connected to and the app's configuration is not read by this; the app may be configured before or
-    afterwards. The extension sets the app's ``worker_consumer`` unless the app has one of its own,
-    ``control_queue_exclusive``, and ``broker_url`` if the app names no broker; the app's ``send_task`` submits a
+    afterwards. The extension sets the app's ``worker_consumer`` and ``beat_scheduler`` unless the app has one of its
+    own, ``control_queue_exclusive``, and ``broker_url`` if the app names no broker; the app's ``send_task`` submits a
     TenantTask as ``apply_async`` does. If the broker's URL is an ``amqps://``, or the result backend's a
     ``rediss://``, and the app says nothing of certificates, those of ``TAKETURNS_TLS_*`` become its
     ``broker_use_ssl`` or ``redis_backend_use_ssl``.
@@ -198,6 +201,11 @@ class TakeTurns:
         """The events of tasks as they happen, for applications that run in an event loop."""
         return Live(self)
 
+    @cached_property
+    def schedules(self) -> Schedules:
+        """Tasks that ``celery beat`` submits for tenants again and again."""
+        return Schedules(self)
+
     def explain(self, tenant: str) -> Explanation:
         """Tell why a tenant's next task has not started; see [explain][taketurns.explain.explain] for the errors."""
         return explain(self, tenant)
@@ -318,9 +326,10 @@ class TakeTurns:
         return purge(self, tenant)
 
     def remove(self, tenant: str, *, force: bool = False) -> int:
-        """Remove a tenant's queue and settings; it begins anew with its next task. Takes up to ten seconds.
+        """Remove a tenant's queue, settings and schedules; it begins anew with its next task.
 
-        The queue goes by the steps of the reaper, after which no task can be in it or on its way.
+        Takes up to ten seconds. The queue goes by the steps of the reaper, after which no task can be in it or on its
+        way.
 
         Args:
             tenant: the tenant.
@@ -333,7 +342,7 @@ class TakeTurns:
 
         Raises:
             InvalidTenant: the tenant id does not have the accepted form.
-            UnknownTenant: it has neither a queue nor settings.
+            UnknownTenant: it has neither a queue nor settings nor schedules.
             TenantInUse: tasks wait, run or are delayed, somebody else declared or consumes the queue, or a worker
                 does not answer.
             ManagementUnavailable: it can't be told what the queue holds.
@@ -366,6 +375,8 @@ class TakeTurns:
             source.worker_consumer = WORKER_CONSUMER
         else:
             logger.warning("this app has a worker_consumer of its own: its workers will not serve tenants")
+        if source.beat_scheduler == STOCK_SCHEDULER:
+            source.beat_scheduler = SCHEDULER
         # With Celery's default a half-open connection makes a worker exit that connects again: its control queue
         # still belongs to the old one (405 RESOURCE_LOCKED).
         source.control_queue_exclusive = False

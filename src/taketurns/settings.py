@@ -230,6 +230,21 @@ class RecordsSettings(BaseSettings):
     """Seconds in which a submission with the idempotency key of an earlier one is that one, and runs nothing."""
 
 
+class SchedulesSettings(BaseSettings):
+    """The tenants' schedules, and the beat that submits their tasks."""
+
+    model_config = _config("TAKETURNS_SCHEDULES_")
+
+    per_tenant: Annotated[int, Field(ge=0)] = 100
+    """Schedules that each tenant may have, at most."""
+    grace: Annotated[float, Field(ge=0)] = 30.0
+    """Seconds that a run may be late; later ones count as missed, and each schedule says what becomes of those."""
+    max_missed: Annotated[int, Field(ge=1, le=10_000)] = 100
+    """Missed runs of a schedule that are made up for, at most, if it wants all of them."""
+    takeover: Seconds = 10.0
+    """Seconds after which another beat takes over from one that was killed or hangs."""
+
+
 class ApiSettings(BaseSettings):
     """The HTTP API."""
 
@@ -269,6 +284,7 @@ class Settings:
     worker: WorkerSettings
     reaper: ReaperSettings
     records: RecordsSettings
+    schedules: SchedulesSettings
     api: ApiSettings
 
     @classmethod
@@ -326,6 +342,7 @@ def _concerns() -> dict[str, type[BaseSettings]]:
         "worker": WorkerSettings,
         "reaper": ReaperSettings,
         "records": RecordsSettings,
+        "schedules": SchedulesSettings,
         "api": ApiSettings,
     }
     assert set(kinds) == {field.name for field in fields(Settings)}  # noqa: S101

@@ -165,6 +165,12 @@ class Store:
         self.close()
 
 
+def redis_now(redis: Client) -> float:
+    """Return the time by Redis' clock, in seconds since 1970."""
+    seconds, microseconds = redis.time()
+    return float(seconds + microseconds / 1e6)
+
+
 def connection_options(
     settings: RedisSettings,
     tls_settings: TlsSettings | None,

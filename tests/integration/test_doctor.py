@@ -99,7 +99,7 @@ def test_it_only_looks(turns: TakeTurns, broker: Broker, settings: Settings) -> 
     [
         (without_broker, "RabbitMQ", {"RabbitMQ's version", "consumer_timeout"}),
         (without_management, "management API", {"shared queues", "policies", "tasks without a worker"}),
-        (without_redis, "Redis", {"Redis' memory", "clock", "workers", "reaper"}),
+        (without_redis, "Redis", {"Redis' memory", "clock", "workers", "reaper", "beat"}),
     ],
 )
 def test_what_is_away_is_a_finding(

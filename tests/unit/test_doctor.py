@@ -81,6 +81,8 @@ REDIS = RedisFacts(
     workers=["w1"],
     lost=[],
     reaper="reaper@here",
+    schedules=1,
+    beat="beat@here",
 )
 
 
@@ -119,6 +121,7 @@ def only(check: Check, known: Facts) -> Verdict:
             workers.orphans,
             workers.workers,
             workers.reaper,
+            workers.beat,
             policies.policies,
             consumer_timeout.consumer_timeout,
         ),
@@ -247,6 +250,11 @@ def test_workers_and_reapers() -> None:
     assert only(workers.workers, facts(unserved={})).found == "live, but did not answer in time: w1"
     assert only(workers.workers, facts(redis=replace(REDIS, workers=[]), unserved={})).level == "warning"
     assert only(workers.reaper, facts(redis=replace(REDIS, reaper=None))).level == "warning"
+
+
+def test_a_beat_is_needed_for_schedules() -> None:
+    assert only(workers.beat, facts(redis=replace(REDIS, beat=None))).level == "problem"
+    assert only(workers.beat, facts(redis=replace(REDIS, beat=None, schedules=0))).level == "ok"
 
 
 def policy(name: str = "p", priority: int = 0, *, operators: bool = False, **definition: Any) -> Policy:

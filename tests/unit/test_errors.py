@@ -24,10 +24,13 @@ from taketurns.errors import (
     MissingTenant,
     NoSuchQueue,
     ResolverFailed,
+    ScheduleExists,
     StillInCanary,
     TaketurnsError,
     TenantExists,
     TenantInUse,
+    TooManySchedules,
+    UnknownSchedule,
     UnknownTask,
     UnknownTenant,
 )
@@ -54,6 +57,9 @@ EXAMPLES = [
     LockLost("acme", "books"),
     KeyConflict("order-1"),
     KeyInUse("order-1"),
+    UnknownSchedule("acme", "nightly"),
+    ScheduleExists("acme", "nightly"),
+    TooManySchedules("acme", 100),
 ]
 
 
@@ -72,6 +78,7 @@ def test_one_except_catches_all() -> None:
         (MissingTenant, TypeError),
         (UnknownTask, LookupError),
         (UnknownTenant, LookupError),
+        (UnknownSchedule, LookupError),
         (NoSuchQueue, LookupError),
         (errors.BrokerUnavailable, ConnectionError),
         (errors.ManagementUnavailable, ConnectionError),

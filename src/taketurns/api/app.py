@@ -27,6 +27,10 @@ _TAGS: Final = [
     {"name": "tasks", "description": "Submit tasks and see what became of them."},
     {"name": "live", "description": "The events of tasks as they happen, for EventSource."},
     {"name": "me", "description": "The caller's own tenant: limits, backlog, next token, dead letters."},
+    {
+        "name": "schedules",
+        "description": "Tasks that are submitted again and again, by a clock or at an interval.",
+    },
     {"name": "tenants", "description": "All tenants and their settings. For operators."},
     {
         "name": "dead letters",

@@ -30,10 +30,13 @@ from taketurns.errors import (
     ManagementUnavailable,
     PublishNotConfirmed,
     RegistryUnavailable,
+    ScheduleExists,
     TaketurnsError,
     TaskNotFound,
     TenantExists,
     TenantInUse,
+    TooManySchedules,
+    UnknownSchedule,
     UnknownTask,
     UnknownTenant,
 )
@@ -80,6 +83,9 @@ _OF_TENANTS: Final[Mapping[type[TaketurnsError], tuple[HTTPStatus, str]]] = {
     UnknownTenant: (HTTPStatus.NOT_FOUND, "not_found"),
     TenantExists: (HTTPStatus.CONFLICT, "exists"),
     TenantInUse: (HTTPStatus.CONFLICT, "in_use"),
+    UnknownSchedule: (HTTPStatus.NOT_FOUND, "not_found"),
+    ScheduleExists: (HTTPStatus.CONFLICT, "exists"),
+    TooManySchedules: (HTTPStatus.CONFLICT, "too_many"),
 }
 
 _UNPARSED: Final = "There was an error parsing the body"

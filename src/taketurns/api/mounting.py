@@ -16,6 +16,7 @@ from taketurns.api.routers import (
     live,
     me,
     own_dead_letters,
+    schedules,
     status,
     tasks,
     tenants,
@@ -29,6 +30,7 @@ _OF_TENANTS: Final = (
     tasks.endpoints,
     batches.endpoints,
     live.endpoints,
+    schedules.endpoints,
     me.endpoints,
     own_dead_letters.endpoints,
 )
@@ -37,7 +39,7 @@ _OF_ANYBODY: Final = (health.endpoints,)
 
 
 def tenant_router(turns: TakeTurns, *, current_tenant: Callable[..., Any]) -> APIRouter:
-    """Return the endpoints of a tenant: ``/tasks``, ``/me`` and ``/me/dead-letters``.
+    """Return the endpoints of a tenant: ``/tasks``, ``/events``, ``/schedules``, ``/me`` and ``/me/dead-letters``.
 
     Their errors have our shape and their bodies our limit (``max_body``); the rest of the application keeps its own.
     What ``current_tenant`` raises goes to the application's own handlers.

@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from taketurns.deadletters.letter import Cause
 from taketurns.records.lifecycle import State
+from taketurns.schedules.schedule import Missed, Outcome
 from taketurns.worker_list import WorkerInfo
 
 TaskId = Annotated[str, Field(examples=["5bd3a4b2-9f5c-4a2f-8f0e-3f0c7f1d6a11"])]
@@ -18,6 +19,8 @@ Rate = Annotated[str, Field(examples=["10/60s:5"])]
 PriorityRates = Annotated[dict[str, str], Field(examples=[{"high": "10/1s"}])]
 TaskRates = Annotated[dict[str, str], Field(examples=[{"shop.tasks.thumbnail": "100/1m"}])]
 CreatedAt = Annotated[float | None, Field(examples=[1767225600.0])]
+ScheduleName = Annotated[str, Field(examples=["nightly-import"])]
+CronExpression = Annotated[str, Field(examples=["*/5 * * * *"])]
 Tags = Annotated[dict[str, str], Field(examples=[{"plan": "pro"}])]
 Metadata = Annotated[dict[str, Any], Field(examples=[{"contact": "ops@acme.example"}])]
 
@@ -368,6 +371,74 @@ class TenantPurged(_Answer):
     due_until: Annotated[float | None, Field(examples=[1767225600.0])]
     """When the last of its delayed tasks and retries is due, which wait elsewhere and come all the same, in seconds
     since 1970; null: none is known."""
+
+
+class _Scheduled(BaseModel):
+    model_config = ConfigDict(use_attribute_docstrings=True, extra="forbid")
+
+    task: Annotated[TaskName, Field(min_length=1, max_length=255)]
+    """The task's name."""
+    args: Annotated[list[Any], Field(examples=[["i-1"]])] = []
+    """Its positional arguments."""
+    kwargs: Annotated[dict[str, Any], Field(examples=[{"size": 128}])] = {}
+    """Its keyword arguments."""
+    cron: CronExpression | None = None
+    """Minute, hour, day of month, month and day of week, all of which must hold: numbers, lists, ranges and steps,
+    and names such as `mon` and `jan`."""
+    every: Annotated[str | None, Field(examples=["30s"])] = None
+    """An interval instead: a whole number and one of `s`, `m`, `h` and `d`, from `1s` to `366d`."""
+    timezone: Annotated[str | None, Field(examples=["Europe/Berlin"])] = None
+    """The time zone of `cron`; null: that of the app."""
+    missed: Missed = "skip"
+    """What becomes of runs that were due while none could be submitted. `skip`: they are left out. `once`: one takes
+    the place of all of them. `all`: each is submitted late, the last hundred at most by default."""
+    paused: bool = False
+    """Whether nothing is submitted at present."""
+
+
+class ScheduleCreation(_Request, _Scheduled):
+    """A schedule for the caller's own tenant: either `cron` or `every`."""
+
+    name: Annotated[ScheduleName, Field(min_length=1, max_length=100)]
+    """What it is called: `A-Z a-z 0-9 . _ -`, the first one a letter or digit."""
+
+
+class SchedulePatch(_Request, _Scheduled):
+    """What to change of a schedule; `cron` takes the place of `every`, and the other way round."""
+
+    task: Annotated[TaskName, Field(min_length=1, max_length=255)] = ""
+    """The task's name."""
+
+
+class ScheduleView(_Answer, _Scheduled):
+    """A schedule, and what became of it last. Times are seconds since 1970."""
+
+    tenant: TenantId
+    name: ScheduleName
+    created_at: CreatedAt
+    """When it was created."""
+    next_due_at: Annotated[float | None, Field(examples=[1767225600.0])]
+    """When it is due next; null: it is paused."""
+    last_due_at: Annotated[float | None, Field(examples=[1767225540.0])]
+    """The due time of its last run; null: there was none."""
+    last_task_id: TaskId | None
+    """The id of that run's task."""
+    last_outcome: Outcome | None
+    """What became of that run's submission. `submitted`: RabbitMQ has confirmed it. `refused`: nothing was accepted,
+    and `missed` says what follows. `failed`: such a task can't be submitted. `unknown`: nobody heard the end of it,
+    and it is not submitted again."""
+    last_error: str | None
+    """Why it was not submitted."""
+    missed_at: Annotated[float | None, Field(examples=[1767225480.0])]
+    """The last due time that was left out; null: there was none."""
+
+
+class ScheduleList(_Answer):
+    """Schedules, by tenant and name."""
+
+    schedules: list[ScheduleView]
+    beat: bool
+    """Whether a beat runs; without one nothing is submitted."""
 
 
 class OwnLetterSummary(_Answer):

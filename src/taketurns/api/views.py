@@ -1,4 +1,4 @@
-"""How a tenant and a dead letter look from outside."""
+"""How a tenant, a schedule and a dead letter look from outside."""
 
 import json
 from dataclasses import asdict
@@ -12,12 +12,14 @@ from taketurns.api.schemas import (
     LimitStatus,
     OwnLetterSummary,
     OwnLetterView,
+    ScheduleView,
     TenantStatistics,
     TenantView,
 )
 from taketurns.deadletters.letter import DeadLetter
 from taketurns.extension import TakeTurns
 from taketurns.roster import KnownTenant
+from taketurns.schedules import Schedule
 
 
 def tenant_view(known: KnownTenant) -> TenantView:
@@ -52,6 +54,12 @@ def statistics(turns: TakeTurns, tenant: str) -> TenantStatistics:
     """
     limits = [LimitStatus(**asdict(rate)) for rate in turns.rate_status(tenant)]
     return TenantStatistics(**asdict(turns.stats(tenant)), **asdict(turns.tasks.stats(tenant)), limits=limits)
+
+
+def schedule_view(schedule: Schedule) -> ScheduleView:
+    """Return a schedule without what only beat needs."""
+    fields = asdict(schedule)
+    return ScheduleView(**{name: fields[name] for name in ScheduleView.model_fields})
 
 
 def letter_summary(letter: DeadLetter) -> DeadLetterSummary:

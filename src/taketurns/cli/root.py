@@ -20,6 +20,7 @@ from taketurns.cli import (
     monitor,
     reaper,
     rollback,
+    schedules,
     services,
     status,
     tasks,
@@ -54,6 +55,7 @@ app.command("token", epilog="Example: taketurns token acme --hours 8")(token.tok
 app.add_typer(tenants.app, name="tenants")
 app.add_typer(tasks.app, name="tasks")
 app.add_typer(dead.app, name="dead")
+app.add_typer(schedules.app, name="schedules")
 app.add_typer(keys.app, name="keys")
 app.add_typer(services.app, name="services")
 app.add_typer(workers.app, name="workers")
@@ -97,6 +99,7 @@ def _print_version(wanted: bool) -> None:  # noqa: FBT001  # typer passes it so
     "taketurns -A shop status\n\n"
     "taketurns -A shop doctor\n\n"
     "taketurns -A shop dead list --tenant acme\n\n"
+    "taketurns -A shop schedules create acme nightly shop.report --cron '30 2 * * *'\n\n"
     "taketurns token acme --hours 8\n\n"
     "taketurns -A shop keys create acme --expires 90d\n\n"
     "The workers are the ordinary ones: celery -A shop worker"

@@ -14,7 +14,7 @@ from taketurns.errors import InvalidBatch, InvalidInput, TaketurnsError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from taketurns import TakeTurns, TenantTask
+    from taketurns import TakeTurns
     from taketurns.api.schemas import TaskState
     from taketurns.records.record import TaskRecord
 
@@ -53,14 +53,15 @@ def submit(
     The arguments must fit the task, as over HTTP.
     """
     from taketurns.api.arguments import check_arguments
+    from taketurns.by_name import tenant_task
     from taketurns.cli.application import load_turns_once  # Celery takes its time to import
     from taketurns.records.record import TaskRecord
     from taketurns.tenants import queue_name
 
     queue = queue_name(tenant)
-    given = _json(args, list, field="--args"), _json(kwargs, dict, field="--kwargs")
+    given = read_json(args, list, field="--args"), read_json(kwargs, dict, field="--kwargs")
     with closing(load_turns_once(context.obj)) as turns:
-        found = _task(turns, task)
+        found = tenant_task(turns.app, task)
         check_arguments(found.run, *given)
         records: list[TaskRecord] = []
         try:
@@ -90,7 +91,12 @@ def submit(
             _report(records, _await(turns, records, wait), as_json=as_json)
 
 
-def _json(text: str, kind: type[T], *, field: str) -> T:
+def read_json(text: str, kind: type[T], *, field: str) -> T:
+    """Return a JSON value of one kind.
+
+    Raises:
+        InvalidInput: the text is no JSON, or of another kind.
+    """
     accepted = {list: 'a JSON list, such as ["i-1", 2]', dict: 'a JSON object, such as {"size": 64}'}[kind]
     try:
         value = json.loads(text)
@@ -99,19 +105,6 @@ def _json(text: str, kind: type[T], *, field: str) -> T:
     if not isinstance(value, kind):
         raise InvalidInput(text, accepted, field=field)
     return value
-
-
-def _task(turns: "TakeTurns", name: str) -> "TenantTask":
-    from taketurns import TenantTask
-
-    turns.app.loader.import_default_modules()  # as a worker does, so that all tasks are known
-    known = {each.name: each for each in turns.app.tasks.values() if isinstance(each, TenantTask)}
-    if name not in known:
-        names = sorted(known)
-        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-        accepted = f"a TenantTask of this app: {', '.join(names[:_NAMED]) or 'it has none'}{more}"
-        raise InvalidInput(name, accepted, field="task")
-    return known[name]
 
 
 def _await(turns: "TakeTurns", records: "list[TaskRecord]", seconds: float) -> "list[TaskState]":

@@ -32,6 +32,7 @@ _CHECKS: Final[Mapping[str, Callable[[Facts], Iterable[Verdict]]]] = {
     "lost queue": queues.lost,
     "dead letters": queues.dead,
     "reaper": workers.reaper,
+    "beat": workers.beat,
     "Redis' persistence": redis_server.persistence,
     "Redis' memory": redis_server.memory,
     "clock": redis_server.clock,

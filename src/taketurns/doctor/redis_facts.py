@@ -31,6 +31,8 @@ class RedisFacts:
         workers: the live workers that serve tenants.
         lost: those that went without a farewell.
         reaper: the active reaper, if any.
+        schedules: how many schedules tenants have.
+        beat: the beat that submits their tasks, if any.
     """
 
     version: str
@@ -42,6 +44,8 @@ class RedisFacts:
     workers: Sequence[str]
     lost: Sequence[str]
     reaper: str | None
+    schedules: int
+    beat: str | None
 
 
 def gather(turns: TakeTurns) -> RedisFacts:
@@ -62,6 +66,8 @@ def gather(turns: TakeTurns) -> RedisFacts:
         workers=registry.workers(),
         lost=registry.lost_workers(),
         reaper=registry.leader(ROLE),
+        schedules=turns.schedules.book.count(),
+        beat=turns.schedules.beat(),
     )
 
 

@@ -1,4 +1,4 @@
-"""Checks of workers and reapers: who lives, and whether anybody serves the tasks that wait."""
+"""Checks of workers, reapers and beats: who lives, and whether anybody serves the tasks that wait."""
 
 from __future__ import annotations
 
@@ -76,3 +76,19 @@ def reaper(facts: Facts) -> Iterator[Verdict]:
         )
     else:
         yield ok(f"{name} is active")
+
+
+def beat(facts: Facts) -> Iterator[Verdict]:
+    """A beat runs if there is anything for it to submit."""
+    redis = facts.redis.get()
+    scheduled = counted(redis.schedules, "schedule")
+    if redis.beat is not None:
+        yield ok(f"{redis.beat} submits; tenants have {scheduled}")
+    elif redis.schedules:
+        yield problem(
+            f"none runs, and tenants have {scheduled}",
+            "start one: celery -A APP beat; if the app has a beat_scheduler of its own, one more for the tenants, "
+            "with -S taketurns.schedules.beat:TenantScheduler",
+        )
+    else:
+        yield ok("none runs, and no tenant has a schedule")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from taketurns.delays import LONGEST
+from taketurns.store import redis_now
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -30,7 +31,7 @@ class Cancellations:
         """Have no worker start these tasks any more; workers that are not told see it within a second."""
 
         def note(redis: Client) -> None:
-            now = _now(redis)
+            now = redis_now(redis)
             with redis.pipeline() as pipe:
                 pipe.zremrangebyscore(self._key, "-inf", now - _KEPT)
                 pipe.zadd(self._key, dict.fromkeys(task_ids, now))
@@ -43,7 +44,7 @@ class Cancellations:
         """Return the tasks that were cancelled at a moment or later, and the present moment, by Redis' clock."""
 
         def look(redis: Client) -> tuple[list[str], float]:
-            now = _now(redis)
+            now = redis_now(redis)
             return redis.zrangebyscore(self._key, moment, "+inf"), now
 
         return self._store.call(look)
@@ -56,8 +57,3 @@ class Cancellations:
         """Forget tasks whose messages have come."""
         if task_ids:
             self._store.call(lambda redis: redis.zrem(self._key, *task_ids))
-
-
-def _now(redis: Client) -> float:
-    seconds, microseconds = redis.time()
-    return float(seconds + microseconds / 1e6)

@@ -15,6 +15,7 @@ from taketurns.registry.starts import Starts
 from taketurns.registry.tags import checked_tags, has_tags
 from taketurns.registry.tenant_settings import TenantSettings
 from taketurns.registry.usage import Usage
+from taketurns.store import redis_now
 from taketurns.tenants import queue_name, validate_tenant
 
 if TYPE_CHECKING:
@@ -233,7 +234,7 @@ class Registry:
 
         def look(redis: Client) -> float | None:
             last = redis.zscore(self._activity, tenant)
-            return last if last is not None and last > _now(redis) else None
+            return last if last is not None and last > redis_now(redis) else None
 
         return self._store.call(look)
 
@@ -290,7 +291,7 @@ class Registry:
         """Return what is known of all workers: the live ones, and those that were lost in the last ten minutes."""
 
         def look(redis: Client) -> dict[str, SignOfLife]:
-            now = _now(redis)
+            now = redis_now(redis)
             with redis.pipeline() as pipe:
                 pipe.zrangebyscore(self._workers, f"({now - LOST_FOR!r}", "+inf", withscores=True)
                 pipe.zrange(self._heartbeats, 0, -1, withscores=True)
@@ -311,7 +312,7 @@ class Registry:
         """Return the workers that went without a farewell in the last ten minutes and did not come back, sorted."""
 
         def look(redis: Client) -> list[str]:
-            now = _now(redis)
+            now = redis_now(redis)
             return redis.zrangebyscore(self._workers, f"({now - LOST_FOR!r}", now)
 
         return sorted(self._store.call(look))
@@ -350,7 +351,7 @@ class Registry:
         """Set them; each stays for ``kept`` seconds more, and in ``since`` it is noted when it was set."""
 
         def change(redis: Client) -> None:
-            now = _now(redis)
+            now = redis_now(redis)
             with redis.pipeline() as pipe:
                 pipe.zremrangebyscore(key, "-inf", now - kept)
                 pipe.zadd(key, dict.fromkeys(names, now + seconds))
@@ -366,11 +367,6 @@ class Registry:
 
     def _unexpired(self, key: str) -> list[str]:
         def look(redis: Client) -> list[str]:
-            return redis.zrangebyscore(key, f"({_now(redis)!r}", "+inf")
+            return redis.zrangebyscore(key, f"({redis_now(redis)!r}", "+inf")
 
         return self._store.call(look)
-
-
-def _now(redis: Client) -> float:
-    seconds, microseconds = redis.time()
-    return seconds + microseconds / 1e6
