@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -171,6 +171,23 @@ def test_a_lock_that_cant_be_renewed_is_not_taken_for_held(
             with pytest.raises(LockLost) as caught:
                 outlast()
             assert caught.value.name == "books"
+
+
+def test_a_lock_whose_answer_was_lost_is_free_again_for_who_asked(settings: Settings) -> None:
+    """Redis may have granted it: it is given up when it is asked for again, long before it would expire."""
+    with running(settings.redis.redis_url) as proxy:
+        redis = settings.redis.model_copy(update={"redis_url": proxy.url, "redis_retry_after": 0.1})
+        with closing(small_shop(replace(settings, redis=redis))) as turns:
+            turns.store.ping()
+            proxy.silence()
+            with pytest.raises(RegistryUnavailable):
+                turns.locks.take(BOOKS)
+            proxy.drop()
+            granted = threading.Event()
+            while not granted.wait(0.1):
+                with suppress(RegistryUnavailable):
+                    assert turns.locks.take(BOOKS) is not None
+                    granted.set()
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from redis.exceptions import RedisError
+
 from taketurns.errors import InvalidInput, LockTaken, RegistryUnavailable
 from taketurns.locks.fenced import FencedLock
 from taketurns.locks.hold import Hold
@@ -64,6 +66,8 @@ class Locks:
     def __init__(self, store: Store, ttl: float) -> None:
         self._store = store
         self.ttl = ttl
+        self._unanswered: dict[LockName, str] = {}
+        """The tokens with which locks were asked for when Redis went away: it may have granted them."""
 
     def named(
         self,
@@ -155,10 +159,19 @@ class Locks:
             RegistryUnavailable: Redis is away, so nobody can tell who has it.
         """
         token = _token(holder)
+        unanswered = self._unanswered.get(lock)
 
         def take(redis: Client) -> int:
             found = self._lock(redis, lock, self.ttl)
-            found.acquire(token=token, blocking=False)
+            if unanswered is not None:  # or nobody would have the lock until that hold expires
+                found.adopt(unanswered, 0)
+                found.give_up()
+                self._unanswered.pop(lock, None)
+            try:
+                found.acquire(token=token, blocking=False)
+            except RedisError:
+                self._unanswered[lock] = token
+                raise
             return found.fence
 
         fence = self._store.call(take)
