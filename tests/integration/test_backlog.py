@@ -244,7 +244,7 @@ def test_a_throttled_task_of_a_stock_worker_is_not_refused(
     """It was only put off, and comes back into the full queue."""
     TakeTurns.of(full).registry.update("acme", task_rate_limits={"limited": "1/4s"})
     full.tasks["limited"].apply(("takes the token",), tenant="acme")
-    with running(full.tasks["limited"]) as limited, pytest.raises(Ignore, match="throttled"):
+    with running(full.tasks["limited"]) as limited, pytest.raises(Ignore, match="put off"):
         run_body(limited, limited.request, ("a",), {})
     eventually(lambda: waiting(amqp) == 2)
 

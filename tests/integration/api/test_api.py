@@ -221,6 +221,7 @@ def test_every_operation_is_documented(api: Client) -> None:
         ("post", "/tasks"),
         ("get", "/tasks"),
         ("delete", "/tasks"),
+        ("post", "/tasks/batch"),
         ("get", "/tasks/{task_id}"),
         ("delete", "/tasks/{task_id}"),
         ("get", "/tasks/{task_id}/events"),
