@@ -12,6 +12,7 @@ from kombu.exceptions import EncodeError
 from kombu.utils.json import dumps
 
 from taketurns.delays import ETA_HEADER
+from taketurns.dependencies.waiting import checked_parents
 from taketurns.errors import (
     BrokerUnavailable,
     InvalidBatch,
@@ -52,6 +53,7 @@ OPTIONS: Final = frozenset(
         "time_limit",
         "soft_time_limit",
         "tags",
+        "depends_on",
         "idempotency_key",
         "shadow",
         *RETRY_OPTIONS,
@@ -113,7 +115,7 @@ class Ready:
     @property
     def is_plain(self) -> bool:
         """Whether nothing but the ordinary is done when it is submitted."""
-        return self.task.is_submitted_plainly
+        return self.task.is_submitted_plainly and not self.given.get("depends_on")
 
 
 class Batch:
@@ -380,6 +382,7 @@ def _checked(
         headers[RETRY_HEADER] = asked
     if tags := checked_task_tags(options.get("tags")):
         headers[TAGS_HEADER] = tags
+    checked_parents(options.get("depends_on"))
     priority, expires, key = options.get("priority"), options.get("expires"), options.get("idempotency_key")
     headers["ignore_result"] = task.ignore_result
     return Ready(

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from taketurns.conversation import Conversation
+from taketurns.errors import TaketurnsError
 from taketurns.records.lifecycle import Step
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from taketurns.extension import TakeTurns
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +61,18 @@ def cancel(turns: TakeTurns, tenant: str, task_ids: Sequence[str], *, terminate:
     # Whoever has the task tells of its end better: this is a request, which no worker may answer for days.
     steps = [Step(task_id, "cancelled", now, asked=True) for task_id in cancelled]
     turns.records.write({tenant: steps})
+    _fail_dependants(turns, tenant, cancelled)
     return Cancellation(
         tuple(cancelled),
         tuple(sorted(running)),
         tuple(sorted(terminated)),
         tuple(sorted(set(workers) - answers.keys())),
     )
+
+
+def _fail_dependants(turns: TakeTurns, tenant: str, task_ids: Sequence[str]) -> None:
+    """Have those that depend on cancelled tasks come to their end too; if that fails the reaper sees to it."""
+    try:
+        turns.dependencies.ended({tenant: dict.fromkeys(task_ids, "CANCELLED")})
+    except TaketurnsError as error:
+        logger.warning("what depends on cancelled tasks of %s is seen to later: %s", tenant, error)

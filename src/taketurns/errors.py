@@ -262,6 +262,10 @@ class WrongArguments(TaketurnsError, TypeError):
     """A task's function does not take the arguments that were submitted; to run it again would not help."""
 
 
+class DependencyFailed(TaketurnsError):
+    """A task was not run, since one that it depends on has not succeeded; the message says which, and why."""
+
+
 class CrashLoop(TaketurnsError):
     """Whatever started the task died each time: its worker, or the process of it that ran the task."""
 

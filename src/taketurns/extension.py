@@ -12,6 +12,7 @@ from taketurns import administration, tls
 from taketurns.batch import Batch
 from taketurns.by_name import submit_by_name
 from taketurns.deadletters.box import DeadLetters
+from taketurns.dependencies.dependencies import Dependencies
 from taketurns.doctor import Finding, examine
 from taketurns.errors import InvalidBatch, TaketurnsError
 from taketurns.explain import Explanation, explain
@@ -109,6 +110,7 @@ class TakeTurns:
         records: what became of tasks.
         recorder: writes down what is submitted.
         keys: the idempotency keys.
+        dependencies: which tasks wait for others.
 
     Raises:
         TaketurnsError: the app has the extension already.
@@ -145,6 +147,7 @@ class TakeTurns:
         self.records = Records(self.store, self.settings.records)
         self.recorder = Recorder(self.records, enabled=self.settings.records.enabled)
         self.keys = Keys(self.store, self.settings.records.idempotency_window)
+        self.dependencies = Dependencies(self)
         self.backlog = BacklogCaps(self.registry, self.publisher, self.settings.limiter)
         app.taketurns = self
         submit_by_name(app)

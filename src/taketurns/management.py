@@ -42,6 +42,9 @@ _LIVE: Final = {
 # RabbitMQ closes a connection that was idle for 60 s; a request must not meet that moment.
 _KEEP_ALIVE: Final = 20.0
 
+_PAGE: Final = 500
+"""Queues of a page, the most that RabbitMQ gives."""
+
 _DELETIONS: Final[Mapping[int, Deletion]] = {
     HTTPStatus.NO_CONTENT: "deleted",
     HTTPStatus.NOT_FOUND: "gone",
@@ -143,6 +146,24 @@ class Management:
         """Return all queues of the vhost by name, tenants' and others; see [tenant_queues][] for the rest."""
         listing = self._get(f"queues/{self._vhost}", list, **_LIVE)
         return {queue.name: queue for queue in map(_queue_info, listing)}
+
+    def names(self, prefix: str) -> list[str]:
+        """Return the names of the queues that begin like this.
+
+        Raises:
+            ManagementUnavailable: the API can't be used.
+        """
+        only = {"use_regex": "true", "name": f"^{re.escape(prefix)}", "page_size": str(_PAGE)}
+        names: list[str] = []
+        page = pages = 1
+        while page <= pages:
+            found = self._get(
+                f"queues/{self._vhost}", dict, columns="name", disable_stats="true", page=str(page), **only
+            )
+            names += [str(each["name"]) for each in self._checked(list, found.get("items"))]
+            pages = _count(found.get("page_count")) or 1
+            page += 1
+        return names
 
     def queue(self, name: str) -> QueueInfo | None:
         """Return one queue as it is now, or None if there is no such queue.

@@ -11,10 +11,13 @@ import time
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Final
 
+from celery.app.task import Context
 from kombu.exceptions import EncodeError, OperationalError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
+
+    from celery import Celery
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +41,25 @@ class Outcomes:
     def __getattr__(self, name: str) -> Any:
         value = getattr(self._backend, name)
         return _may_fail(value) if name in _RECORDS else value
+
+
+def report_failure(
+    app: Celery, headers: Mapping[str, Any], payload: Any, error: BaseException, *, task: Any = None
+) -> None:
+    """Record that a task has failed which can't say so itself: its state, its error callbacks, its chord.
+
+    Args:
+        app: the app.
+        headers: those of its message.
+        payload: the message's decoded body.
+        error: what it has failed with.
+        task: the task; by default the one of the app that the headers name.
+    """
+    args, kwargs, embedded = payload
+    request = Context(headers, args=args, kwargs=kwargs, **embedded)
+    task = task or app.tasks.get(headers.get("task"))
+    backend = Outcomes(app.backend) if task is None else task.backend
+    backend.mark_as_failure(headers["id"], error, request=request)
 
 
 def _may_fail(record: Callable[..., Any]) -> Callable[..., Any]:

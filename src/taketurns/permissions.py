@@ -24,22 +24,22 @@ PERMISSIONS: Final[Mapping[str, Permissions]] = MappingProxyType(
         "publisher": Permissions(
             configure=r"^(usersequence([._].*)?|celery\.pidbox|celeryev)$",
             write=r"^(usersequence([._].*)?|celery\.pidbox|celeryev)$",
-            read=r"^usersequence(\.lost|\.delay\..*)?$",
+            read=r"^usersequence(\.lost|\.after|\.delay\..*)?$",
         ),
         "api": Permissions(
             configure=r"^(usersequence([._].*)?|celery\.pidbox|(.*\.)?reply\.celery\.pidbox|celeryev)$",
             write=r"^(usersequence([._].*)?|(.*\.reply\.)?celery\.pidbox|celeryev)$",
-            read=r"^(usersequence(\.lost|\.dead|\.delay\..*)?|(.*\.)?reply\.celery\.pidbox)$",
+            read=r"^(usersequence(\.lost|\.dead|\.(after|delay)(\..*)?)?|(.*\.)?reply\.celery\.pidbox)$",
         ),
         "worker": Permissions(
             configure=r"^(usersequence([._].*)?|(.*\.)?celery\.pidbox|celeryev(\..*)?|celery)$",
             write=r"^(usersequence([._].*)?|(.*\.)?celery\.pidbox|celeryev(\..*)?|celery|amq\.default)$",
-            read=r"^(usersequence(\.lost|\.delay\..*|_.*)?|(.*\.)?celery\.pidbox|celeryev(\..*)?|celery)$",
+            read=r"^(usersequence(\.lost|\.(after|delay)(\..*)?|_.*)?|(.*\.)?celery\.pidbox|celeryev(\..*)?|celery)$",
         ),
         "reaper": Permissions(
             configure=r"^(usersequence([._].*)?|celery\.pidbox|(.*\.)?reply\.celery\.pidbox)$",
             write=r"^(usersequence([._].*)?|(.*\.reply\.)?celery\.pidbox|amq\.default)$",
-            read=r"^(usersequence(\.lost|\.delay\..*)?|(.*\.)?reply\.celery\.pidbox)$",
+            read=r"^(usersequence(\.lost|\.(after|delay)(\..*)?)?|(.*\.)?reply\.celery\.pidbox)$",
         ),
     }
 )

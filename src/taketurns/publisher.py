@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
 
     from celery import Celery
+    from kombu import Queue
 
     from taketurns.confirms import Channel, Sent
     from taketurns.registry import Registry
@@ -193,14 +194,17 @@ class Publisher:
             return self._attempt(connection, empty)
 
     @contextmanager
-    def producer(self) -> Iterator[ConfirmedProducer]:
+    def producer(self, into: Queue | None = None) -> Iterator[ConfirmedProducer]:
         """Lend a kombu producer whose ``publish()`` returns when the broker has confirmed the message.
+
+        Args:
+            into: a queue that others may delete; it is declared before each message.
 
         Raises:
             BrokerUnavailable: no connection became free in time.
         """
         with self._pool.lease(self.left()) as connection:
-            yield ConfirmedProducer(connection, self.left, partial(self._attempt, connection))
+            yield ConfirmedProducer(connection, self.left, partial(self._attempt, connection), into)
 
     @contextmanager
     def together(self) -> Iterator[WindowProducer]:
@@ -215,6 +219,23 @@ class Publisher:
                 yield producer
             finally:
                 producer.end()
+
+    def publish_into(self, queue: Queue, body: bytes, *, properties: Mapping[str, Any]) -> None:
+        """Send a received message on into a queue that others may delete; it is declared before.
+
+        The arguments and errors are those of [publish][].
+        """
+        message = Message(body, **sent_on(properties))
+
+        def put() -> None:
+            channel = connection.default_channel
+            queue(channel).declare()
+            channel.basic_publish(
+                message, exchange=queue.exchange.name, routing_key=queue.routing_key, mandatory=True
+            )
+
+        with self._pool.lease(self.left()) as connection:
+            self._attempt(connection, put)
 
     def publish(
         self, body: bytes, *, routing_key: str, exchange: str = EXCHANGE, properties: Mapping[str, Any]
@@ -330,11 +351,13 @@ class ConfirmedProducer(Producer):
         connection: PublishConnection,
         left: Callable[[], float],
         attempt: Callable[[Callable[[], Any]], Any],
+        into: Queue | None = None,
     ) -> None:
         super().__init__(connection, auto_declare=False)
         self._lent = connection
         self._left = left
         self._attempt = attempt
+        self._into = into
 
     def publish(self, body: Any, **options: Any) -> Any:
         """Publish, and return when the broker has confirmed it; ``retry`` and its policy have no effect.
@@ -350,6 +373,8 @@ class ConfirmedProducer(Producer):
 
         def once() -> Any:
             self.revive(self._lent)
+            if self._into is not None:
+                self._into(self._lent.default_channel).declare()
             return super(ConfirmedProducer, self).publish(body, **options)
 
         self._lent.begin(self._left())

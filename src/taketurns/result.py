@@ -16,9 +16,11 @@ class TenantResult(AsyncResult):
 
     Attributes:
         duplicate: the submission had the idempotency key of an earlier one, whose result this is.
+        blocked: whether the task waited for others when it was submitted.
     """
 
     duplicate = False
+    blocked = False
 
     def then(
         self,

@@ -15,7 +15,14 @@ from taketurns.bound import BoundTask
 from taketurns.celerys_own import is_celerys_own, without_tenants
 from taketurns.declared import check_declaration
 from taketurns.delays import ETA_HEADER, without_traces
-from taketurns.errors import BrokerUnavailable, InvalidSettings, MissingTenant, TaketurnsError
+from taketurns.dependencies.waiting import checked_parents
+from taketurns.errors import (
+    BrokerUnavailable,
+    InvalidInput,
+    InvalidSettings,
+    MissingTenant,
+    TaketurnsError,
+)
 from taketurns.extension import TakeTurns
 from taketurns.idempotency import checked_key, fingerprint
 from taketurns.inheritance import give_what_follows, goes_on_without_tenant, was_accepted_before
@@ -33,12 +40,14 @@ from taketurns.time_limits import check_time_limits
 from taketurns.topology import EXCHANGE, PRIORITIES, tenant_queue
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from datetime import datetime
 
     from celery import Celery
     from celery.result import AsyncResult as Result
+    from kombu import Queue
 
+    from taketurns.dependencies.dependencies import Blocked
     from taketurns.limits.rate import RateLimit
     from taketurns.locks.hold import Hold
     from taketurns.locks.singleton import Singleton, WhenBusy
@@ -171,6 +180,8 @@ class TenantTask(Task):
                 ``TAKETURNS_RECORDS_IDEMPOTENCY_WINDOW``, submits nothing and returns the first one's result, whose
                 ``duplicate`` is True. It is kept in Redis; see [Keys][taketurns.idempotency.Keys] for what may run
                 twice all the same.
+                ``depends_on`` are the ids of tasks of the same tenant, 100 at most, that must have succeeded before
+                this one runs; a countdown begins then. If one does not succeed, this one has failed.
 
         Raises:
             MissingTenant: no tenant was named, and there is no other by default.
@@ -184,6 +195,7 @@ class TenantTask(Task):
                 Never raised for a retry, nor for what comes after a task in a chain or as a callback.
             BrokerUnavailable: the broker could not be reached in time; nothing was submitted.
             PublishNotConfirmed: the broker did not confirm the task; it may run all the same.
+            RegistryUnavailable: it depends on others, and Redis is away; nothing was submitted.
         """
         headers = without_traces(options.pop("headers", None))
         headers.pop(ADMITTED_HEADER, None)
@@ -198,6 +210,7 @@ class TenantTask(Task):
             headers[RETRY_HEADER] = asked
         if tags := checked_task_tags(options.pop("tags", None)):
             headers[TAGS_HEADER] = tags
+        parents = checked_parents(options.pop("depends_on", None))
         options |= {
             "task_id": task_id,
             "link": link,
@@ -214,6 +227,8 @@ class TenantTask(Task):
             options["priority"] = self._priority(options, is_named=is_named)
             return super().apply_async(args, kwargs, producer=producer, **options)
         turns = TakeTurns.of(app)
+        if parents:
+            options["depends_on"] = parents
         with turns.publisher.in_time():
             if key is None or tenant is None:
                 return self._submit(turns, tenant, came_by, args, kwargs, options, is_named=is_named)
@@ -393,7 +408,12 @@ class TenantTask(Task):
         *,
         is_named: bool,
     ) -> Result:
+        parents = options.pop("depends_on", ())
         if tenant is None or not turns.canary.has(tenant):
+            if parents:
+                raise InvalidInput(
+                    parents, "nothing for a tenant without a queue of its own (canary)", field="depends_on"
+                )
             return self._publish_as_ordinary(turns, tenant, args, kwargs, {**came_by, **options})
         refuse_destinations(self.name, options)
         if came_by and tenant_of(str(came_by.get("routing_key"))) is None:  # an old queue's message retries
@@ -401,16 +421,29 @@ class TenantTask(Task):
             options["priority"] = tenant_priority(options.get("priority"), default_priority=default)
         else:
             options["priority"] = self._priority(options, is_named=is_named)
-        return self._publish(turns, tenant, args, kwargs, options)
+        return self._publish(turns, tenant, args, kwargs, options, parents)
 
     def _publish(
-        self, turns: TakeTurns, tenant: str, args: Any, kwargs: Any, options: dict[str, Any]
+        self,
+        turns: TakeTurns,
+        tenant: str,
+        args: Any,
+        kwargs: Any,
+        options: dict[str, Any],
+        parents: Sequence[str],
     ) -> Result:
         publisher = turns.publisher
-        due = due_at(turns.app, options.pop("countdown", None), options.pop("eta", None))
+        countdown = options.pop("countdown", None)
+        due = due_at(turns.app, countdown, options.pop("eta", None))
         name = publisher.ensure(tenant)
         if not was_accepted_before(options):
             turns.backlog.check(tenant, name)
+        if parents:
+            options["task_id"] = options.get("task_id") or uuid()
+            if blocked := turns.dependencies.check(tenant, options["task_id"], parents):
+                if countdown is None and due is not None:
+                    options["headers"][ETA_HEADER] = due.isoformat()
+                return self._publish_blocked(turns, tenant, args, kwargs, options, blocked, countdown)
         exchange = EXCHANGE
         if due is not None:
             exchange, bits = publisher.delayed(max(0.0, (due - turns.app.now()).total_seconds()))
@@ -426,6 +459,33 @@ class TenantTask(Task):
         }
         with self._recorded(turns, tenant, options, due):
             return self._send(turns, args, kwargs, options, due)
+
+    def _publish_blocked(
+        self,
+        turns: TakeTurns,
+        tenant: str,
+        args: Any,
+        kwargs: Any,
+        options: dict[str, Any],
+        blocked: Blocked,
+        countdown: float | None,
+    ) -> Result:
+        """Submit the task into the queue of those that wait for one which it depends on."""
+        queue = blocked.queue(tenant)
+        options["headers"] |= blocked.headers(countdown)
+        options |= {
+            "router": _Straight(),
+            "queue": queue,
+            "exchange": queue.exchange.name,
+            "routing_key": queue.routing_key,
+            "delivery_mode": 2,
+            "declare": [],
+        }
+        with self._recorded(turns, tenant, options, None, parents=blocked.parents):
+            result = self._send(turns, args, kwargs, options, None, into=queue)
+        result.blocked = True
+        turns.dependencies.submitted(tenant, blocked)
+        return result
 
     def _publish_as_ordinary(
         self, turns: TakeTurns, tenant: str | None, args: Any, kwargs: Any, options: dict[str, Any]
@@ -446,13 +506,14 @@ class TenantTask(Task):
         options: dict[str, Any],
         due: datetime | None,
         queue: str | None = None,
+        parents: Sequence[str] = (),
     ) -> Iterator[None]:
         """Record what the block submits, unless it is a retry, which its worker records."""
         if options.get("retries") is not None:
             yield
             return
         task_id = options["task_id"] = options.get("task_id") or uuid()
-        turns.recorder.submitted(self, tenant, options, due, queue)
+        turns.recorder.submitted(self, tenant, options, due, queue, parents)
         try:
             yield
         except BrokerUnavailable:
@@ -460,7 +521,13 @@ class TenantTask(Task):
             raise
 
     def _send(
-        self, turns: TakeTurns, args: Any, kwargs: Any, options: dict[str, Any], due: datetime | None
+        self,
+        turns: TakeTurns,
+        args: Any,
+        kwargs: Any,
+        options: dict[str, Any],
+        due: datetime | None,
+        into: Queue | None = None,
     ) -> Result:
         # RabbitMQ tells this of the message at the head of a queue: since when the longest waiting one waits.
         options["timestamp"] = int(due.timestamp() if due is not None else time.time())
@@ -469,7 +536,7 @@ class TenantTask(Task):
         # nothing, after 19 s of trying. Whoever asks for the result subscribes then; a group does so for its tasks.
         unheard = isinstance(turns.app.backend, RedisBackend) and not options.get("group_id")
         options["headers"]["ignore_result"] = ignored
-        with turns.publisher.producer() as producer:
+        with turns.publisher.producer(into) as producer:
             result: Result = super().apply_async(
                 args, kwargs, producer=producer, mandatory=True, ignore_result=ignored or unheard, **options
             )

@@ -267,6 +267,18 @@ class TenantTasks:
                 return
             cursor = page.cursor
 
+    def release(self, tenant: str, task_id: str) -> int:
+        """Let go of what waits for a task as if it had succeeded, and return how many tasks that were.
+
+        For somebody who knows that it has, when Redis has forgotten it, and the app's result backend too.
+
+        Raises:
+            InvalidTenant: the tenant id does not have the accepted form.
+            RegistryUnavailable: Redis is away.
+            BrokerUnavailable: RabbitMQ is away.
+        """
+        return self._turns.dependencies.succeeded(validate_tenant(tenant), task_id)
+
     def _states(self, records: Sequence[TaskRecord]) -> Sequence[State]:
         now = time.time()
         states = [record.state(now) for record in records]

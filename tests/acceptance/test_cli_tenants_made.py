@@ -55,6 +55,19 @@ def test_a_tenant_is_created(command: Run, turns: TakeTurns) -> None:
     assert_one_line(command("create", "acme"), "there is a tenant 'acme' already: .*")
 
 
+def test_a_task_that_waits_for_another_is_listed_and_let_go(taketurns: Run, command: Run) -> None:
+    """By hand, as one does whose Redis has forgotten that the other one has succeeded."""
+    submitted = partial(command, "submit", "acme", "shop.nap", "--args", "[0]")
+    parent = submitted().stdout.strip()
+    child = submitted("--depends-on", parent).stdout.strip()
+    blocked = parsed(taketurns("tasks", "list", "acme", "--state", "blocked", "--json"))
+    assert [(each["task_id"], each["depends_on"]) for each in blocked] == [(child, [parent])]
+    assert parent in taketurns("tasks", "show", "acme", child).stdout
+    assert_one_line(submitted("--depends-on", "unknown"), "depends_on: 'unknown' is not valid; .*")
+    assert parsed(taketurns("tasks", "release", "acme", parent, "--yes", "--json")) == {"released": 1}
+    assert parsed(taketurns("tasks", "list", "acme", "--state", "blocked", "--json")) == []
+
+
 def test_tasks_are_submitted_counted_purged(command: Run, turns: TakeTurns, eventually: Eventually) -> None:
     """Ten tasks at once; those that wait are thrown away, and the settings stay."""
     ids = command("submit", "acme", "shop.nap", "--args", "[0]", "--count", "10").stdout.split()

@@ -131,6 +131,14 @@ def test_the_main_job_with_the_least_permissions(
         late = tasks["work"].apply_async(("late",), tenant="beta", countdown=0.3)
         child = tasks["parent"].apply_async(("child",), tenant="beta").get(timeout=60)
         tasks["insist"].apply_async(("no",), tenant="gamma")
+        before = acme.post("/tasks", json={"name": "work", "args": ["b"], "countdown": 1}).json()["task_id"]
+        ids.append(
+            acme.post("/tasks", json={"name": "work", "args": ["a"], "depends_on": [before]}).json()[
+                "task_id"
+            ]
+        )
+        after = tasks["work"].apply_async(("after",), tenant="acme", depends_on=[before])
+        assert after.get(timeout=60) == "after"
         assert late.get(timeout=60) == "late"
         assert submitting.app.AsyncResult(child).get(timeout=60) == "child"
         for each in ids:

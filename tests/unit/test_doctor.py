@@ -87,7 +87,11 @@ REDIS = RedisFacts(
 
 
 def facts(
-    redis: RedisFacts | None = None, unserved: Any = None, version: str = "3.13.7", **told: Any
+    redis: RedisFacts | None = None,
+    unserved: Any = None,
+    version: str = "3.13.7",
+    forgotten: Any = None,
+    **told: Any,
 ) -> Facts:
     app = Celery("shop", set_as_current=False)
     app.conf.worker_consumer = WORKER_CONSUMER
@@ -99,6 +103,7 @@ def facts(
         management=replace(MANAGEMENT, **told),
         redis=Told(redis or REDIS),
         unserved=Told({"w1": []} if unserved is None else unserved),
+        forgotten=Told(forgotten or {}),
     )
 
 
@@ -385,3 +390,12 @@ def test_the_app(name: str, value: object, level: str) -> None:
     verdict = only(application.app, known)
     assert verdict.level == level
     assert name in verdict.found
+
+
+def test_tasks_that_wait_for_one_that_nobody_remembers_are_told() -> None:
+    """It names them, and the command that lets go of what waits for them."""
+    waits = listed(queue("usersequence.after.acme/p1", 2, arguments=CLASSIC))
+    assert "2 tasks" in only(queues.blocked, facts(queues=waits)).found
+    verdict = only(queues.blocked, facts(queues=waits, forgotten={("acme", "p1"): 2}))
+    assert (verdict.level, "p1 of acme" in verdict.found) == ("warning", True)
+    assert "taketurns tasks release" in verdict.advice

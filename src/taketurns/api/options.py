@@ -26,5 +26,6 @@ def options_of(submission: TaskSubmission, app: Celery) -> dict[str, Any]:
         "time_limit": submission.time_limit,
         "tags": submission.tags or None,
         "idempotency_key": submission.idempotency_key,
+        "depends_on": submission.depends_on or None,
     }
     return {name: value for name, value in given.items() if value is not None}

@@ -42,6 +42,7 @@ def view_of(record: TaskRecord, state: State) -> TaskView:
         status=state,
         priority=record.priority,
         tags=list(record.tags),
+        depends_on=list(record.depends_on),
         submitted_at=record.submitted_at,
         due_at=record.due,
         started_at=record.started_at,

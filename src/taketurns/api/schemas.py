@@ -74,6 +74,11 @@ class TaskSubmission(_Request):
         None
     )
     """With the key of an earlier submission it is that one, and runs nothing; a day by default."""
+    depends_on: Annotated[
+        list[str], Field(max_length=100, examples=[["5bd3a4b2-9f5c-4a2f-8f0e-3f0c7f1d6a11"]])
+    ] = []
+    """100 ids at most of the tenant's own tasks: it runs after all of them have succeeded, and a `countdown` begins
+    then. If one does not succeed, this one has failed."""
 
 
 class TaskAccepted(_Answer):
@@ -83,7 +88,8 @@ class TaskAccepted(_Answer):
     tenant: TenantId
     queue: QueueName
     """The tenant's queue; outside of the canary, the one that the app's own routes lead to."""
-    status: Literal["QUEUED"] = "QUEUED"
+    status: Literal["QUEUED", "BLOCKED"] = "QUEUED"
+    """BLOCKED: it waits for tasks that it depends on."""
     duplicate: bool = False
     """Whether an earlier submission had the same idempotency key: this is its task."""
 
@@ -147,11 +153,13 @@ class TaskView(_Answer):
     queue: QueueName
     """Where it was submitted to."""
     status: State
-    """QUEUED, also while it waits in a worker; DELAYED until it is due; THROTTLED: queued, and the tenant has no
-    token; RUNNING; RETRYING: it failed and waits to be tried again; SUCCESS; FAILURE: it failed for good; CANCELLED;
-    EXPIRED; DEAD: it could not be run; IGNORED: it raised Celery's Ignore."""
+    """QUEUED, also while it waits in a worker; DELAYED until it is due; BLOCKED: it waits for others; THROTTLED:
+    queued, and the tenant has no token; RUNNING; RETRYING: it failed and waits to be tried again; SUCCESS; FAILURE:
+    it failed for good; CANCELLED; EXPIRED; DEAD: it could not be run; IGNORED: it raised Celery's Ignore."""
     priority: Literal["low", "normal", "high"] | None
     tags: list[str]
+    depends_on: list[str]
+    """The tasks that it had to wait for when it was submitted."""
     submitted_at: Annotated[float, Field(examples=[1767225600.0])]
     due_at: Annotated[float | None, Field(examples=[1767225600.0])]
     """When it is to start, or to be tried again, at the earliest."""

@@ -60,7 +60,8 @@ class Submitter:
             UnknownTask: no such task is exposed.
             InvalidInput: the arguments don't fit the task, or its idempotency key belongs to another request.
             KeyInUse: another submission with its idempotency key is under way.
-            RegistryUnavailable: it has an idempotency key, and Redis is away; nothing was submitted.
+            RegistryUnavailable: it has an idempotency key or depends on others, and Redis is away; nothing was
+                submitted.
             BacklogFull: as many of the tenant's tasks wait as may.
             BrokerUnavailable: the broker is away; nothing was submitted, and won't be.
             PublishNotConfirmed: the broker did not confirm the task; it may run all the same.
@@ -89,4 +90,6 @@ class Submitter:
             )
             if getattr(result, "duplicate", False):
                 return accepted.model_copy(update={"task_id": result.id, "duplicate": True})
+            if getattr(result, "blocked", False):
+                accepted.status = "BLOCKED"
         return accepted

@@ -39,6 +39,7 @@ def print_task(view: TaskState, steps: Iterable[Mapping[str, Any]]) -> None:
             ("state", view.status),
             ("priority", view.priority or "unknown"),
             ("tags", ", ".join(map(printable, view.tags)) or "none"),
+            ("depends on", ", ".join(map(printable, view.depends_on)) or "nothing"),
             ("due", _moment(view.due_at)),
             ("attempts", view.attempts),
             ("worker", view.worker or ""),

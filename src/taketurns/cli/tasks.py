@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="tasks",
-    help="The tasks of a tenant: list, show, watch and cancel them. `tenants submit` submits some.",
+    help="The tasks of a tenant: list, show, watch, cancel and release them. `tenants submit` submits some.",
     no_args_is_help=True,
 )
 
@@ -167,6 +167,26 @@ def cancel(
     )
     if outcome.silent:
         typer.echo(f"No answer from {', '.join(outcome.silent)}: what runs there runs on.", err=True)
+
+
+@app.command(
+    epilog="Example: taketurns -A shop tasks release acme 5bd3a4b2-9f5c-4a2f-8f0e-3f0c7f1d6a11 --yes"
+)
+def release(
+    context: typer.Context, tenant: Tenant, task_id: TaskId, *, yes: Yes = False, as_json: Json = False
+) -> None:
+    """Let go of what waits for a task as if it had succeeded; for tasks that nobody remembers: see the doctor."""
+    from taketurns.cli.application import load_turns_once  # Celery takes its time to import
+
+    with closing(load_turns_once(context.obj)) as turns:
+        if not yes:
+            typer.confirm(
+                f"Run what waits for task {task_id} of {tenant}, as if that had succeeded?",
+                abort=True,
+                err=True,
+            )
+        released = turns.tasks.release(tenant, task_id)
+    typer.echo(json.dumps({"released": released}) if as_json else f"{released} let go.")
 
 
 def _chosen(

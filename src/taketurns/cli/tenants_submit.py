@@ -38,6 +38,10 @@ def submit(
     countdown: Annotated[
         float | None, typer.Option(min=0, metavar="SECONDS", help="Submit them for later.")
     ] = None,
+    depends_on: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ID", help="A task that must have succeeded before; may be repeated."),
+    ] = None,
     wait: Annotated[
         float | None,
         typer.Option(
@@ -66,7 +70,7 @@ def submit(
         records: list[TaskRecord] = []
         try:
             for start in range(0, count, _TOGETHER):
-                options = {"priority": priority, "countdown": countdown}
+                options = {"priority": priority, "countdown": countdown, "depends_on": depends_on}
                 several = [(found, *given, options)] * min(_TOGETHER, count - start)
                 told = turns.submit_many(tenant, several)
                 confirmed = [each.task_id for each in told if each.error is None]

@@ -11,13 +11,21 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, get_args
 
 from taketurns.delays import without_traces
+from taketurns.dependencies.waiting import without_waiting
 from taketurns.tenants import TENANT_HEADER, is_tenant, tenant_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 Cause = Literal[
-    "failed", "rejected", "malformed", "unknown_task", "wrong_arguments", "crash_loop", "unroutable"
+    "failed",
+    "rejected",
+    "malformed",
+    "unknown_task",
+    "wrong_arguments",
+    "crash_loop",
+    "unroutable",
+    "dependency",
 ]
 """Why a message died:
 
@@ -27,7 +35,8 @@ Cause = Literal[
 - ``unknown_task``: the worker knows no task of this name;
 - ``wrong_arguments``: the task's function does not take its arguments;
 - ``crash_loop``: each worker, or worker process, that started it died;
-- ``unroutable``: it was published for a queue that is no tenant's.
+- ``unroutable``: it was published for a queue that is no tenant's;
+- ``dependency``: a task that it depends on has not succeeded; it was not run.
 """
 
 CAUSES: Final[tuple[Cause, ...]] = get_args(Cause)
@@ -168,11 +177,12 @@ def original(headers: Mapping[Any, Any]) -> dict[Any, Any]:
 def revived(headers: Mapping[str, Any]) -> dict[str, Any]:
     """Return the headers of a dead letter that is to run again: at once, and with all of its retries.
 
-    An ``expires`` that it had is gone: it has passed by now, and somebody wants it to run all the same.
+    An ``expires`` that it had is gone, as it has passed by now, and so is what it depends on, as that has failed:
+    somebody wants it to run all the same.
     """
     anew = {"retries": 0, "eta": None, "expires": None} if "task" in headers else {}
     return {
-        **without_traces(original(headers)),
+        **without_waiting(without_traces(original(headers))),
         **anew,
         REPLAYS_HEADER: number_of(headers.get(REPLAYS_HEADER)) + 1,
     }

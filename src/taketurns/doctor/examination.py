@@ -30,6 +30,7 @@ _CHECKS: Final[Mapping[str, Callable[[Facts], Iterable[Verdict]]]] = {
     "tasks without a worker": workers.orphans,
     "workers": workers.workers,
     "lost queue": queues.lost,
+    "blocked tasks": queues.blocked,
     "dead letters": queues.dead,
     "reaper": workers.reaper,
     "beat": workers.beat,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from taketurns.connections import broker_properties
 from taketurns.conversation import Conversation
+from taketurns.dependencies.waiting import parent_of
 from taketurns.doctor import broker_facts, redis_facts
 from taketurns.doctor.told import Told
 from taketurns.tenants import tenant_of
@@ -42,6 +43,7 @@ class Facts:
         management: what its management API says.
         redis: what Redis says.
         unserved: by live worker, which tenants of ``waiting`` it does not serve; a silent one is missing.
+        forgotten: tasks that others wait for and nobody remembers, each with its tenant and how many wait for it.
     """
 
     app: Celery
@@ -51,6 +53,7 @@ class Facts:
     management: BrokerFacts
     redis: Told[RedisFacts]
     unserved: Told[Mapping[str, Sequence[str]]]
+    forgotten: Told[Mapping[tuple[str, str], int]]
 
     @property
     def waiting(self) -> dict[str, int]:
@@ -69,8 +72,16 @@ def gather(turns: TakeTurns) -> Facts:
         management = threads.submit(broker_facts.gather, turns.management)
         redis = Told.ask(partial(redis_facts.gather, turns))
     unserved = Told.ask(partial(_ask_workers, turns, broker.result(), management.result(), redis))
+    forgotten = Told.ask(partial(_forgotten, turns, management.result()))
     return Facts(
-        turns.app, turns.settings, turns.vhost, broker.result(), management.result(), redis, unserved
+        turns.app,
+        turns.settings,
+        turns.vhost,
+        broker.result(),
+        management.result(),
+        redis,
+        unserved,
+        forgotten,
     )
 
 
@@ -83,6 +94,20 @@ def _ask_workers(
     with Conversation(turns.app, timeout=_PATIENCE) as conversation:
         answers = conversation.ask(workers, "taketurns_unserved", {"tenants": tenants})
     return {worker: answer["unserved"] for worker, answer in answers.items()}
+
+
+def _forgotten(turns: TakeTurns, management: BrokerFacts) -> dict[tuple[str, str], int]:
+    """Return the tasks that others wait for and of which nobody knows how they stand."""
+    blocked: dict[str, dict[str, int]] = {}
+    for name, queue in management.queues.get().items():
+        if (found := parent_of(name)) is not None and queue.ready:
+            blocked.setdefault(found[0], {})[found[1]] = queue.ready
+    return {
+        (tenant, parent): counts[parent]
+        for tenant, counts in blocked.items()
+        for parent, state in turns.dependencies.awaited.standings(tenant, list(counts)).items()
+        if state is None
+    }
 
 
 def _waiting(management: BrokerFacts) -> dict[str, int]:

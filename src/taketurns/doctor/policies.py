@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from taketurns.delays import ladder
+from taketurns.dependencies.waiting import after_name, parent_of
 from taketurns.doctor.finding import Verdict, named, ok
 from taketurns.doctor.policy import applying
 from taketurns.tenants import queue_name, tenant_of
@@ -63,8 +64,8 @@ def _queues(facts: Facts) -> dict[str, str]:
     there = {
         name: str(queue.arguments.get("x-queue-type", "classic"))
         for name, queue in facts.management.queues.get().items()
-        if tenant_of(name) is not None
+        if tenant_of(name) is not None or parent_of(name) is not None
     }
     delays = {name: "quorum" for name, _ in ladder() if name in facts.management.queues.get()}
-    to_come = {queue_name("a"): "classic"}
+    to_come = {queue_name("a"): "classic", after_name("a", "b"): "classic"}
     return {**to_come, LOST_QUEUE: "classic", DEAD_QUEUE: "classic", **delays, **there}

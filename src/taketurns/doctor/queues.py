@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from taketurns.delays import ladder as rungs
+from taketurns.dependencies.waiting import parent_of
 from taketurns.doctor.finding import counted, named, ok, problem, warning
 from taketurns.reaper.policy import is_ours
 from taketurns.tenants import tenant_of
@@ -102,6 +103,20 @@ def lost(facts: Facts) -> Iterator[Verdict]:
         f"waiting to be sent on: {counted(held, 'task')}",
         f"a reaper does that every {seconds:g} s: look again, and if they stay, see that one runs, and its log",
     )
+
+
+def blocked(facts: Facts) -> Iterator[Verdict]:
+    """Whatever waits for another task waits for one that is remembered, so that its end will be known."""
+    held = sum(queue.ready or 0 for name, queue in facts.management.queues.get().items() if parent_of(name))
+    if forgotten := facts.forgotten.get():
+        yield warning(
+            f"waiting for tasks that nobody remembers: {counted(sum(forgotten.values()), 'task')}, for "
+            f"{named([f'{parent} of {tenant}' for tenant, parent in forgotten])}",
+            "one that waits in a queue yet is known again when it starts; of one that has succeeded say so by "
+            "`taketurns tasks release TENANT ID`, or cancel what waits for it",
+        )
+    else:
+        yield ok(f"waiting for other tasks: {counted(held, 'task')}")
 
 
 def dead(facts: Facts) -> Iterator[Verdict]:

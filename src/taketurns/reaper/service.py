@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from taketurns.dependencies.sweep import Sweep
 from taketurns.errors import BrokerUnavailable, ManagementUnavailable, RegistryUnavailable
 from taketurns.reaper.reaper import Reaper, ReaperReport
 from taketurns.reaper.recover import Recoverer, RecoverReport
@@ -49,6 +50,7 @@ class ReaperService:
         self._settings = turns.settings.reaper
         self._reaper = Reaper(turns)
         self._recoverer = Recoverer(turns)
+        self._sweep = Sweep(turns)
         self._active: bool | None = None
 
     def run_once(self, *, dry_run: bool = False) -> ServiceReport:
@@ -66,6 +68,7 @@ class ReaperService:
             return ServiceReport(self._reaper.run_once(dry_run=True), None)
         try:
             recovered = self._recoverer.run_once()
+            self._sweep.run_once()
             return ServiceReport(self._reaper.run_once(), recovered)
         finally:
             self._close()
@@ -91,16 +94,25 @@ class ReaperService:
             self._settings.interval,
             self._settings.recover_interval,
         )
-        with ThreadPoolExecutor(max_workers=1, thread_name_prefix="recoverer") as pool:
-            recovering = pool.submit(
-                _loop, "recovering lost tasks", recover, self._settings.recover_interval, stop
-            )
-            recovering.add_done_callback(lambda _: stop.set())
+
+        def sweep() -> bool:
+            self._sweep.run_once()
+            return False
+
+        interval = self._settings.recover_interval
+        with ThreadPoolExecutor(max_workers=2, thread_name_prefix="recoverer") as pool:
+            others = [
+                pool.submit(_loop, "recovering lost tasks", recover, interval, stop),
+                pool.submit(_loop, "letting go of tasks that waited for others", sweep, interval, stop),
+            ]
+            for each in others:
+                each.add_done_callback(lambda _: stop.set())
             try:
                 _loop("removing idle queues", reap, self._settings.interval, stop)
             finally:
                 stop.set()
-            recovering.result()
+            for each in others:
+                each.result()
         self._close()
 
     def _report_role(self, active: bool) -> None:  # noqa: FBT001  # it is the only thing that is told

@@ -10,13 +10,23 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 Stored = Literal[
-    "QUEUED", "RUNNING", "RETRYING", "SUCCESS", "FAILURE", "CANCELLED", "EXPIRED", "DEAD", "IGNORED"
+    "QUEUED",
+    "BLOCKED",
+    "RUNNING",
+    "RETRYING",
+    "SUCCESS",
+    "FAILURE",
+    "CANCELLED",
+    "EXPIRED",
+    "DEAD",
+    "IGNORED",
 ]
 """The states that are written down."""
 
 State = Literal[
     "QUEUED",
     "DELAYED",
+    "BLOCKED",
     "THROTTLED",
     "RUNNING",
     "RETRYING",
@@ -27,7 +37,7 @@ State = Literal[
     "DEAD",
     "IGNORED",
 ]
-"""The states that are told. DELAYED and THROTTLED are queued tasks that can't start yet."""
+"""The states that are told. DELAYED and THROTTLED are queued tasks that can't start yet; BLOCKED waits for others."""
 
 STATES: Final[tuple[State, ...]] = get_args(State)
 
@@ -37,6 +47,7 @@ FINAL: Final[frozenset[State]] = frozenset({"SUCCESS", "FAILURE", "CANCELLED", "
 Kind = Literal[
     "queued",
     "delayed",
+    "blocked",
     "started",
     "progress",
     "retrying",
@@ -52,6 +63,7 @@ Kind = Literal[
 _LEADS_TO: Final[Mapping[Kind, tuple[Stored, int]]] = {
     "queued": ("QUEUED", 0),
     "delayed": ("QUEUED", 0),
+    "blocked": ("BLOCKED", 0),
     "started": ("RUNNING", 2),
     "retrying": ("RETRYING", 4),
     "completed": ("SUCCESS", 6),

@@ -45,6 +45,7 @@ class TaskRecord:
         submitted_at: when it was submitted, or first heard of.
         priority: its priority's name, or None if it has none that a tenant's queue knows.
         tags: its tags.
+        depends_on: the tasks that it had to wait for when it was submitted.
         due: when it is to start at the earliest, or to be tried again.
         started_at: when it started last.
         ended_at: when it came to its end.
@@ -62,6 +63,7 @@ class TaskRecord:
     submitted_at: float
     priority: str | None = None
     tags: tuple[str, ...] = ()
+    depends_on: tuple[str, ...] = ()
     due: float | None = None
     started_at: float | None = None
     ended_at: float | None = None
@@ -91,6 +93,7 @@ class TaskRecord:
             submitted_at=float(stored["submitted"]),
             priority=priority_name(stored.get("priority", "")),
             tags=tuple(json.loads(stored.get("tags", "[]"))),
+            depends_on=tuple(json.loads(stored.get("depends_on", "[]"))),
             due=number("due"),
             started_at=number("started"),
             ended_at=number("ended"),

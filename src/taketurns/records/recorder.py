@@ -8,15 +8,17 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
+from taketurns.deadletters.letter import REPLAYS_HEADER, number_of
 from taketurns.errors import InvalidInput, RegistryUnavailable
 from taketurns.records.lifecycle import Step, shortened
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
 
     from taketurns.batch import Ready
     from taketurns.deadletters.letter import DeadLetter
+    from taketurns.records.lifecycle import Kind
     from taketurns.records.records import Records
     from taketurns.task import TenantTask
 
@@ -56,6 +58,7 @@ class Recorder:
         options: Mapping[str, Any],
         due: datetime | None,
         queue: str | None,
+        parents: Sequence[str] = (),
     ) -> None:
         """Record a submission, before it is published: else its start could be told first.
 
@@ -65,11 +68,12 @@ class Recorder:
             options: those with which it is about to be published.
             due: when it is to start at the earliest.
             queue: the queue that it goes to, if that is not the tenant's own.
+            parents: the tasks that it waits for.
         """
         if not self.records(task):
             return
         tags = options["headers"].get(TAGS_HEADER)
-        step = _submission(options["task_id"], task.name, options.get("priority"), due, tags, queue)
+        step = _submission(options["task_id"], task.name, options.get("priority"), due, tags, queue, parents)
         with suppress(RegistryUnavailable):  # the store has said that Redis is away
             self._records.write({tenant: [step]})
 
@@ -83,6 +87,23 @@ class Recorder:
         with suppress(RegistryUnavailable):
             for start in range(0, len(steps), _WRITTEN_AT_ONCE):
                 self._records.write({tenant: steps[start : start + _WRITTEN_AT_ONCE]})
+
+    def released(self, task: Any, tenant: str, headers: Mapping[str, Any], due: float | None) -> None:
+        """Record that a task waits for no other any more, before it is published.
+
+        Args:
+            task: the task as this app knows it, or None.
+            tenant: whose task it is.
+            headers: those of its message.
+            due: when it is to start at the earliest, in seconds since 1970.
+        """
+        later = {} if due is None else {"due": due}
+        self._tell(task, tenant, headers, "queued" if due is None else "delayed", later, later)
+
+    def failed(self, task: Any, tenant: str, headers: Mapping[str, Any], error: str, message: str) -> None:
+        """Record that a task has failed without being run, because of an error of this type and text."""
+        data = {"error": error, "message": shortened(message)}
+        self._tell(task, tenant, headers, "failed", data, {"error": f"{error}\n{data['message']}"})
 
     def replayed(self, task: Any, tenant: str, letter: DeadLetter) -> None:
         """Record that a dead letter is a task again, before it is published.
@@ -135,9 +156,33 @@ class Recorder:
         with suppress(RegistryUnavailable):
             self._records.write({tenant: [step]})
 
+    def _tell(
+        self,
+        task: Any,
+        tenant: str,
+        headers: Mapping[str, Any],
+        kind: Kind,
+        data: Mapping[str, Any],
+        fields: Mapping[str, str | float],
+    ) -> None:
+        """Record a step of a task that this process only has the message of."""
+        if not self._enabled or not getattr(task, "recorded", True):
+            return
+        replays = number_of(headers.get(REPLAYS_HEADER))
+        name = str(headers.get("task", ""))
+        step = Step(headers["id"], kind, time.time(), name=name, replays=replays, data=data, fields=fields)
+        with suppress(RegistryUnavailable):
+            self._records.write({tenant: [step]})
+
 
 def _submission(
-    task_id: str, name: str, priority: int | None, due: datetime | None, tags: Any, queue: str | None
+    task_id: str,
+    name: str,
+    priority: int | None,
+    due: datetime | None,
+    tags: Any,
+    queue: str | None,
+    parents: Sequence[str] = (),
 ) -> Step:
     fields: dict[str, str | float] = {"priority": priority or 0}
     if due is not None:
@@ -146,14 +191,12 @@ def _submission(
         fields["queue"] = queue
     if tags:
         fields["tags"] = json.dumps(tags)
-    return Step(
-        task_id,
-        "queued" if due is None else "delayed",
-        time.time(),
-        name=name,
-        data={} if due is None else {"due": due.timestamp()},
-        fields=fields,
-    )
+    data: dict[str, Any] = {} if due is None else {"due": due.timestamp()}
+    kind: Kind = "queued" if due is None else "delayed"
+    if parents:
+        kind, data = "blocked", {"depends_on": list(parents)}
+        fields["depends_on"] = json.dumps(parents)
+    return Step(task_id, kind, time.time(), name=name, data=data, fields=fields)
 
 
 def checked_task_tags(tags: Any) -> list[str]:

@@ -26,6 +26,7 @@ _FIELDS: Final = (
     "submitted",
     "priority",
     "tags",
+    "depends_on",
     "due",
     "started",
     "ended",

@@ -21,7 +21,19 @@ Reply = dict[str, Any]
 
 def register() -> None:
     """Make the commands known to this process's worker. May be repeated."""
-    for command in (drain, holding, unserved, resume, drop, refresh, status, running, explain, cancel):
+    for command in (
+        drain,
+        holding,
+        unserved,
+        resume,
+        drop,
+        refresh,
+        status,
+        running,
+        explain,
+        cancel,
+        depending,
+    ):
         name = f"taketurns_{command.__name__}"
         if name not in Panel.data:
             _register(name, command)
@@ -103,6 +115,12 @@ def explain(state: Any, tenant: str, **_: Any) -> Reply:
 def cancel(state: Any, ids: list[str], *, terminate: bool = False, **_: Any) -> Reply:
     """Start none of these tasks any more; tell which of them were started here, and which of those were ended."""
     return _step(state).cancel(ids, terminate=terminate)
+
+
+def depending(state: Any, tenant: str, **_: Any) -> Reply:
+    """Write down the ends of a tenant's tasks before they are acknowledged: others depend on them."""
+    _step(state).depending(tenant)
+    return {"ok": True}
 
 
 def _step(state: Any) -> TenantQueues:

@@ -120,7 +120,9 @@ class Dispatcher:
     def free_slots(self) -> int:
         """Return how many more tasks the worker can start now."""
         # Every reserved request counts: ordinary tasks, and after a reconnect those that run on from before.
-        return self.slots() - len(state.reserved_requests) - len(self._gate.leaving)
+        slots, gate = self.slots(), self._gate
+        taken = len(state.reserved_requests) + len(gate.leaving) + max(0, len(gate.recording) - slots)
+        return slots - taken
 
     def is_idle(self) -> bool:
         """Tell whether a slot is free and nothing waits for it."""
@@ -237,7 +239,11 @@ class Dispatcher:
         now = monotonic()
         for message, since in tuple(self._started.items()):
             request = self._gate.requests.get(message)
-            if message in self._gate.leaving or request is None or request.id in state.requests:
+            if (
+                message in self._gate.leaving | self._gate.recording
+                or request is None
+                or request.id in state.requests
+            ):
                 continue
             if now - since > _STRAY_AFTER:
                 logger.error("%r of %s was neither run nor settled; it goes back", request.id, message.queue)

@@ -19,6 +19,7 @@ from taketurns.deadletters.burial import buried_now
 from taketurns.deadletters.letter import Death
 from taketurns.errors import CrashLoop, RegistryUnavailable, TaketurnsError
 from taketurns.locks.singleton import SOONEST, WAITING_HEADER, lock_of, waited, why_dropped
+from taketurns.outcomes import report_failure
 from taketurns.running import ADMITTED_HEADER
 from taketurns.topology import DEAD_QUEUE
 from taketurns.worker.cancelled import Cancelled
@@ -29,7 +30,7 @@ from taketurns.worker.singletons import AGAIN, Singletons
 from taketurns.worker.throttle import PASSED, Throttle, Verdict, tenant_by
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Container, Sequence
 
     from taketurns.extension import TakeTurns
     from taketurns.records.lifecycle import Kind
@@ -51,12 +52,15 @@ class Gate:
         background: runs what would block the loop.
         owner: this worker's name, under which it claims tokens.
         journal: where the steps of tasks are noted; None: they are not recorded.
+        depending: tenants whose tasks' ends are written down before their messages are let go.
 
     Attributes:
         throttle: the limits.
         requests: Celery's request of each message that it has accepted.
         leaving: messages that are being published elsewhere, and are let go once that is confirmed. Each takes a
             slot: were they not bounded, a worker whose tasks all fail would take more than it can send on.
+        recording: messages whose tasks have ended, and that are let go once that is written down. Others may run
+            meanwhile, as many as there are slots.
         endings: how tenants' tasks have ended.
         cancelled: tasks that are not to start.
     """
@@ -68,15 +72,18 @@ class Gate:
         background: Background,
         owner: str,
         journal: Journal | None = None,
+        depending: Container[str] = frozenset(),
     ) -> None:
         self._turns = turns
         self._consumer = consumer
         self._background = background
         self._journal = journal
+        self._depending = depending
         self.throttle = Throttle(turns, owner)
         self._singletons = Singletons(turns, background)
         self.requests: dict[TenantMessage, Any] = {}
         self.leaving: set[TenantMessage] = set()
+        self.recording: set[TenantMessage] = set()
         self.endings = Endings()
         self.cancelled = Cancelled(turns.registry.cancellations)
 
@@ -148,6 +155,7 @@ class Gate:
         """Release what the message's admission took; True if the tenant may run another task for it."""
         self.requests.pop(message, None)
         self.leaving.discard(message)
+        self.recording.discard(message)
         was_alone = self._singletons.settled(message)
         return self.throttle.settled(message) or was_alone
 
@@ -219,7 +227,24 @@ class Gate:
                 self.endings.completed(message.queue)
                 if request.journal is not None:
                     request.journal.tell(request.tenant, message.headers, "completed")
+            self._once_recorded(message, settle)
+
+    def _once_recorded(self, message: TenantMessage, settle: Callable[[], None]) -> None:
+        """Let a message go; first write down how its task has ended if another one may depend on it.
+
+        If this process dies in between the task runs again, and nobody waits for an end that was and is not known.
+        """
+        if self._journal is None or tenant_by(message.queue) not in self._depending:
             settle()
+            return
+        self.recording.add(message)
+        self.leaving.discard(message)
+
+        def let_go() -> None:
+            self.recording.discard(message)  # it may be of a connection that is lost, where nobody else does
+            settle()
+
+        self._journal.then(lambda: self._consumer.hub.call_soon(let_go))
 
     # ---- crash loops
 
@@ -238,7 +263,9 @@ class Gate:
 
         def then() -> None:
             self._forget_starts(message)
-            self._background.submit(lambda: _report(task, message, error))
+            self._background.submit(
+                lambda: report_failure(task.app, message.headers, message.payload, error, task=task)
+            )
             self._discard(message, error)
 
         self._put_away(message, Death("crash_loop", str(error), attempts=starts), then)
@@ -328,7 +355,10 @@ class Gate:
                 message.headers["id"], reason, request, store_result=not request.ignore_result
             )
 
-        self._background.submit(record, lambda _: message.ack(), lambda _: message.ack())
+        def let_go(_: object) -> None:
+            self._once_recorded(message, message.ack)
+
+        self._background.submit(record, let_go, let_go)
 
     def _put_away(self, message: TenantMessage, death: Death, then: Callable[[], None]) -> None:
         """Publish a message to the dead-letter queue; only once that is confirmed, let it go."""
@@ -339,7 +369,7 @@ class Gate:
         def buried() -> None:
             self.endings.failed(message.queue)
             self._note_death(message, death)
-            then()
+            self._once_recorded(message, then)
 
         self._do(lambda: self._publish(message, headers, "", DEAD_QUEUE), buried, message)
 
@@ -371,11 +401,6 @@ class Gate:
             self._consumer.timer.call_after(_RETRY_PUBLISH, self._do, (publish, then, message))
 
         self._background.submit(publish, lambda _: then(), again)
-
-
-def _report(task: Any, message: TenantMessage, error: CrashLoop) -> None:
-    """Record that a task has failed which can't say so itself: its state, its error callbacks, its chord."""
-    task.backend.mark_as_failure(message.headers["id"], error, request=_request_of(message))
 
 
 def _request_of(message: TenantMessage) -> Context:

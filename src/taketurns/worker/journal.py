@@ -16,13 +16,14 @@ from celery.utils.log import get_logger
 
 from taketurns.deadletters.letter import REPLAYS_HEADER, number_of
 from taketurns.errors import RegistryUnavailable
-from taketurns.records.lifecycle import Kind, Step, shortened
+from taketurns.records.lifecycle import FINAL, Kind, Step, shortened
 from taketurns.records.recorder import TAGS_HEADER
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from taketurns.deadletters.letter import Death
+    from taketurns.records.lifecycle import Stored
     from taketurns.records.records import Records
 
 logger = get_logger(__name__)
@@ -45,13 +46,23 @@ class Journal:
     Args:
         records: where they are written.
         worker: this worker's name.
+        ended: told, in the journal's thread, of the tasks that have come to their end and are written down: by tenant
+            the state of each.
     """
 
-    def __init__(self, records: Records, worker: str) -> None:
+    def __init__(
+        self,
+        records: Records,
+        worker: str,
+        ended: Callable[[Mapping[str, Mapping[str, Stored]]], None] = lambda _: None,
+    ) -> None:
         self._records = records
         self._worker = worker
+        self._ended = ended
         self._steps: deque[tuple[str, Mapping[str, Any], Kind, float, dict[str, Any]]] = deque(maxlen=_MOST)
         self._any = threading.Event()
+        self._awaiting: deque[Callable[[], None]] = deque()
+        self._hurry = threading.Event()
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._work, name="taketurns records", daemon=True)
         self._thread.start()
@@ -70,21 +81,39 @@ class Journal:
         name, message = error if error[0] else (death.cause, shortened(death.reason))
         self.tell(tenant, headers, kind, error=name, message=message)
 
+    def then(self, call: Callable[[], None]) -> None:
+        """Call something, in the journal's thread, when all that was told before is written down: in a millisecond.
+
+        If Redis is away it is called all the same.
+        """
+        self._awaiting.append(call)
+        self._hurry.set()
+        self._any.set()
+
     def close(self, timeout: float = 1.0) -> None:
         """Write down what is left, if Redis takes it within so many seconds."""
         self._closed.set()
         self._any.set()
+        self._hurry.set()
         self._thread.join(timeout)
 
     def _work(self) -> None:
         while not self._closed.is_set():
             self._any.wait()
             self._any.clear()
+            self._hurry.clear()
             self._write()
-            self._closed.wait(_INTERVAL)
+            self._hurry.wait(_INTERVAL)
         self._write()
 
     def _write(self) -> None:
+        # Whoever asked for one of these calls had told its steps before.
+        calls = [self._awaiting.popleft() for _ in range(len(self._awaiting))]
+        self._write_steps()
+        for call in calls:
+            call()
+
+    def _write_steps(self) -> None:
         while self._steps:
             taken = [self._steps.popleft() for _ in range(min(len(self._steps), _AT_ONCE))]
             steps: dict[str, list[Step]] = {}
@@ -92,6 +121,7 @@ class Journal:
                 steps.setdefault(tenant, []).append(self._step(headers, kind, at, data))
             try:
                 self._records.write(steps)
+                self._ended(_ends(steps))
             except RegistryUnavailable:  # the store has said that Redis is away
                 if len(self._steps) + len(taken) <= _MOST:
                     self._steps.extendleft(reversed(taken))
@@ -122,3 +152,12 @@ class Journal:
             data=data,
             fields=fields,
         )
+
+
+def _ends(steps: Mapping[str, Sequence[Step]]) -> dict[str, dict[str, Stored]]:
+    """Return how the tasks stand that have ended, by tenant."""
+    ends = {
+        tenant: {step.task_id: step.state for step in some if step.state is not None and step.state in FINAL}
+        for tenant, some in steps.items()
+    }
+    return {tenant: states for tenant, states in ends.items() if states}

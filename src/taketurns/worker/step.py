@@ -20,6 +20,8 @@ from taketurns.worker import control, stopping, winding_down
 from taketurns.worker.background import Background, Repeated
 from taketurns.worker.cancelled import INTERVAL as CANCELLATIONS_INTERVAL
 from taketurns.worker.commands import Park
+from taketurns.worker.depending import INTERVAL as DEPENDING_INTERVAL
+from taketurns.worker.depending import Depending
 from taketurns.worker.discovery import Discovery
 from taketurns.worker.dispatcher import Dispatcher
 from taketurns.worker.exchange import INTERVAL as EXCHANGE_INTERVAL
@@ -67,6 +69,8 @@ class TenantQueues(bootsteps.StartStopStep):
         self._gate: Gate | None = None
         self._background: Background | None = None
         self._listing: Background | None = None
+        self._releases: Background | None = None
+        self._depending: Depending | None = None
         self._journal: Journal | None = None
         self._weigher: Weigher | None = None
         self._discovery = Discovery(self._turns, consumer.hostname)
@@ -117,12 +121,21 @@ class TenantQueues(bootsteps.StartStopStep):
             self._background = Background(consumer.hub)
             # By itself: a listing of 10,000 queues takes a second, and a pause is to take effect within one.
             self._listing = Background(consumer.hub, "taketurns queues")
+            self._releases = Background(consumer.hub, "taketurns dependencies")
+            self._depending = Depending(self._turns.dependencies, consumer.hostname, self._releases.submit)
             if self._turns.settings.records.enabled:
-                self._journal = Journal(self._turns.records, consumer.hostname)
+                self._journal = Journal(self._turns.records, consumer.hostname, ended=self._depending.ended)
             self._gate = Gate(
-                self._turns, consumer, self._background, consumer.hostname, journal=self._journal
+                self._turns,
+                consumer,
+                self._background,
+                consumer.hostname,
+                journal=self._journal,
+                depending=self._depending,
             )
-            self._jobs = self._make_jobs(self._background, self._listing, self._gate.cancelled)
+            self._jobs = self._make_jobs(
+                self._background, self._listing, self._gate.cancelled, self._depending
+            )
             self._exchange = Exchange(
                 self._fleet,
                 self._discovery,
@@ -152,6 +165,7 @@ class TenantQueues(bootsteps.StartStopStep):
         # paused and what is limited.
         self._repeat(consumer, _RULES_INTERVAL, self._jobs["settings"], at_once=True)
         self._repeat(consumer, CANCELLATIONS_INTERVAL, self._jobs["cancellations"], at_once=True)
+        self._repeat(consumer, DEPENDING_INTERVAL, self._jobs["dependencies"], at_once=True)
         self._repeat(consumer, self._settings.heartbeat_interval, self._jobs["heartbeat"], at_once=True)
         self._repeat(consumer, self._settings.reconcile_interval, self._jobs["queues"])
         self._background.submit(lambda: None, lambda _: self._jobs["queues"]())  # after these two
@@ -192,13 +206,13 @@ class TenantQueues(bootsteps.StartStopStep):
             self._stopped.close()
             self._stopped = None
         self._record_the_last()
-        for background in (self._background, self._listing):
-            if background is not None:
-                background.close()
-        self._background = self._listing = None
         if self._journal is not None:
             self._journal.close()
             self._journal = None
+        for background in (self._background, self._listing, self._releases):
+            if background is not None:
+                background.close()
+        self._background = self._listing = self._releases = None
         if self._weigher is not None:
             self._weigher.close()
             self._weigher = None
@@ -291,6 +305,11 @@ class TenantQueues(bootsteps.StartStopStep):
             self._gate.cancel(ids, terminate=terminate) if self._gate else {"running": [], "terminated": []}
         )
 
+    def depending(self, tenant: str) -> None:
+        """Write down the ends of a tenant's tasks before they are acknowledged, as others depend on them."""
+        if self._depending is not None:
+            self._depending.learn(tenant)
+
     def refresh(self) -> None:
         """Read the tenants' settings again now."""
         self._jobs["settings"].anew()
@@ -298,13 +317,14 @@ class TenantQueues(bootsteps.StartStopStep):
     # ---- what comes back from the background
 
     def _make_jobs(
-        self, background: Background, listing: Background, cancelled: Cancelled
+        self, background: Background, listing: Background, cancelled: Cancelled, depending: Depending
     ) -> dict[str, Repeated[Any]]:
         discovery = self._discovery
         return {
             "heartbeat": Repeated(background, "the sign of life", discovery.sign_of_life, lambda _: None),
             "settings": Repeated(background, "reading tenant settings", discovery.rules, self._apply),
             "cancellations": Repeated(background, "reading cancellations", cancelled.look, cancelled.add),
+            "dependencies": Repeated(background, "reading dependencies", depending.look, depending.add),
             "queues": Repeated(listing, "discovery of tenant queues", discovery.queues, self._serve),
         }
 

@@ -39,6 +39,24 @@ def test_a_submission_takes_the_options_of_a_task(acme: Client) -> None:
     assert acme.get(f"/tasks/{soon}").json()["status"] == "QUEUED"
 
 
+@pytest.mark.filterwarnings("ignore:Call to deprecated setex:DeprecationWarning")
+def test_a_submission_may_depend_on_tasks_of_its_own_tenant(acme: Client, api: Client) -> None:
+    parent = submit(acme)
+    response = acme.post("/tasks", json={"name": "shop.anything", "depends_on": [parent]})
+    assert (response.status_code, response.json()["status"]) == (202, "BLOCKED")
+    child = response.json()["task_id"]
+    state = acme.get(f"/tasks/{child}").json()
+    assert (state["status"], state["depends_on"]) == ("BLOCKED", [parent])
+    assert ids(acme, state="BLOCKED") == [child]
+    with api.as_("bolt") as bolt:
+        for client, parents in ((bolt, [parent]), (acme, [parent, "unknown"])):
+            refused = client.post("/tasks", json={"name": "shop.anything", "depends_on": parents})
+            assert_problem(refused, 422, code="invalid_input", field="depends_on")
+    assert acme.delete(f"/tasks/{parent}").json()["status"] == "CANCELLED"
+    failed = acme.get(f"/tasks/{child}").json()
+    assert (failed["status"], failed["error"]["type"]) == ("FAILURE", "DependencyFailed")
+
+
 @pytest.mark.parametrize(
     ("options", "field"),
     [
@@ -56,6 +74,9 @@ def test_a_submission_takes_the_options_of_a_task(acme: Client) -> None:
         ({"max_retries": -1}, "max_retries"),
         ({"max_retries": 1.5}, "max_retries"),
         ({"time_limit": 0}, "time_limit"),
+        ({"depends_on": "x"}, "depends_on"),
+        ({"depends_on": [1]}, "depends_on"),
+        ({"depends_on": [""]}, "depends_on"),
         ({"tags": [""]}, "tags"),
         ({"tags": ["x" * 101]}, "tags"),
         ({"tags": "x"}, "tags"),

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -15,6 +16,7 @@ from support.publishing import installed
 from support.reaping import lose, queues
 from taketurns.reaper.recover import RecoverReport
 from taketurns.reaper.service import ReaperService
+from taketurns.records.lifecycle import Step
 from taketurns.topology import LOST_QUEUE
 
 if TYPE_CHECKING:
@@ -65,6 +67,18 @@ def test_one_run_does_both(turns: TakeTurns, channel: BlockingChannel) -> None:
     assert report.reaped.removed == ("idle",)
     assert queues(turns) == {"lost"}
     assert ReaperService(turns).run_once().reaped.active
+
+
+def test_it_lets_go_of_what_waited_for_a_task_that_has_ended(
+    turns: TakeTurns, work: Any, eventually: Eventually
+) -> None:
+    """Nobody else does: the parent's worker died after it had recorded the end."""
+    parent = work.apply_async(("parent",), tenant="acme").id
+    assert work.apply_async(("child",), tenant="acme", depends_on=[parent]).blocked
+    turns.records.write({"acme": [Step(parent, "completed", time.time())]})
+    with running(turns):
+        eventually(lambda: turns.publisher.waiting("usersequence_acme") == 2)
+        eventually(lambda: turns.management.names("usersequence.after.") == [])
 
 
 def test_a_dry_run_leaves_lost_tasks_alone(turns: TakeTurns, channel: BlockingChannel) -> None:
