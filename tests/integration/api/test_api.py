@@ -81,6 +81,7 @@ def test_a_new_task_is_queued(acme: Client) -> None:
         "status": "QUEUED",
         "priority": "normal",
         "tags": [],
+        "depends_on": [],
         "due_at": None,
         "started_at": None,
         "ended_at": None,
