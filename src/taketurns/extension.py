@@ -279,8 +279,8 @@ class TakeTurns:
 
         All of them are checked before the first is submitted. It takes a tenth of the time of as many
         ``apply_async``, since they are confirmed together. The signal ``after_task_publish`` is sent when a task was
-        sent, before it is confirmed. Tasks with an ``apply_async`` of their own, or with ``pydantic=True``, and
-        those of tenants outside of the canary are submitted one by one by it.
+        sent, before it is confirmed. Tasks with an ``apply_async`` of their own, with ``pydantic=True`` or
+        ``depends_on``, and those of tenants outside of the canary are submitted one by one by it, after the others.
 
         Args:
             tenant: the tenant.

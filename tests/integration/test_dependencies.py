@@ -132,6 +132,25 @@ def test_a_task_that_waits_for_several_fails_with_the_first_that_fails(shop: Any
     assert state(shop, patient) == "FAILURE"
 
 
+def test_tasks_of_a_batch_may_depend_on_others_and_on_those_before_them(shop: Any) -> None:
+    """Those that can't are told one by one; an idempotency key gives the blocked task again."""
+    parent = submit(shop, "parent")
+    told = shop.turns.submit_many(
+        "acme",
+        [
+            (shop.work, ("a",), {}, {"task_id": "first"}),
+            (shop.work, ("b",), {}, {"depends_on": [parent, "first"]}),
+            (shop.work, ("c",), {}, {"depends_on": ["unknown"]}),
+        ],
+    )
+    assert [each.error is None for each in told] == [True, True, False]
+    assert state(shop, told[1].task_id) == "BLOCKED"
+    options = {"tenant": "acme", "depends_on": [parent], "idempotency_key": "k"}
+    results = [shop.work.apply_async(("d",), **options) for _ in range(2)]
+    assert (results[0].blocked, results[1].duplicate) == (True, True)
+    assert results[0].id == results[1].id
+
+
 def test_a_replay_of_one_that_failed_with_another_runs_it(
     shop: Any, settings: Settings, tmp_path: Path, eventually: Eventually
 ) -> None:
