@@ -145,7 +145,9 @@ def test_each_run_is_submitted_once_by_two_beats(
         assert beats[first].stop() == 0
     eventually(lambda: schedules.beat() is None, what="nobody leads")
     due = runs.due("tick")
-    assert [later - earlier for earlier, later in pairwise(due)] == [1] * (len(due) - 1)
+    gaps = [later - earlier for earlier, later in pairwise(due)]
+    assert set(gaps) <= {1, 2}
+    assert gaps.count(2) <= 1, "a killed beat may have claimed a run and not sent it; nobody does so again"
     assert len({each["id"] for each in runs.headers}) == len(due)
     assert runs.bodies[0] == [["i-1"], {}]
     assert "Traceback" not in one.output + two.output

@@ -83,10 +83,24 @@ def test_a_tenants_tasks_are_counted(
     assert (rate["scope"], rate["limit"], rate["tokens"]) == ("tenant", "100/1s", 1)
     assert of_task["scope"] == "shop.thumbnail"
     assert stats.pop("created_at") == pytest.approx(time.time(), abs=60)
-    assert stats == {"tenant": "acme", "waiting": 3, "running": 0, "completed": 0, "failed": 0}
+    assert stats == {
+        "tenant": "acme",
+        "waiting": 3,
+        "running": 0,
+        "completed": 0,
+        "failed": 0,
+        "share": None,
+        "queued": {"low": 0, "normal": 3, "high": 0},
+        "delayed": 0,
+        "waits": None,
+        "runs": None,
+    }
     with worker(settings, tmp_path, "-P", "threads", "-c", "1", app="support.api_app"):
         operator.patch("/tenants/acme", json={"paused": False})
         eventually(lambda: operator.get("/tenants/acme/stats").json()["completed"] == 3)
+        ran = operator.get("/tenants/acme/stats").json()["runs"]
+        assert ran["count"] == 3
+        assert ran["p50"] <= ran["p95"] <= ran["p99"]
     assert operator.get("/tenants/acme").json()["completed"] == 3
     assert_problem(operator.get("/tenants/nobody/stats"), 404, code="not_found")
     assert_problem(operator.get("/tenants/a b/stats"), 422, code="invalid_input", field="tenant")
