@@ -267,7 +267,7 @@ def test_every_operation_is_documented(api: Client) -> None:
         assert path.startswith("/health") or path == "/status" or "503" in errors
         for status in errors:
             schema = operation["responses"][status]["content"]["application/json"]["schema"]["$ref"]
-            shapes = {"/health/ready": "Ready", "/tasks/batch": "BatchProblem"}  # a Problem, with one for each task
+            shapes = {"/health/ready": "Ready", "/tasks/batch": "BatchProblem"}
             assert schema.rsplit("/", 1)[-1] in (shapes.get(path, "Problem"), "Problem")
     assert "HTTPValidationError" not in document["components"]["schemas"]
 
