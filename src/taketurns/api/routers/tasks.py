@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Annotated
 
-from fastapi import Header, Path, Query
+from fastapi import Depends, Header, Path, Query
 
 from taketurns.api.dependencies import CurrentCaller, Submissions, Turns
 from taketurns.api.endpoints import Endpoints
@@ -38,6 +38,27 @@ Terminate = Annotated[
     bool,
     Query(description="Whether to end tasks that run, by ending their process. Workers with threads can't."),
 ]
+
+
+async def _chosen(
+    state: OfState = None,
+    name: OfName = None,
+    tag: OfTag = None,
+    since: Since = None,
+    until: Until = None,
+) -> Chosen:
+    now = datetime.now(UTC)
+    return chosen_by(
+        state or (),
+        name=name,
+        tag=tag,
+        since=read_moment(since, now=now, field="since"),
+        until=read_moment(until, now=now, field="until"),
+    )
+
+
+Filtered = Annotated[Chosen, Depends(_chosen)]
+"""The tasks that the query's filters choose."""
 
 
 @endpoints.post(
@@ -86,11 +107,7 @@ async def submit(
 def list_tasks(
     caller: CurrentCaller,
     turns: Turns,
-    state: OfState = None,
-    name: OfName = None,
-    tag: OfTag = None,
-    since: Since = None,
-    until: Until = None,
+    chosen: Filtered,
     cursor: Annotated[str | None, Query(description="The `cursor` of the page before.")] = None,
     limit: Annotated[int, Query(ge=1, le=MOST, description="Tasks at most.")] = 100,
 ) -> TaskPage:
@@ -98,9 +115,8 @@ def list_tasks(
 
     With a filter a page may be short, or empty, and have a `cursor` all the same. Without results: see each task.
     """
-    chosen = _chosen(state, name, tag, since, until)
     page = turns.tasks.list(caller.tenant, chosen, cursor=cursor, limit=limit)
-    return TaskPage(tasks=[view_of(record, state) for record, state in page.tasks], cursor=page.cursor)
+    return TaskPage(tasks=[view_of(*each) for each in page.tasks], cursor=page.cursor)
 
 
 @endpoints.delete(
@@ -111,11 +127,7 @@ def list_tasks(
 def cancel_tasks(
     caller: CurrentCaller,
     turns: Turns,
-    state: OfState = None,
-    name: OfName = None,
-    tag: OfTag = None,
-    since: Since = None,
-    until: Until = None,
+    chosen: Filtered,
     *,
     everything: Annotated[
         bool, Query(alias="all", description="All of them; not together with the others.")
@@ -127,7 +139,6 @@ def cancel_tasks(
     At least one filter is needed, or `all`. What waits does not start any more; what runs goes on unless `terminate`
     is set, and is not tried again.
     """
-    chosen = _chosen(state, name, tag, since, until)
     if (chosen != Chosen()) == everything:
         raise InvalidInput(
             everything, "state, name, tag, since or until, or all=true without them", field="all"
@@ -183,16 +194,3 @@ def _own(turns: TakeTurns, tenant: str, task_id: str) -> TaskRecord:
 
 def _state(turns: TakeTurns, record: TaskRecord) -> TaskState:
     return state_of(record, turns.app, turns.tasks.state(record))
-
-
-def _chosen(
-    states: list[State] | None, name: str | None, tag: str | None, since: str | None, until: str | None
-) -> Chosen:
-    now = datetime.now(UTC)
-    return chosen_by(
-        states or (),
-        name=name,
-        tag=tag,
-        since=read_moment(since, now=now, field="since"),
-        until=read_moment(until, now=now, field="until"),
-    )
