@@ -118,7 +118,11 @@ def _await(turns: "TakeTurns", records: "list[TaskRecord]", seconds: float) -> "
 
     deadline = time.monotonic() + seconds
     while True:
-        states = [state_of(record, turns.app) for record in _known(turns, records)]
+        try:
+            states = [state_of(record, turns.app) for record in _known(turns, records)]
+        except TaketurnsError as error:  # whoever repeats the command would submit them twice
+            ids = " ".join(record.id for record in records)
+            raise TaketurnsError(f"{error} (submitted before that: {ids})") from error
         if all(each.status in FINAL for each in states) or time.monotonic() > deadline:
             return states
         time.sleep(_LOOK_EVERY)
