@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,7 +17,6 @@ from taketurns.tenant_tasks import Chosen, total
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from support.workers import Ledger
     from taketurns.settings import Settings
@@ -142,3 +144,20 @@ def test_a_cancelled_task_is_not_tried_again(
         eventually(lambda: shop.turns.registry.cancellations.since(0.0)[0] == [], within=30)
         assert state(shop, again) == "CANCELLED"
     assert ledger.labels() == ["again"]
+
+
+def test_a_signal_to_all_of_a_workers_processes_ends_it_and_loses_nothing(
+    shop: Any, ledger: Ledger, settings: Settings, tmp_path: Path, eventually: Eventually
+) -> None:
+    """As ``timeout`` and systemd send it: the pool's processes end in the middle of their tasks."""
+    with worker(settings, tmp_path, "-P", "prefork", "-c", "2") as ended:
+        running = [shop.begin.apply_async((label, 5.0), tenant="acme").id for label in ("a", "b")]
+        eventually(lambda: {state(shop, each) for each in running} == {"RUNNING"}, within=20)
+        pid = ended.process.pid
+        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+            os.kill(int(child), signal.SIGTERM)
+        assert ended.stop() == 0
+        assert ledger.labels() == []
+    with worker(settings, tmp_path, "-P", "threads", "-c", "2", name="w2"):
+        eventually(lambda: {state(shop, each) for each in running} == {"SUCCESS"}, within=40)
+    assert sorted(ledger.labels()) == ["a", "b"]

@@ -6,6 +6,7 @@ import math
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
+from celery.concurrency.prefork import TaskPool
 from celery.utils.log import get_logger
 from celery.worker import state
 
@@ -53,6 +54,11 @@ def finish(consumer: Any, dispatcher: Dispatcher, grace: float | None) -> None:
             if monotonic() - began > (grace or math.inf):
                 logger.warning("%d tasks still run after %g s of grace", dispatcher.turns.running, grace)
                 stopping.stop_now()
+            if _has_lost_its_processes(consumer.pool):
+                logger.warning(
+                    "the pool's processes are gone, and %d tasks go back", dispatcher.turns.running
+                )
+                break
             if state.active_requests:
                 alive = monotonic()
             elif monotonic() - alive > _ORPHANED:
@@ -61,6 +67,18 @@ def finish(consumer: Any, dispatcher: Dispatcher, grace: float | None) -> None:
                 break
     except consumer.connection_errors as error:
         _log_lost(error)
+
+
+def _has_lost_its_processes(pool: Any) -> bool:
+    """Tell whether all processes of a prefork pool have ended, and what they have told was heard.
+
+    A signal to the process group ends them too, and a pool that is closing looks after them no longer: it neither
+    starts others nor says that their tasks are lost.
+    """
+    processes = getattr(getattr(pool, "_pool", None), "_pool", None)
+    if not isinstance(pool, TaskPool) or not processes or any(each.exitcode is None for each in processes):
+        return False
+    return not any(each.outq._reader.poll() for each in processes)  # noqa: SLF001  # billiard has no other way
 
 
 def _log_lost(error: Exception) -> None:
