@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,6 +16,7 @@ from taketurns.tenant_tasks import Chosen, total
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from support.workers import Ledger
     from taketurns.settings import Settings
@@ -153,9 +153,8 @@ def test_a_signal_to_all_of_a_workers_processes_ends_it_and_loses_nothing(
     with worker(settings, tmp_path, "-P", "prefork", "-c", "2") as ended:
         running = [shop.begin.apply_async((label, 5.0), tenant="acme").id for label in ("a", "b")]
         eventually(lambda: {state(shop, each) for each in running} == {"RUNNING"}, within=20)
-        pid = ended.process.pid
-        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
-            os.kill(int(child), signal.SIGTERM)
+        for process in ended.pool():
+            os.kill(process, signal.SIGTERM)
         assert ended.stop() == 0
         assert ledger.labels() == []
     with worker(settings, tmp_path, "-P", "threads", "-c", "2", name="w2"):

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 import requests
 
 from support.uninterrupted import uninterrupted
+from support.workers import children_of
 from taketurns.services.identity import Identity
 from taketurns.services.rabbitmq import PortMapper, RabbitMQ
 from taketurns.services.redis_server import RedisServer
@@ -103,10 +104,10 @@ def runs_on_the_tree(servers: Servers) -> bool:
 
 def kill(server: Server) -> None:
     """End a server by SIGKILL, as the kernel does when memory is short, and wait until it has gone."""
-    guardian = (server.directory / f"{server.name}.lock").read_text()
-    for child in Path(f"/proc/{guardian}/task/{guardian}/children").read_text().split():
+    guardian = int((server.directory / f"{server.name}.lock").read_text())
+    for child in children_of(guardian):
         with suppress(ProcessLookupError):
-            os.killpg(int(child), signal.SIGKILL)
+            os.killpg(child, signal.SIGKILL)
     server.wait_until_gone()
 
 

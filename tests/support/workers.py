@@ -47,6 +47,11 @@ def environment(settings: Settings, **more: str) -> dict[str, str]:
     }
 
 
+def children_of(pid: int) -> list[int]:
+    """Return the ids of the processes that a process has started and that have not been waited for."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
 class Worker:
     """One worker process; its output is kept for the message of a failing test."""
 
@@ -59,6 +64,10 @@ class Worker:
     def output(self) -> str:
         """What the worker has printed so far."""
         return self._log.read_text(errors="replace")
+
+    def pool(self) -> list[int]:
+        """Return the ids of its processes that run tasks (prefork), which go on for a while if it is killed."""
+        return children_of(self.process.pid)
 
     def stop(self, number: signal.Signals = signal.SIGTERM, within: float = 30.0) -> int:
         """Send a signal and wait for the end; return the exit code."""
