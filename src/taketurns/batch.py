@@ -11,6 +11,7 @@ from celery.utils import uuid
 from kombu.exceptions import EncodeError
 from kombu.utils.json import dumps
 
+from taketurns.arguments import misfit
 from taketurns.delays import ETA_HEADER
 from taketurns.dependencies.waiting import checked_parents
 from taketurns.errors import (
@@ -208,11 +209,8 @@ class Batch:
         """Check that the arguments fit the task, and that a message can carry them."""
         if ready.task.takes_models:
             return  # that is checked where they are dumped
-        if ready.task.typing:
-            try:
-                ready.task.__header__(*ready.args, **ready.kwargs)
-            except TypeError as error:
-                raise InvalidInput(ready.args, f"what the task takes ({error})", field="args") from None
+        if (why := misfit(ready.task, ready.args, ready.kwargs)) is not None:
+            raise InvalidInput(ready.args, f"what the task takes ({why})", field="args")
         try:
             size = len(dumps((ready.args, ready.kwargs)))
         except (EncodeError, TypeError, ValueError, RecursionError) as error:

@@ -55,11 +55,16 @@ def report_failure(
         error: what it has failed with.
         task: the task; by default the one of the app that the headers name.
     """
-    args, kwargs, embedded = payload
-    request = Context(headers, args=args, kwargs=kwargs, **embedded)
+    request = request_of(headers, payload)
     task = task or app.tasks.get(headers.get("task"))
     backend = Outcomes(app.backend) if task is None else task.backend
     backend.mark_as_failure(headers["id"], error, request=request)
+
+
+def request_of(headers: Mapping[str, Any], payload: Any) -> Context:
+    """Return a task's request as its body would see it, by the headers and the decoded body of its message."""
+    args, kwargs, embedded = payload
+    return Context(headers, args=args, kwargs=kwargs, **embedded)
 
 
 def _may_fail(record: Callable[..., Any]) -> Callable[..., Any]:

@@ -220,25 +220,14 @@ class Publisher:
             finally:
                 producer.end()
 
-    def publish_into(self, queue: Queue, body: bytes, *, properties: Mapping[str, Any]) -> None:
-        """Send a received message on into a queue that others may delete; it is declared before.
-
-        The arguments and errors are those of [publish][].
-        """
-        message = Message(body, **sent_on(properties))
-
-        def put() -> None:
-            channel = connection.default_channel
-            queue(channel).declare()
-            channel.basic_publish(
-                message, exchange=queue.exchange.name, routing_key=queue.routing_key, mandatory=True
-            )
-
-        with self._pool.lease(self.left()) as connection:
-            self._attempt(connection, put)
-
     def publish(
-        self, body: bytes, *, routing_key: str, exchange: str = EXCHANGE, properties: Mapping[str, Any]
+        self,
+        body: bytes,
+        *,
+        routing_key: str,
+        exchange: str = EXCHANGE,
+        properties: Mapping[str, Any],
+        into: Queue | None = None,
     ) -> None:
         """Send a received message on as it is, persistent and mandatory, and return when it is confirmed.
 
@@ -248,19 +237,22 @@ class Publisher:
             exchange: the shared exchange, the ladder's (see [delayed][]), or ``""`` for a queue by its name.
             properties: AMQP properties such as ``content_type`` and ``application_headers``, those of a received
                 message for instance.
+            into: a queue that others may delete; it is declared before.
 
         Raises:
             BrokerUnavailable: nothing was accepted.
             PublishNotConfirmed: it may have been stored, or no queue took it.
         """
         message = Message(body, **sent_on(properties))
+
+        def put() -> None:
+            channel = connection.default_channel
+            if into is not None:
+                into(channel).declare()
+            channel.basic_publish(message, exchange=exchange, routing_key=routing_key, mandatory=True)
+
         with self._pool.lease(self.left()) as connection:
-            self._attempt(
-                connection,
-                lambda: connection.default_channel.basic_publish(
-                    message, exchange=exchange, routing_key=routing_key, mandatory=True
-                ),
-            )
+            self._attempt(connection, put)
 
     def broadcast(self, tenants: Collection[str]) -> None:
         """Tell the workers that serve tenants to consume these tenants' queues; a hint that may get lost."""

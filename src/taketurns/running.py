@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from billiard.common import terminate_handler_fired
 from celery.exceptions import Ignore, Reject, TaskPredicate, WorkerShutdown, WorkerTerminate
 
+from taketurns.arguments import misfit
 from taketurns.delays import STEP
 from taketurns.errors import (
     BrokerUnavailable,
@@ -129,12 +130,8 @@ def _survive(task: TenantTask, request: Any, args: Any, kwargs: Any) -> Any:
 
 def _check_arguments(task: TenantTask, args: Any, kwargs: Any) -> None:
     """Check a call as Celery does when it is submitted, outside of what retries errors of the body."""
-    header = getattr(task, "__header__", None) if task.typing else None
-    if header is not None:
-        try:
-            header(*args, **kwargs)
-        except TypeError as error:
-            raise WrongArguments(str(error)) from None
+    if (why := misfit(task, args, kwargs)) is not None:
+        raise WrongArguments(why)
 
 
 def _would_end_the_worker(error: BaseException, request: Any) -> bool:

@@ -190,12 +190,12 @@ class TenantTask(Task):
             InvalidInput: another option does not have the accepted form.
             KeyConflict: the idempotency key was used with another task, or other arguments.
             KeyInUse: another submission with the key is under way, and takes longer than ``publish_timeout``.
-            RegistryUnavailable: Redis is away, and there is an idempotency key; nothing was submitted.
+            RegistryUnavailable: Redis is away, and there is an idempotency key, or it depends on others; nothing was
+                submitted.
             BacklogFull: as many of the tenant's tasks wait as may. Of a group or chord, some may have been submitted.
                 Never raised for a retry, nor for what comes after a task in a chain or as a callback.
             BrokerUnavailable: the broker could not be reached in time; nothing was submitted.
             PublishNotConfirmed: the broker did not confirm the task; it may run all the same.
-            RegistryUnavailable: it depends on others, and Redis is away; nothing was submitted.
         """
         headers = without_traces(options.pop("headers", None))
         headers.pop(ADMITTED_HEADER, None)
@@ -449,14 +449,7 @@ class TenantTask(Task):
             exchange, bits = publisher.delayed(max(0.0, (due - turns.app.now()).total_seconds()))
             options["headers"] |= {**bits, ETA_HEADER: due.isoformat()}
             publisher.touch(tenant, until=due.timestamp())
-        options |= {
-            "router": _Straight(),
-            "queue": tenant_queue(tenant),
-            "exchange": exchange,
-            "routing_key": name,
-            "delivery_mode": 2,
-            "declare": [],
-        }
+        options |= _straight_into(tenant_queue(tenant), exchange=exchange, routing_key=name)
         with self._recorded(turns, tenant, options, due):
             return self._send(turns, args, kwargs, options, due)
 
@@ -473,14 +466,7 @@ class TenantTask(Task):
         """Submit the task into the queue of those that wait for one which it depends on."""
         queue = blocked.queue(tenant)
         options["headers"] |= blocked.headers(countdown)
-        options |= {
-            "router": _Straight(),
-            "queue": queue,
-            "exchange": queue.exchange.name,
-            "routing_key": queue.routing_key,
-            "delivery_mode": 2,
-            "declare": [],
-        }
+        options |= _straight_into(queue, exchange=queue.exchange.name, routing_key=queue.routing_key)
         with self._recorded(turns, tenant, options, None, parents=blocked.parents):
             result = self._send(turns, args, kwargs, options, None, into=queue)
         result.blocked = True
@@ -549,6 +535,18 @@ class _Straight:
 
     def route(self, options: dict[str, Any], *_: Any) -> dict[str, Any]:
         return options
+
+
+def _straight_into(queue: Queue, *, exchange: str, routing_key: str) -> dict[str, Any]:
+    """Return Celery's options for a durable message that goes nowhere else."""
+    return {
+        "router": _Straight(),
+        "queue": queue,
+        "exchange": exchange,
+        "routing_key": routing_key,
+        "delivery_mode": 2,
+        "declare": [],
+    }
 
 
 def _no_map(task: str, name: str) -> TaketurnsError:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from celery import Celery
 
-from taketurns.api.arguments import DEEPEST, check_arguments
+from taketurns.arguments import DEEPEST, check_arguments
 from taketurns.errors import InvalidInput
 
 app = Celery("arguments", broker="memory://")

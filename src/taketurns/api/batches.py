@@ -9,12 +9,12 @@ from anyio import CancelScope, CapacityLimiter, current_time, from_thread, move_
 from anyio.to_thread import run_sync
 from pydantic import ValidationError
 
-from taketurns.api.arguments import check_arguments
 from taketurns.api.errors import ApiError, invalid_field, unreadable
 from taketurns.api.exposed import exposed_task
 from taketurns.api.options import options_of
 from taketurns.api.schemas import TaskSubmission
 from taketurns.api.submission import ANSWER_WITHIN, Attempt
+from taketurns.arguments import check_arguments
 from taketurns.batch import Batch, Submitted
 from taketurns.errors import (
     BrokerUnavailable,

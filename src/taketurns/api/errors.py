@@ -13,11 +13,11 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
-from taketurns.api.arguments import DEEPEST
 from taketurns.api.auth import NotAuthenticated
 from taketurns.api.results import ResultsUnavailable
 from taketurns.api.schemas import Problem
 from taketurns.api.signing_keys import KeysUnavailable
+from taketurns.arguments import DEEPEST
 from taketurns.errors import (
     BacklogFull,
     BrokerRefused,

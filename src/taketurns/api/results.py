@@ -12,8 +12,8 @@ from celery.utils.saferepr import saferepr
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
-from taketurns.api.arguments import is_too_deep
 from taketurns.api.schemas import TaskError, TaskProgress, TaskState, TaskView
+from taketurns.arguments import is_too_deep
 from taketurns.errors import TaketurnsError
 from taketurns.records.lifecycle import FINAL, State
 from taketurns.records.record import TaskRecord

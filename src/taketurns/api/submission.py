@@ -7,10 +7,10 @@ from anyio import CapacityLimiter, move_on_after
 from anyio.to_thread import run_sync
 from celery.utils import uuid
 
-from taketurns.api.arguments import check_arguments
 from taketurns.api.exposed import exposed_task
 from taketurns.api.options import options_of
 from taketurns.api.schemas import TaskAccepted, TaskSubmission
+from taketurns.arguments import check_arguments
 from taketurns.errors import BrokerUnavailable, PublishNotConfirmed
 from taketurns.extension import TakeTurns
 from taketurns.migration.old_way import destination_of

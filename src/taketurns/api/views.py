@@ -13,9 +13,11 @@ from taketurns.api.schemas import (
     OwnLetterSummary,
     OwnLetterView,
     ScheduleView,
+    TasksCancelled,
     TenantStatistics,
     TenantView,
 )
+from taketurns.cancelling import Cancellation
 from taketurns.deadletters.letter import DeadLetter
 from taketurns.extension import TakeTurns
 from taketurns.roster import KnownTenant
@@ -44,6 +46,16 @@ def tenant_view(known: KnownTenant) -> TenantView:
         completed=known.completed,
         failed=known.failed,
         created_at=known.created_at,
+    )
+
+
+def cancellation_view(outcome: Cancellation) -> TasksCancelled:
+    """Return what came of cancelling tasks, in numbers."""
+    return TasksCancelled(
+        cancelled=len(outcome.cancelled),
+        running=len(outcome.running) - len(outcome.terminated),
+        terminated=len(outcome.terminated),
+        silent=list(outcome.silent),
     )
 
 

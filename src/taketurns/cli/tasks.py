@@ -135,6 +135,7 @@ def cancel(
     as_json: Json = False,
 ) -> None:
     """Cancel tasks of a tenant: what waits never starts, what runs goes on unless --terminate, without retries."""
+    from taketurns.api.views import cancellation_view
     from taketurns.cli.application import load_turns_once  # Celery takes its time to import
     from taketurns.tenant_tasks import Chosen, total
 
@@ -148,25 +149,13 @@ def cancel(
             if not yes:
                 typer.confirm(f"Cancel these tasks of {tenant}?", abort=True, err=True)
             done = list(turns.tasks.cancel_all(tenant, chosen, terminate=terminate))
-    outcome = total(done)
+    view = cancellation_view(total(done))
     if as_json:
-        typer.echo(
-            json.dumps(
-                {
-                    "cancelled": len(outcome.cancelled),
-                    "running": len(set(outcome.running) - {*outcome.terminated}),
-                    "terminated": len(outcome.terminated),
-                    "silent": list(outcome.silent),
-                }
-            )
-        )
+        typer.echo(view.model_dump_json())
         return
-    typer.echo(
-        f"{len(outcome.cancelled)} cancelled, {len(outcome.terminated)} terminated, "
-        f"{len(set(outcome.running) - {*outcome.terminated})} run on."
-    )
-    if outcome.silent:
-        typer.echo(f"No answer from {', '.join(outcome.silent)}: what runs there runs on.", err=True)
+    typer.echo(f"{view.cancelled} cancelled, {view.terminated} terminated, {view.running} run on.")
+    if view.silent:
+        typer.echo(f"No answer from {', '.join(view.silent)}: what runs there runs on.", err=True)
 
 
 @app.command(

@@ -56,7 +56,7 @@ def submit(
 
     The arguments must fit the task, as over HTTP.
     """
-    from taketurns.api.arguments import check_arguments
+    from taketurns.arguments import check_arguments
     from taketurns.by_name import tenant_task
     from taketurns.cli.application import load_turns_once  # Celery takes its time to import
     from taketurns.records.record import TaskRecord

@@ -197,8 +197,13 @@ class Release:
     ) -> None:
         """Have a task wait for another parent."""
         properties = {**message.properties, "application_headers": {**headers, DEPENDS_HEADER: list(left)}}
-        self._turns.publisher.publish_into(
-            after_queue(tenant, parent), body_of(message), properties=properties
+        queue = after_queue(tenant, parent)
+        self._turns.publisher.publish(
+            body_of(message),
+            routing_key=queue.routing_key,
+            exchange=queue.exchange.name,
+            properties=properties,
+            into=queue,
         )
         self._awaited.mark(tenant, left, at=[parent])
         if self._awaited.standings(tenant, [parent])[parent] in FINAL:

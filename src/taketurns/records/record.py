@@ -128,3 +128,8 @@ def place(event_id: str) -> tuple[int, int]:
     """Return where an event stands in its stream."""
     milliseconds, _, count = event_id.partition("-")
     return int(milliseconds), int(count or 0)
+
+
+def written_error(kind: str, text: str) -> str:
+    """Return what a task failed with as it is stored; [read][taketurns.records.record.TaskRecord.read] parts it."""
+    return f"{kind}\n{text}"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from taketurns.deadletters.letter import REPLAYS_HEADER, number_of
 from taketurns.errors import InvalidInput, RegistryUnavailable
 from taketurns.records.lifecycle import Step, shortened
+from taketurns.records.record import written_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -74,8 +75,7 @@ class Recorder:
             return
         tags = options["headers"].get(TAGS_HEADER)
         step = _submission(options["task_id"], task.name, options.get("priority"), due, tags, queue, parents)
-        with suppress(RegistryUnavailable):  # the store has said that Redis is away
-            self._records.write({tenant: [step]})
+        self._write(tenant, step)
 
     def submitted_together(self, tenant: str, several: Iterable[Ready]) -> None:
         """Record submissions to the tenant's own queue, before they are published."""
@@ -84,9 +84,7 @@ class Recorder:
             for each in several
             if self.records(each.task)
         ]
-        with suppress(RegistryUnavailable):
-            for start in range(0, len(steps), _WRITTEN_AT_ONCE):
-                self._records.write({tenant: steps[start : start + _WRITTEN_AT_ONCE]})
+        self._write(tenant, *steps)
 
     def released(self, task: Any, tenant: str, headers: Mapping[str, Any], due: float | None) -> None:
         """Record that a task waits for no other any more, before it is published.
@@ -103,7 +101,7 @@ class Recorder:
     def failed(self, task: Any, tenant: str, headers: Mapping[str, Any], error: str, message: str) -> None:
         """Record that a task has failed without being run, because of an error of this type and text."""
         data = {"error": error, "message": shortened(message)}
-        self._tell(task, tenant, headers, "failed", data, {"error": f"{error}\n{data['message']}"})
+        self._tell(task, tenant, headers, "failed", data, {"error": written_error(error, data["message"])})
 
     def replayed(self, task: Any, tenant: str, letter: DeadLetter) -> None:
         """Record that a dead letter is a task again, before it is published.
@@ -113,11 +111,10 @@ class Recorder:
             tenant: whose task it is.
             letter: the dead letter.
         """
-        if letter.task_id is None or not self._enabled or not getattr(task, "recorded", True):
+        if letter.task_id is None or not self._keeps(task):
             return
         step = Step(letter.task_id, "queued", time.time(), name=letter.task or "", replays=letter.replays + 1)
-        with suppress(RegistryUnavailable):
-            self._records.write({tenant: [step]})
+        self._write(tenant, step)
 
     def not_submitted(self, task: TenantTask, tenant: str, *task_ids: str) -> None:
         """Forget submissions that came to nothing."""
@@ -153,8 +150,7 @@ class Recorder:
         step = Step(
             request.id, "progress", time.time(), data={k: v for k, v in data.items() if v not in (None, "")}
         )
-        with suppress(RegistryUnavailable):
-            self._records.write({tenant: [step]})
+        self._write(tenant, step)
 
     def _tell(
         self,
@@ -166,13 +162,21 @@ class Recorder:
         fields: Mapping[str, str | float],
     ) -> None:
         """Record a step of a task that this process only has the message of."""
-        if not self._enabled or not getattr(task, "recorded", True):
+        if not self._keeps(task):
             return
         replays = number_of(headers.get(REPLAYS_HEADER))
         name = str(headers.get("task", ""))
         step = Step(headers["id"], kind, time.time(), name=name, replays=replays, data=data, fields=fields)
-        with suppress(RegistryUnavailable):
-            self._records.write({tenant: [step]})
+        self._write(tenant, step)
+
+    def _keeps(self, task: Any) -> bool:
+        """Tell whether a task is recorded of which this app may not know the type."""
+        return self._enabled and bool(getattr(task, "recorded", True))
+
+    def _write(self, tenant: str, *steps: Step) -> None:
+        with suppress(RegistryUnavailable):  # the store has said that Redis is away
+            for start in range(0, len(steps), _WRITTEN_AT_ONCE):
+                self._records.write({tenant: steps[start : start + _WRITTEN_AT_ONCE]})
 
 
 def _submission(

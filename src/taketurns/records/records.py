@@ -164,14 +164,6 @@ class Records:
 
         self._store.call(remove)
 
-    def forget_all(self, tenant: str) -> None:
-        """Forget all that is remembered of a tenant's tasks."""
-        while ids := self.ids(tenant, count=_READ_AT_ONCE):
-            self.forget(tenant, [task_id for _, task_id in ids])
-        self._store.call(
-            lambda redis: redis.delete(self._index(tenant), self.events(tenant), self._delayed(tenant))
-        )
-
     def events(self, tenant: str) -> str:
         """Return the key of the stream of a tenant's events, and the name of the channel that tells them."""
         return self._store.tenant_key(tenant, "events")

@@ -127,7 +127,7 @@ if new then
   end
 end
 if #told > 0 then
-  for _, key in ipairs({ index, events, delayed }) do
+  for _, key in ipairs(longest > lifetime and { index, events, delayed } or { index, events }) do
     if redis.call('PTTL', key) < longest then
       redis.call('PEXPIRE', key, longest)
     end

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from taketurns.api.arguments import check_arguments
+from taketurns.arguments import check_arguments
 from taketurns.by_name import tenant_task
 from taketurns.errors import UnknownSchedule
 from taketurns.schedules.book import ScheduleBook

@@ -8,7 +8,6 @@ from time import time
 from typing import TYPE_CHECKING, Any
 
 from celery import signals
-from celery.app.task import Context
 from celery.exceptions import NotRegistered
 from celery.utils.log import get_logger
 from celery.worker import state
@@ -19,7 +18,7 @@ from taketurns.deadletters.burial import buried_now
 from taketurns.deadletters.letter import Death
 from taketurns.errors import CrashLoop, RegistryUnavailable, TaketurnsError
 from taketurns.locks.singleton import SOONEST, WAITING_HEADER, lock_of, waited, why_dropped
-from taketurns.outcomes import report_failure
+from taketurns.outcomes import report_failure, request_of
 from taketurns.running import ADMITTED_HEADER
 from taketurns.topology import DEAD_QUEUE
 from taketurns.worker.cancelled import Cancelled
@@ -225,8 +224,7 @@ class Gate:
         else:
             if request is not None and getattr(request, "completed", False):
                 self.endings.completed(message.queue)
-                if request.journal is not None:
-                    request.journal.tell(request.tenant, message.headers, "completed")
+                request.note("completed")
             self._once_recorded(message, settle)
 
     def _once_recorded(self, message: TenantMessage, settle: Callable[[], None]) -> None:
@@ -350,7 +348,7 @@ class Gate:
         self._note(message, task, "cancelled")
 
         def record() -> None:
-            request = _request_of(message)
+            request = request_of(message.headers, message.payload)
             task.backend.mark_as_revoked(
                 message.headers["id"], reason, request, store_result=not request.ignore_result
             )
@@ -401,8 +399,3 @@ class Gate:
             self._consumer.timer.call_after(_RETRY_PUBLISH, self._do, (publish, then, message))
 
         self._background.submit(publish, lambda _: then(), again)
-
-
-def _request_of(message: TenantMessage) -> Context:
-    args, kwargs, embedded = message.payload
-    return Context(message.headers, args=args, kwargs=kwargs, **embedded)

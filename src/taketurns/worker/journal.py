@@ -17,6 +17,7 @@ from celery.utils.log import get_logger
 from taketurns.deadletters.letter import REPLAYS_HEADER, number_of
 from taketurns.errors import RegistryUnavailable
 from taketurns.records.lifecycle import FINAL, Kind, Step, shortened
+from taketurns.records.record import written_error
 from taketurns.records.recorder import TAGS_HEADER
 
 if TYPE_CHECKING:
@@ -139,7 +140,7 @@ class Journal:
             if tags := headers.get(TAGS_HEADER):
                 fields["tags"] = json.dumps(tags, default=str)
         if "error" in data:
-            fields["error"] = f"{data['error']}\n{data['message']}"
+            fields["error"] = written_error(data["error"], data["message"])
         if "due" in data:
             fields["due"] = data["due"]
         return Step(

@@ -48,7 +48,7 @@ class TenantRequest(Request):
 
     def on_accepted(self, pid: int, time_accepted: float) -> None:
         """Note the start; called when a process or thread has the task."""
-        self._note("started")
+        self.note("started")
         super().on_accepted(pid, time_accepted)
 
     @property
@@ -64,28 +64,24 @@ class TenantRequest(Request):
     def on_failure(self, exc_info: ExceptionInfo, *args: Any, **kwargs: Any) -> None:
         """Note the failure before Celery settles the message."""
         self._succeeds = False
-        error = exc_info.exception
-        if isinstance(error, ExceptionWithTraceback):
-            error = error.exc
+        error = _raised(exc_info)
         if not isinstance(error, _NO_FAILURES):
             self.error = type(error).__name__, shortened(str(error))
             self.death = self._death(
                 _cause(error), safe_repr(get_pickled_exception(error)), exc_info.traceback
             )
         elif isinstance(error, Ignore):
-            self._note("ignored")
+            self.note("ignored")
         super().on_failure(exc_info, *args, **kwargs)
 
     def on_retry(self, exc_info: ExceptionInfo) -> None:
         """Note that it is tried again, and when."""
         self.retried = True
-        retry = exc_info.exception
-        if isinstance(retry, ExceptionWithTraceback):
-            retry = retry.exc
+        retry = _raised(exc_info)
         reason = (
             {"error": type(retry.exc).__name__, "message": shortened(str(retry.exc))} if retry.exc else {}
         )
-        self._note("retrying", **reason, due=_moment(retry.when))
+        self.note("retrying", **reason, due=_moment(retry.when))
         super().on_retry(exc_info)
 
     def on_timeout(self, soft: bool, timeout: float) -> None:  # noqa: FBT001  # Celery's signature
@@ -97,16 +93,23 @@ class TenantRequest(Request):
 
     def _announce_revoked(self, reason: str, terminated: bool, signum: Any, expired: bool) -> None:  # noqa: FBT001
         """Note that it was too late, or that somebody wanted its end; Celery tells so here alone."""
-        self._note("expired" if expired else "cancelled")
+        self.note("expired" if expired else "cancelled")
         super()._announce_revoked(reason, terminated, signum, expired)
 
-    def _note(self, kind: Kind, **data: Any) -> None:
+    def note(self, kind: Kind, **data: Any) -> None:
+        """Note a step of the task, if it is recorded."""
         if self.journal is not None:
             self.journal.tell(self.tenant, self.request_dict, kind, **data)
 
     def _death(self, cause: Cause, reason: str, traceback: object = "") -> Death:
         retries = self.request_dict.get("retries") or 0
         return Death(cause, reason, str(traceback or ""), attempts=retries + 1)
+
+
+def _raised(exc_info: ExceptionInfo) -> Any:
+    """Return what a task raised, without what a process of the pool may have wrapped it in."""
+    error = exc_info.exception
+    return error.exc if isinstance(error, ExceptionWithTraceback) else error
 
 
 def _moment(when: datetime | float | None) -> float:

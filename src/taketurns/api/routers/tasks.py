@@ -11,6 +11,7 @@ from taketurns.api.endpoints import Endpoints
 from taketurns.api.errors import ApiError, describe
 from taketurns.api.results import state_of, view_of
 from taketurns.api.schemas import TaskAccepted, TaskPage, TasksCancelled, TaskState, TaskSubmission
+from taketurns.api.views import cancellation_view
 from taketurns.deadletters.moments import read_moment
 from taketurns.errors import InvalidInput
 from taketurns.extension import TakeTurns
@@ -143,13 +144,7 @@ def cancel_tasks(
         raise InvalidInput(
             everything, "state, name, tag, since or until, or all=true without them", field="all"
         )
-    done = total(turns.tasks.cancel_all(caller.tenant, chosen, terminate=terminate))
-    return TasksCancelled(
-        cancelled=len(done.cancelled),
-        running=len(done.running) - len(done.terminated),
-        terminated=len(done.terminated),
-        silent=list(done.silent),
-    )
+    return cancellation_view(total(turns.tasks.cancel_all(caller.tenant, chosen, terminate=terminate)))
 
 
 @endpoints.get(
