@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from benchmarks.fleet import CONCURRENCY
-from benchmarks.workloads import limits, newcomer, noisy, shares, start, throttled, throughput
+from benchmarks.workloads import limits, newcomer, noisy, records, shares, start, throttled, throughput
 from taketurns.settings import WorkerSettings
 
 if TYPE_CHECKING:
@@ -173,6 +173,15 @@ class Judge:
                     (throughput.HELD, "by the broker"),
                     (throughput.OWN, "by its own count"),
                 )
+            ),
+            *(
+                self._bar(
+                    f"throughput with task records at {case}, of that without",
+                    self._median(records.NAME, records.KEPT, case),
+                    "≥",
+                    0.85,
+                )
+                for case in records.CASES
             ),
             self._bar("main process, CPU a task at T=10,000, times that at T=1", _ratio(*cpu), "≤", 1.3),
         ]

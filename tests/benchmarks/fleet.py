@@ -64,6 +64,19 @@ class Fleet:
             if process.poll() is not None:
                 raise WorkersFailed(f"{name} ended with {process.returncode}:\n{self.log(name)[-3000:]}")
 
+    @contextmanager
+    def halted(self) -> Iterator[None]:
+        """Let none of them do anything until the block ends."""
+        self._signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._signal(signal.SIGCONT)
+
+    def _signal(self, number: int) -> None:
+        for process in self._processes.values():
+            os.killpg(process.pid, number)
+
     def kill(self) -> None:
         """End all of them as a failing machine does."""
         _stop(list(self._processes.values()))

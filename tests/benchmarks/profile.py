@@ -36,6 +36,8 @@ class Profile:
         share_seconds: seconds over which shares are measured.
         limit_seconds: seconds over which limits are measured.
         throttled: throttled tenants beside free ones.
+        record_tasks: no-op tasks of a wave with task records, and of one without.
+        record_rounds: how many of both waves.
         cost_tenants: tenants whose cost to the broker is measured.
         cost_idle: seconds over which its CPU is measured while nothing happens.
         cost_limit: seconds for declaring, subscribing to or filling their queues.
@@ -66,6 +68,8 @@ class Profile:
     share_seconds: float
     limit_seconds: float
     throttled: int
+    record_tasks: int
+    record_rounds: int
     cost_tenants: tuple[int, ...]
     cost_idle: float
     cost_limit: float
@@ -99,6 +103,8 @@ QUICK: Final = Profile(
     share_seconds=20,
     limit_seconds=8,
     throttled=1000,
+    record_tasks=10_000,
+    record_rounds=3,
     cost_tenants=(100, 1000, 10_000),
     cost_idle=15,
     cost_limit=180,
@@ -130,6 +136,8 @@ FULL: Final = Profile(
     share_seconds=60,
     limit_seconds=30,
     throttled=1000,
+    record_tasks=20_000,
+    record_rounds=7,
     cost_tenants=(100, 1000, 10_000, 50_000),
     cost_idle=15,
     cost_limit=600,
@@ -154,6 +162,8 @@ SMOKE: Final = replace(
     share_seconds=3,
     limit_seconds=3,
     throttled=20,
+    record_tasks=2000,
+    record_rounds=1,
     cost_tenants=(100,),
     cost_idle=2,
     start_tenants=1000,

@@ -195,11 +195,11 @@ class Turns(System):
                 map(queue_name, tenants), exchange=EXCHANGE, arguments=TENANT_QUEUE_ARGUMENTS["classic"]
             )
 
-    def load(self, run: str, tasks: Iterable[Task]) -> int:
-        """See the base class."""
+    def load(self, run: str, tasks: Iterable[Task], *, name: str = turns.TASK) -> int:
+        """See the base class; which of the app's tasks they are may be chosen."""
         messages = Messages(
             self.app,
-            turns.TASK,
+            name,
             run,
             lambda task: {TENANT_HEADER: task.tenant},
             priority=PRIORITIES["normal"],

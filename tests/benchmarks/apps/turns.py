@@ -17,12 +17,15 @@ if TYPE_CHECKING:
     from celery import Celery
 
 TASK: Final = "bench.work"
+UNRECORDED: Final = "bench.unrecorded"
+"""The same, without a task record."""
 
 
 def build(broker_url: str, settings: Settings) -> Celery:
     """Return the app with taketurns installed."""
     app = create(broker_url)
     app.task(stamps.work, name=TASK, base=TenantTask, shared=False)
+    app.task(stamps.work, name=UNRECORDED, base=TenantTask, recorded=False, shared=False)
     TakeTurns(app, settings)
     return app
 

@@ -9,6 +9,7 @@ from benchmarks.workloads import (
     limits,
     newcomer,
     noisy,
+    records,
     shares,
     start,
     throttled,
@@ -29,6 +30,7 @@ WORKLOADS: Final[Mapping[str, Callable[[Bench], None]]] = {
     "throttled": throttled.run,
     "zipf": zipf.run,
     "throughput": throughput.run,
+    records.NAME: records.run,
     costs.NAME: costs.run,
     start.NAME: start.run,
 }
