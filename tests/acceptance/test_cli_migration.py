@@ -200,7 +200,9 @@ def send(amqp: BlockingChannel, settings: Settings, *customers: str | None) -> s
     """Submit a task for each as the old code did; return their ids."""
     with Celery("old", broker=settings.broker.amqp_url, set_as_current=False) as old:
         old.conf.task_create_missing_queue_type = "classic"
-        old.conf.broker_transport_options = {"confirm_publish": True}  # or the next command may be there before them
+        old.conf.broker_transport_options = {
+            "confirm_publish": True
+        }  # or the next command may be there before them
         with old.producer_pool.acquire() as producer:
             sent = [
                 old.send_task("shop.work", ("a",), {"customer": customer}, producer=producer).id
