@@ -74,8 +74,12 @@ _LEADS_TO: Final[Mapping[Kind, tuple[Stored, int]]] = {
     "ignored": ("IGNORED", 6),
 }
 
+_NOWHERE: Final = (None, 0)
+
 ENDS: Final[frozenset[str]] = frozenset(kind for kind, (state, _) in _LEADS_TO.items() if state in FINAL)
 """The steps that lead to an end."""
+
+_encode = json.JSONEncoder(separators=(",", ":")).encode
 
 _LONGEST_TEXT: Final = 1000
 """Characters of an error's message or a note that are kept."""
@@ -110,7 +114,7 @@ class Step:
     @property
     def state(self) -> Stored | None:
         """The state that it leads to; None: it changes none."""
-        return _LEADS_TO[self.kind][0] if self.kind in _LEADS_TO else None
+        return _LEADS_TO.get(self.kind, _NOWHERE)[0]
 
     @property
     def is_final(self) -> bool:
@@ -124,12 +128,12 @@ class Step:
         Several processes tell them, each in its own time, so a later step may be told before an earlier one. The
         state is that of the highest number.
         """
-        rank = _LEADS_TO[self.kind][1] if self.kind in _LEADS_TO else 0
-        return self.replays * 1_000_000 + self.retries * 10 + rank
+        return self.replays * 1_000_000 + self.retries * 10 + _LEADS_TO.get(self.kind, _NOWHERE)[1]
 
     def event(self) -> str:
         """Return the event as JSON, without the task's id."""
-        return json.dumps({"event": self.kind, "at": round(self.at, 3), **self.data}, separators=(",", ":"))
+        data = "," + _encode(self.data)[1:] if self.data else "}"
+        return f'{{"event":"{self.kind}","at":{self.at:.3f}{data}'
 
 
 def shortened(text: str) -> str:

@@ -10,6 +10,7 @@ from operator import methodcaller
 from typing import TYPE_CHECKING, Any, Final
 
 from taketurns.records.durations import WINDOW, Percentiles, percentiles, window_of
+from taketurns.records.lifecycle import FINAL
 from taketurns.records.record import TaskRecord, events_of, priority_name
 
 if TYPE_CHECKING:
@@ -209,27 +210,28 @@ class Records:
 
 def _told(step: Step, place: int) -> dict[str, Any]:
     """Return a step as the script takes it."""
-    fields = dict(step.fields)
-    if step.name:
-        fields["name"] = step.name
+    at = f"{step.at:.6f}"
+    values: list[str] = ["name", step.name] if step.name else []
+    for name, value in step.fields.items():
+        values += name, str(value)
     told: dict[str, Any] = {
         "k": place,
         "t": step.task_id,
         "o": -1 if step.asked else step.order,
-        "a": f"{step.at:.6f}",
+        "a": at,
         "e": step.event(),
-        "v": [str(part) for pair in fields.items() for part in pair],
+        "v": values,
     }
-    if step.state is not None:
-        told["s"] = step.state
-    if step.is_final:
-        told["f"] = 1
-        told["v"] += ["ended", f"{step.at:.6f}"]
+    if (state := step.state) is not None:
+        told["s"] = state
+        if state in FINAL:
+            told["f"] = 1
+            values += "ended", at
     if step.kind == "started":
         told["b"] = 1
-    if step.kind == "progress":
+    elif step.kind == "progress":
         told["p"] = 1
-    if (due := fields.get("due")) and float(due) > step.at:
+    if (due := step.fields.get("due")) and float(due) > step.at:
         told["d"] = f"{float(due):.6f}"
         told["l"] = math.ceil((float(due) - step.at) * 1000)
     return told

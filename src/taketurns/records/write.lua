@@ -26,32 +26,41 @@
 --              d  when it is due, if it waits until then
 --              l  milliseconds that the record is kept in addition, for a task that is due later
 --
--- A record's fields are those that TaskRecord.read names, `order`, and `e:<id>` for each event but progress.
+-- A record's fields are those that TaskRecord.read names, `order`, and `e:<id>` for each event but progress. What all
+-- steps of a call lead to is written at its end, once: most of what this costs is calls.
 
 local index, events, delayed, durations = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local lifetime = tonumber(ARGV[1])
-local known, told, new, longest = {}, {}, false, lifetime
+local known, told, new, longest, took = {}, {}, false, lifetime, {}
 
-local function took(kind, seconds)
-  local bucket = math.floor(math.log(math.max(seconds * 1000, 1)) / math.log(1.1))
-  redis.call('HINCRBY', durations, kind .. ':' .. bucket, 1)
+local function count_duration(kind, seconds)
+  local bucket = kind .. ':' .. math.floor(math.log(math.max(seconds * 1000, 1)) / math.log(1.1))
+  took[bucket] = (took[bucket] or 0) + 1
+end
+
+local function read(key)
+  local found =
+    redis.call('HMGET', key, 'order', 'state', 'ended', 'submitted', 'due', 'started', 'attempts')
+  return {
+    order = tonumber(found[1] or -1),
+    state = found[2],
+    ended = found[3],
+    ready = math.max(tonumber(found[4] or 0), tonumber(found[5] or 0)),
+    due = found[5],
+    started = tonumber(found[6] or 0),
+    attempts = tonumber(found[7] or 0),
+    fields = {},
+  }
 end
 
 for _, step in ipairs(cjson.decode(ARGV[6])) do
   local key = KEYS[4 + step.k]
   local record = known[key]
   if not record then
-    local found = redis.call('HMGET', key, 'order', 'state', 'ended', 'submitted', 'due', 'started')
-    record = {
-      order = tonumber(found[1] or -1),
-      state = found[2],
-      ended = found[3],
-      ready = math.max(tonumber(found[4] or 0), tonumber(found[5] or 0)),
-      due = found[5],
-      started = tonumber(found[6] or 0),
-    }
+    record = read(key)
     known[key] = record
   end
+  local fields = record.fields
   local exists = record.order >= 0
   local is_request = step.o < 0
   local in_vain = is_request and (not exists or record.ended)
@@ -62,13 +71,13 @@ for _, step in ipairs(cjson.decode(ARGV[6])) do
     local id = redis.call('XADD', events, 'MAXLEN', '~', ARGV[3], '*', 't', step.t, 'e', step.e)
     told[#told + 1] = { id, step.t, step.e }
     if step.p then
-      redis.call('HSET', key, 'progress', id .. ' ' .. step.e)
+      fields.progress = id .. ' ' .. step.e
     else
-      redis.call('HSET', key, 'e:' .. id, step.e)
+      fields['e:' .. id] = step.e
     end
     if not exists then
       redis.call('ZADD', index, step.a, step.t)
-      redis.call('HSET', key, 'submitted', step.a)
+      fields.submitted = step.a
       record.ready = tonumber(step.a)
       new = true
     end
@@ -76,14 +85,18 @@ for _, step in ipairs(cjson.decode(ARGV[6])) do
       if is_request or step.o >= record.order then
         if record.ended and not step.f then -- replayed, or it ran although somebody asked for its end
           redis.call('HDEL', key, 'ended', 'error')
+          fields.ended, fields.error = nil, nil
         end
         record.ended = step.f
         record.order = math.max(record.order, step.o)
         record.state = step.s
-        redis.call('HSET', key, 'state', step.s, 'order', record.order, unpack(step.v))
+        fields.state, fields.order = step.s, record.order
+        for i = 1, #step.v, 2 do
+          fields[step.v[i]] = step.v[i + 1]
+        end
       else
         for i = 1, #step.v, 2 do
-          redis.call('HSETNX', key, step.v[i], step.v[i + 1])
+          redis.call('HSETNX', key, step.v[i], step.v[i + 1]) -- what `fields` has goes over it
         end
       end
     end
@@ -96,21 +109,38 @@ for _, step in ipairs(cjson.decode(ARGV[6])) do
       record.due = false
     end
     if step.b then
-      redis.call('HINCRBY', key, 'attempts', 1)
-      took('w', at - record.ready)
+      record.attempts = record.attempts + 1
+      fields.attempts = record.attempts
+      count_duration('w', at - record.ready)
       record.started = at
     elseif step.s == 'SUCCESS' and record.started > 0 then
-      took('r', at - record.started)
+      count_duration('r', at - record.started)
     end
     if step.l then
       longest = math.max(longest, lifetime + step.l)
-      redis.call('PEXPIRE', key, lifetime + step.l)
+      record.expires = lifetime + step.l
     elseif not exists or not step.p and not step.b then
-      redis.call('PEXPIRE', key, lifetime)
+      record.expires = lifetime
     end
   end
 end
 
+for key, record in pairs(known) do
+  local flat = {}
+  for name, value in pairs(record.fields) do
+    flat[#flat + 1] = name
+    flat[#flat + 1] = value
+  end
+  if #flat > 0 then
+    redis.call('HSET', key, unpack(flat))
+  end
+  if record.expires then
+    redis.call('PEXPIRE', key, record.expires)
+  end
+end
+for bucket, count in pairs(took) do
+  redis.call('HINCRBY', durations, bucket, count)
+end
 if new then
   -- Records end by themselves; their ids leave the index here, as many as come at least.
   for _, id in ipairs(redis.call('ZRANGE', index, 0, 1)) do
