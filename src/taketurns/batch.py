@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from taketurns.extension import TakeTurns
     from taketurns.idempotency import Claim
     from taketurns.idempotency.keys import Outcome
-    from taketurns.publisher import WindowProducer
+    from taketurns.producers import WindowProducer
     from taketurns.task import TenantTask
 
 OPTIONS: Final = frozenset(

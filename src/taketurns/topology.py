@@ -101,3 +101,21 @@ def declare_shared(channel: Any) -> None:
     lost_queue()(channel).declare()
     dead_queue()(channel).declare()
     tenant_exchange()(channel).declare()
+
+
+def add_consumer_arguments(tenant: str, queue_type: QueueType) -> dict[str, Any]:
+    """Return the arguments of Celery's ``add_consumer`` for a tenant's queue, complete.
+
+    With less of them a stock worker that acts on the command would declare another queue of that name, be refused
+    with 406, and exit.
+    """
+    name = queue_name(tenant)
+    return {
+        "queue": name,
+        "exchange": EXCHANGE,
+        "exchange_type": "direct",
+        "routing_key": name,
+        "durable": True,
+        "exchange_arguments": dict(tenant_exchange().arguments),
+        "queue_arguments": dict(TENANT_QUEUE_ARGUMENTS[queue_type]),
+    }

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from taketurns.errors import InvalidTenant
-from taketurns.publisher import add_consumer_arguments
-from taketurns.topology import PRIORITIES, dead_queue, lost_queue, tenant_queue
+from taketurns.topology import PRIORITIES, add_consumer_arguments, dead_queue, lost_queue, tenant_queue
 
 
 def test_a_tenant_queue_is_declared_as_it_always_was() -> None:
