@@ -24,7 +24,7 @@ from taketurns.errors import (
     UnknownTask,
 )
 from taketurns.idempotency import Wanted, checked_key, fingerprint
-from taketurns.options import due_at, expires_at, priority_of
+from taketurns.options import checked_id, due_at, expires_at, priority_of
 from taketurns.records.recorder import TAGS_HEADER, checked_task_tags
 from taketurns.retries import OPTIONS as RETRY_OPTIONS
 from taketurns.retries import RETRY_HEADER, RetryOptions
@@ -385,7 +385,7 @@ def _checked(
     headers["ignore_result"] = task.ignore_result
     return Ready(
         task,
-        options.get("task_id") or uuid(),
+        uuid() if options.get("task_id") is None else checked_id(options["task_id"]),
         args,
         kwargs,
         given,

@@ -428,6 +428,10 @@ class RegistryUnavailable(TaketurnsError, ConnectionError):
     """Redis could not be reached, or did not answer in time."""
 
 
+class RegistryRefused(RegistryUnavailable):
+    """Redis answered one call with an error that is about this call alone; others go on."""
+
+
 class LockNotHeld(TaketurnsError):
     """A lock of a tenant's is not held, or no longer.
 

@@ -10,6 +10,7 @@ from celery.utils.time import maybe_iso8601, maybe_make_aware
 from taketurns.delays import LONGEST, plan
 from taketurns.errors import InvalidInput, TaketurnsError
 from taketurns.tenants import tenant_of
+from taketurns.texts import is_encodable
 from taketurns.topology import PRIORITIES
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ _OURS: Final = (
     "router",
 )
 DESTINATION: Final = ("queue", "exchange", "routing_key")
+_LONGEST_ID: Final = 255  # of a short string in AMQP, such as a correlation id
 
 
 def refuse_destinations(task: str, options: dict[str, Any]) -> None:
@@ -47,6 +49,17 @@ def refuse_destinations(task: str, options: dict[str, Any]) -> None:
         raise InvalidInput(
             options["serializer"], "json, the only serializer of tenant queues", field="serializer"
         )
+
+
+def checked_id(task_id: Any) -> str:
+    """Return a task's id if it has the accepted form.
+
+    Raises:
+        InvalidInput: it has not.
+    """
+    if isinstance(task_id, str) and is_encodable(task_id) and 1 <= len(task_id.encode()) <= _LONGEST_ID:
+        return task_id
+    raise InvalidInput(task_id, f"a text of 1 to {_LONGEST_ID} bytes", field="task_id")
 
 
 def priority_of(given: Any, *, inherited: bool = False) -> int:

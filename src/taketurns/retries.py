@@ -11,6 +11,9 @@ from taketurns.errors import InvalidInput
 
 RETRY_HEADER: Final = "taketurns_retry"
 
+MOST_RETRIES: Final = 1_000_000
+"""Retries of a task, at most; a message's header can't carry any number."""
+
 _FIRST: Final = 1.0
 _CEILING: Final = 600.0
 
@@ -94,8 +97,8 @@ def checked(name: str, value: Any, *, field: str | None = None) -> Any:
     match name:
         case "max_retries":
             valid, accepted = (
-                _is_number(value) and isinstance(value, int) and value >= 0,
-                "a whole number from 0 on",
+                _is_number(value) and isinstance(value, int) and 0 <= value <= MOST_RETRIES,
+                f"a whole number from 0 to {MOST_RETRIES}",
             )
         case "retry_jitter":
             valid, accepted = isinstance(value, bool), "True or False"

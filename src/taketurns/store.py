@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import threading
 import time
 from importlib.resources import files
@@ -13,11 +14,17 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 from redis import BlockingConnectionPool, Redis
 from redis.backoff import NoBackoff
 from redis.connection import parse_url
-from redis.exceptions import AuthenticationError, MaxConnectionsError, NoPermissionError, RedisError
+from redis.exceptions import (
+    AuthenticationError,
+    MaxConnectionsError,
+    NoPermissionError,
+    RedisError,
+    ResponseError,
+)
 from redis.retry import Retry
 
 from taketurns import tls
-from taketurns.errors import InvalidSettings, RegistryUnavailable
+from taketurns.errors import InvalidSettings, RegistryRefused, RegistryUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -37,6 +44,11 @@ logger = logging.getLogger(__name__)
 # which must not wait, has no such company.
 _WAIT_FOR_CONNECTION: Final = 1.0
 
+_STATE: Final = re.compile(
+    r"\b(MISCONF|NOREPLICAS|MASTERDOWN|CLUSTERDOWN|READONLY|OOM|BUSY|LOADING|NOPERM)\b"
+)
+"""What Redis is: the type of redis-py's error does not always tell, as where a script's call found out."""
+
 
 class Store:
     """One Redis client for everything that taketurns keeps there. Thread-safe, and safe after a fork.
@@ -50,8 +62,8 @@ class Store:
     At most ``redis_connections`` are open. A call that finds them all busy waits for one, a second at most; that none
     became free is no sign that Redis is away.
 
-    An error answer is a failure too, since a Redis that is loading, out of memory or read-only is of no more
-    help than a silent one.
+    An error answer that tells how Redis is, such as loading, out of memory or read-only, is a failure too: it is of
+    no more help than a silent one. One that is about the call, such as a script's own, says nothing of Redis.
 
     Attributes:
         retry_after: seconds without a call after a failed one.
@@ -77,6 +89,7 @@ class Store:
         Raises:
             RegistryUnavailable: Redis is away, or went away just now; in that case the operation may have
                 been executed in whole or in part. Or no connection became free.
+            RegistryRefused: Redis answered with an error that is about this call, as a script's own are.
         """
         epoch = self._breaker.enter()
         try:
@@ -84,6 +97,10 @@ class Store:
         except MaxConnectionsError as error:
             raise RegistryUnavailable(str(error)) from error
         except RedisError as error:
+            if is_about_the_call(error):
+                self._breaker.succeeded(epoch)
+                logger.exception("Redis refused a call; others go on")
+                raise RegistryRefused(f"Redis refused this call ({error})") from error
             self._breaker.failed(epoch, error)
             raise RegistryUnavailable(f"Redis failed ({error}); {advice(error)}") from error
         self._breaker.succeeded(epoch)
@@ -201,6 +218,13 @@ def connection_options(
         "socket_timeout": timeout,
         "socket_connect_timeout": timeout,
     }
+
+
+def is_about_the_call(error: RedisError) -> bool:
+    """Tell whether an error would not have come with another call: it is about arguments, keys, or from a script."""
+    # redis-py has types of its own for most of what is about the server. A pipeline names the call before the answer.
+    answer = str(error).rpartition(" caused error: ")[2]
+    return type(error) is ResponseError and not _STATE.search(answer)
 
 
 def _pool(settings: RedisSettings, tls_settings: TlsSettings | None) -> BlockingConnectionPool:

@@ -29,7 +29,7 @@ from taketurns.inheritance import give_what_follows, goes_on_without_tenant, was
 from taketurns.locks.locks import LONGEST
 from taketurns.migration.envelopes import tenant_priority
 from taketurns.migration.old_way import CAME_BY, destination_of, take_the_old_way
-from taketurns.options import DESTINATION, due_at, expires_at, priority_of, refuse_destinations
+from taketurns.options import DESTINATION, checked_id, due_at, expires_at, priority_of, refuse_destinations
 from taketurns.outcomes import Outcomes
 from taketurns.records.recorder import TAGS_HEADER, checked_task_tags
 from taketurns.result import TenantResult
@@ -202,6 +202,8 @@ class TenantTask(Task):
         is_named = tenant is not None
         tenant = self._tenant_to_submit_for(tenant, args, kwargs, headers, options)
         came_by = options.pop(CAME_BY, {})
+        if task_id is not None:
+            checked_id(task_id)
         key = checked_key(options.pop("idempotency_key", None))
         check_time_limits(options)
         if (expires := expires_at(self._get_app(), options.get("expires"))) is not None:
@@ -502,7 +504,7 @@ class TenantTask(Task):
         turns.recorder.submitted(self, tenant, options, due, queue, parents)
         try:
             yield
-        except BrokerUnavailable:
+        except Exception:
             turns.recorder.not_submitted(self, tenant, task_id)
             raise
 

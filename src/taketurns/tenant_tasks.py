@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, cast
 from taketurns.cancelling import Cancellation, cancel
 from taketurns.errors import InvalidInput
 from taketurns.live.following import follow
+from taketurns.options import checked_id
 from taketurns.records.lifecycle import FINAL, STATES
 from taketurns.tenants import validate_tenant
 from taketurns.topology import PRIORITIES
@@ -148,9 +149,10 @@ class TenantTasks:
 
         Raises:
             InvalidTenant: the tenant id does not have the accepted form.
+            InvalidInput: the task's id doesn't.
             RegistryUnavailable: Redis is away.
         """
-        return self._turns.records.get(validate_tenant(tenant), task_id)
+        return self._turns.records.get(validate_tenant(tenant), checked_id(task_id))
 
     def state(self, record: TaskRecord) -> State:
         """Return a task's state now. Queued while its tenant has no token is throttled, as far as can be told.
@@ -245,10 +247,13 @@ class TenantTasks:
 
         Raises:
             InvalidTenant: the tenant id does not have the accepted form.
+            InvalidInput: a task's id doesn't, or ``task_ids`` is a text.
             RegistryUnavailable: Redis is away; nothing is cancelled.
             BrokerUnavailable: the workers can't be asked; what had not started will not, a second from now.
         """
-        known = self._turns.records.of(validate_tenant(tenant), list(task_ids))
+        if isinstance(task_ids, str):
+            raise InvalidInput(task_ids, "a list of ids", field="task_ids")
+        known = self._turns.records.of(validate_tenant(tenant), [checked_id(each) for each in task_ids])
         open_ids = [each.id for each in known if each is not None and each.stored not in FINAL]
         return cancel(self._turns, tenant, open_ids, terminate=terminate)
 
@@ -303,8 +308,8 @@ def _read_cursor(cursor: str | None) -> tuple[float, str] | None:
         return None
     at, _, task_id = cursor.partition(":")
     try:
-        if task_id:
-            return float(at), task_id
-    except ValueError:
+        if task_id and math.isfinite(place := float(at)):
+            return place, checked_id(task_id)
+    except ValueError:  # InvalidInput is one
         pass
     raise InvalidInput(cursor, "the cursor of a page before", field="cursor")

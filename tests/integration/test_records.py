@@ -10,6 +10,7 @@ import pytest
 
 from taketurns.errors import InvalidInput
 from taketurns.records.lifecycle import Step
+from taketurns.records.record import written_error
 from taketurns.records.records import Records
 from taketurns.settings import RecordsSettings
 from taketurns.tenant_tasks import Chosen
@@ -108,6 +109,20 @@ def test_a_record_that_redis_has_lost_begins_anew_with_the_next_step(records: Re
     assert [task_id for _, task_id in records.ids("acme", count=10)] == ["t"]
 
 
+def test_what_utf_8_cannot_carry_is_replaced_where_it_is_written(records: Records) -> None:
+    """A task may raise, and note, any text; JSON writes half of a surrogate pair as an escape."""
+    odd = "half of a pair \ud83d, a whole one \U0001f600"
+    failed = Step(
+        "t", "failed", NOW + 1, data={"message": odd}, fields={"error": written_error("ValueError", odd)}
+    )
+    records.write({"acme": [queued("t"), failed, queued("other")]})
+    record = records.get("acme", "t")
+    assert record is not None
+    assert record.error == ("ValueError", odd.replace("\ud83d", "?"))
+    assert json.loads(records.history("acme", "t")[-1][1])["message"] == odd.replace("\ud83d", "?")
+    assert state(records, "other") == "QUEUED"
+
+
 def test_tenants_do_not_see_each_other(records: Records) -> None:
     records.write({"acme": [queued("t")], "bolt": [queued("u")]})
     assert records.get("bolt", "t") is None
@@ -200,7 +215,7 @@ def test_pages_follow_each_other(turns: TakeTurns) -> None:
     assert pages == [["t6", "t5", "t4"], ["t3", "t2", "t1"], ["t0"]]
 
 
-@pytest.mark.parametrize("cursor", ["", "x", "1.5:", "x:t"])
+@pytest.mark.parametrize("cursor", ["", "x", "1.5:", "x:t", "nan:t", "1e400:t", "1.5:\ud800"])
 def test_what_is_no_cursor_is_refused(cursor: str, turns: TakeTurns) -> None:
     with pytest.raises(InvalidInput, match=r"^cursor: "):
         turns.tasks.list("acme", cursor=cursor)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import signal
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from taketurns.errors import InvalidRate, RegistryUnavailable
+from taketurns.errors import InvalidRate, RegistryRefused, RegistryUnavailable
 from taketurns.limits.limiter import Admission, Limiter, Limits
 from taketurns.limits.rate import parse_rate
 from taketurns.records.records import Records
@@ -112,9 +113,12 @@ def seconds_of(operation: Callable[[], object]) -> float:
     return time.monotonic() - started
 
 
+_READONLY = ("EVAL", "return redis.error_reply('READONLY in a script')", "0")
+
+
 @contextmanager
 def call_from_before_an_outage(
-    command: str, redis: RedisProcess, store: Store
+    command: tuple[str, ...], redis: RedisProcess, store: Store
 ) -> Iterator[Callable[[], object]]:
     """Begin a call, have an outage come and go that another call notices, and yield what ends the first one."""
     begun, go = threading.Event(), threading.Event()
@@ -122,7 +126,7 @@ def call_from_before_an_outage(
     def late(client: Client) -> object:
         begun.set()
         assert go.wait(10)
-        return client.execute_command(command)
+        return client.execute_command(*command)
 
     with ThreadPoolExecutor(1) as thread:
         answer = thread.submit(store.call, late)
@@ -224,7 +228,7 @@ def test_a_call_from_before_the_outage_does_not_end_it(
     redis: RedisProcess, store: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A success of a call that began before the outage is no news: one attempt after it decides."""
-    with call_from_before_an_outage("PING", redis, store) as end:
+    with call_from_before_an_outage(("PING",), redis, store) as end:
         assert end()
     with pytest.raises(RegistryUnavailable, match="next attempt in"):
         store.ping()
@@ -235,9 +239,9 @@ def test_a_call_from_before_the_outage_does_not_begin_another(
     redis: RedisProcess, store: Store, caplog: pytest.LogCaptureFixture, eventually: Callable[..., None]
 ) -> None:
     """A failure of a call that began before an outage that is over is its caller's alone."""
-    with call_from_before_an_outage("NONSENSE", redis, store) as end:
+    with call_from_before_an_outage(_READONLY, redis, store) as end:
         eventually(lambda: not fails(store), within=3)
-        with pytest.raises(RegistryUnavailable, match="unknown command"):
+        with pytest.raises(RegistryUnavailable, match="in a script"):
             end()
     store.ping()
     assert len(lines(caplog)) == 2
@@ -330,6 +334,16 @@ def test_a_redis_that_refuses_is_away(
     store.call(lambda client: client.config_set("maxmemory", 1))
     assert limiter.admit("acme", "mail", LIMITS, lease="a") == Admission(admitted=True)
     assert "maxmemory" in lines(caplog)[-1]
+
+
+def test_what_a_script_finds_out_of_redis_is_no_refusal(redis: RedisProcess, store: Store) -> None:
+    """Its error is a script's, and yet any other call would have it."""
+    write = store.batch("taketurns.records", "write.lua")
+    store.call(lambda client: client.config_set("maxmemory", 1))
+    steps = json.dumps([{"k": 1, "t": "t", "o": 1, "s": "QUEUED", "a": "1", "e": "{}", "v": []}])
+    with pytest.raises(RegistryUnavailable, match="maxmemory") as refused:
+        write([([store.key(str(place))] * 5, [1, 1, 1, "", 1, steps]) for place in range(2)])
+    assert not isinstance(refused.value, RegistryRefused)
 
 
 def test_the_registry_says_that_redis_is_away(redis: RedisProcess, store: Store) -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from redis.crc import key_slot
 
-from taketurns.errors import InvalidSettings, RegistryUnavailable
+from taketurns.errors import InvalidSettings, RegistryRefused, RegistryUnavailable
 from taketurns.settings import RedisSettings
 from taketurns.store import Store
 
@@ -85,13 +85,18 @@ def test_a_closed_store_opens_again(store: Store) -> None:
     store.ping()
 
 
-def test_an_error_answer_is_an_outage(servers: Servers, redis_prefix: str) -> None:
-    """What Redis refuses to do is told like a Redis that is away, with Redis' own words."""
-    store = Store(RedisSettings(redis_url=servers.redis_url, redis_prefix=redis_prefix))
+def test_a_refused_call_is_no_outage(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    """What is wrong with one call is told with Redis' own words, and all others go on."""
     store.call(lambda redis: redis.set(store.key("text"), "text", px=60_000))
-    with pytest.raises(RegistryUnavailable, match=r"WRONGTYPE.*TAKETURNS_REDIS_URL"):
+    with pytest.raises(RegistryRefused, match="WRONGTYPE"):
         store.call(lambda redis: redis.zcard(store.key("text")))
-    store.close()
+    with pytest.raises(RegistryRefused, match="user_script"):
+        store.call(lambda redis: redis.eval("return cjson.decode('no JSON')", 0))
+    write = store.batch("taketurns.records", "write.lua")
+    with pytest.raises(RegistryRefused):
+        write([([store.key(str(place))] * 4, [1, 1, 1, "", 1, "no JSON"]) for place in range(2)])
+    store.ping()
+    assert "Redis is away" not in caplog.text
 
 
 def test_a_url_that_leads_nowhere_is_refused() -> None:

@@ -67,10 +67,10 @@ def test_a_started_task_reaches_its_process_in_the_same_pass_of_the_loop(
 
     In the wrong one a task that starts from the hand would wait for a timer to wake the loop, ten times a second.
     """
-    for number in range(500):
+    for number in range(800):
         shop.work.apply_async((str(number),), tenant="a")
     with worker(settings, tmp_path, "-P", "prefork", "-c", "1", app="support.ticks_last"):
-        eventually(lambda: len(ledger) == 500, within=15)
+        eventually(lambda: len(ledger) == 800, within=60)
 
 
 def test_a_worker_finds_queues_that_it_never_heard_of(
@@ -261,7 +261,12 @@ POISON: dict[str, tuple[bytes, dict[str, Any], str]] = {
         {"headers": {"task": "support.shop.work", "id": "t-2", "timelimit": [1, 2, 3]}},
         "time limits",
     ),
-    "no task": (b"[[], {}, {}]", {"headers": {"id": "n-1"}}, "no task name"),
+    "an id that is no UTF-8": (
+        b"[[], {}, {}]",
+        {"headers": {"task": "support.shop.work", "id": b"\xed\xa0\x80"}},
+        "id in its headers is",
+    ),
+    "no task": (b"[[], {}, {}]", {"headers": {"id": "n-1"}}, "task in its headers is None"),
 }
 
 

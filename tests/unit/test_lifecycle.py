@@ -67,7 +67,7 @@ def test_a_record_is_read_with_all_that_was_told() -> None:
     assert (record.started_at, record.ended_at, record.worker, record.queue) == (2, 3, "w@h", "celery")
 
 
-@pytest.mark.parametrize("tags", ["text", [""], ["x" * 101], [1], ["a"] * 21, {"a": "b"}, 7])
+@pytest.mark.parametrize("tags", ["text", [""], ["\ud800"], ["x" * 101], [1], ["a"] * 21, {"a": "b"}, 7])
 def test_tags_that_are_none_are_refused(tags: object) -> None:
     with pytest.raises(InvalidInput, match=r"^tags: .*at most 20 different texts"):
         checked_task_tags(tags)

@@ -59,6 +59,6 @@ def test_a_queue_tells_for_whom_it_is() -> None:
 def test_ids_are_taken_once_and_a_text_is_no_list() -> None:
     assert checked_parents(["a", "b", "a"]) == ["a", "b"]
     assert checked_parents(None) == checked_parents(()) == []
-    for given in ("a", {"a": 1}, ["a", None], ["é" * 51], ["x"] + [str(n) for n in range(100)]):
+    for given in ("a", {"a": 1}, ["a", None], ["é" * 51], ["\ud800"], ["x"] + [str(n) for n in range(100)]):
         with pytest.raises(InvalidInput, match="depends_on: "):
             checked_parents(given)

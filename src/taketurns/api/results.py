@@ -17,6 +17,7 @@ from taketurns.arguments import is_too_deep
 from taketurns.errors import TaketurnsError
 from taketurns.records.lifecycle import FINAL, State
 from taketurns.records.record import TaskRecord
+from taketurns.texts import encodable
 
 _BY_THE_BACKEND: Final[dict[str, State]] = {
     "STARTED": "RUNNING",
@@ -52,11 +53,11 @@ def view_of(record: TaskRecord, state: State) -> TaskView:
         progress=None
         if record.progress is None
         else TaskProgress(
-            done=record.progress.done, total=record.progress.total, note=_encodable(record.progress.note)
+            done=record.progress.done, total=record.progress.total, note=encodable(record.progress.note)
         ),
         error=None
         if record.error is None
-        else TaskError(type=record.error[0], message=_encodable(record.error[1])),
+        else TaskError(type=record.error[0], message=encodable(record.error[1])),
     )
 
 
@@ -86,7 +87,7 @@ def state_of(record: TaskRecord, app: Celery, state: State | None = None) -> Tas
     if view.status not in FINAL and _is_later(told, view.status):
         view.status = told
         if isinstance(outcome, BaseException):
-            view.error = TaskError(type=type(outcome).__name__, message=_encodable(str(outcome)))
+            view.error = TaskError(type=type(outcome).__name__, message=encodable(str(outcome)))
     if view.status == "SUCCESS" and told == "SUCCESS":
         view.result = jsonable(outcome)
     return view
@@ -96,20 +97,15 @@ def jsonable(value: Any) -> Any:
     """Return ``value`` as what JSON can carry: other types as text, NaN and the infinities as None."""
     try:
         text = json.dumps(value, default=str, ensure_ascii=False)
-        plain = json.loads(_encodable(text), parse_constant=lambda _: None)
+        plain = json.loads(encodable(text), parse_constant=lambda _: None)
     except (TypeError, ValueError, RecursionError):  # a key that is no text, or a list within itself
-        return _encodable(saferepr(value))
-    return _encodable(saferepr(value)) if is_too_deep(plain) else plain
+        return encodable(saferepr(value))
+    return encodable(saferepr(value)) if is_too_deep(plain) else plain
 
 
 def _is_later(told: State, recorded: State) -> bool:
     """Tell whether a state of the result backend is news to a record that has not come to its end."""
     return told in FINAL or (recorded in ("QUEUED", "DELAYED", "THROTTLED") and told != "QUEUED")
-
-
-def _encodable(text: str) -> str:
-    """Replace lone surrogates, which UTF-8 can't carry."""
-    return text.encode("utf-8", "replace").decode()
 
 
 def _keeps_result(app: Celery, name: str) -> bool:

@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from taketurns.deadletters.letter import Cause
 from taketurns.records.lifecycle import State
+from taketurns.retries import MOST_RETRIES
 from taketurns.schedules.schedule import Missed, Outcome
 from taketurns.worker_list import WorkerInfo
 
@@ -64,7 +65,7 @@ class TaskSubmission(_Request):
     """When it is to start: in ISO 8601, UTC by default."""
     expires: Annotated[float | str | None, Field(examples=[3600.0])] = None
     """When it is too late to start: in seconds from now, or as a time in ISO 8601. Its state is then EXPIRED."""
-    max_retries: Annotated[int | None, Field(ge=0, examples=[3])] = None
+    max_retries: Annotated[int | None, Field(ge=0, le=MOST_RETRIES, examples=[3])] = None
     """How often it is tried again if it fails; null: as often as the task says."""
     time_limit: Annotated[float | None, Field(gt=0, examples=[300.0])] = None
     """Seconds after which it is ended and has failed; null: as the task says. Workers with threads have no limits."""

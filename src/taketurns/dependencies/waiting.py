@@ -13,6 +13,7 @@ from kombu import Exchange, Queue
 
 from taketurns.errors import InvalidInput
 from taketurns.tenants import is_tenant
+from taketurns.texts import is_encodable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -73,7 +74,7 @@ def checked_parents(given: Any) -> list[str]:
         raise InvalidInput(given, _ACCEPTED, field="depends_on")
     ids = list(dict.fromkeys(each.id if isinstance(each, AsyncResult) else each for each in given))
     for each in ids:
-        if not isinstance(each, str) or not 1 <= len(each.encode(errors="replace")) <= _LONGEST_ID:
+        if not isinstance(each, str) or not is_encodable(each) or not 1 <= len(each.encode()) <= _LONGEST_ID:
             raise InvalidInput(each, _ACCEPTED, field="depends_on")
     if len(ids) > MOST:
         raise InvalidInput(ids, _ACCEPTED, field="depends_on")

@@ -79,7 +79,7 @@ _NOWHERE: Final = (None, 0)
 ENDS: Final[frozenset[str]] = frozenset(kind for kind, (state, _) in _LEADS_TO.items() if state in FINAL)
 """The steps that lead to an end."""
 
-_encode = json.JSONEncoder(separators=(",", ":")).encode
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 _LONGEST_TEXT: Final = 1000
 """Characters of an error's message or a note that are kept."""

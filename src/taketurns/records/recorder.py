@@ -12,6 +12,7 @@ from taketurns.deadletters.letter import REPLAYS_HEADER, number_of
 from taketurns.errors import InvalidInput, RegistryUnavailable
 from taketurns.records.lifecycle import Step, shortened
 from taketurns.records.record import written_error
+from taketurns.texts import is_encodable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -194,12 +195,12 @@ def _submission(
     if queue is not None:
         fields["queue"] = queue
     if tags:
-        fields["tags"] = json.dumps(tags)
+        fields["tags"] = json.dumps(tags, ensure_ascii=False)
     data: dict[str, Any] = {} if due is None else {"due": due.timestamp()}
     kind: Kind = "queued" if due is None else "delayed"
     if parents:
         kind, data = "blocked", {"depends_on": list(parents)}
-        fields["depends_on"] = json.dumps(parents)
+        fields["depends_on"] = json.dumps(parents, ensure_ascii=False)
     return Step(task_id, kind, time.time(), name=name, data=data, fields=fields)
 
 
@@ -215,7 +216,7 @@ def checked_task_tags(tags: Any) -> list[str]:
     if not isinstance(tags, list | tuple | set | frozenset) or len(tags) > _MOST_TAGS:
         raise InvalidInput(tags, accepted, field="tags")
     for tag in tags:
-        if not isinstance(tag, str) or not 1 <= len(tag) <= _LONGEST_TAG:
+        if not isinstance(tag, str) or not 1 <= len(tag) <= _LONGEST_TAG or not is_encodable(tag):
             raise InvalidInput(tag, accepted, field="tags")
     return list(dict.fromkeys(tags))
 

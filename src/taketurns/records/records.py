@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from taketurns.records.durations import WINDOW, Percentiles, percentiles, window_of
 from taketurns.records.lifecycle import FINAL
 from taketurns.records.record import TaskRecord, events_of, priority_name
+from taketurns.texts import encodable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -187,7 +188,8 @@ class Records:
             settings.max_events,
             self.key(tenant, ""),
             2 * WINDOW,
-            json.dumps(told, separators=(",", ":")),
+            # What a task raised or noted may have what JSON can write as an escape, and neither Redis nor UTF-8 can.
+            encodable(json.dumps(told, ensure_ascii=False, separators=(",", ":"))),
         ]
 
     def _read(self, tenant: str, task_id: str, values: Sequence[str | None]) -> TaskRecord | None:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from taketurns.errors import InvalidInput
+from taketurns.texts import is_encodable
 
 MOST_TAGS: Final = 64
 """Tags of one tenant, at most."""
@@ -80,10 +81,5 @@ def has_tags(tags: Mapping[str, str], wanted: Mapping[str, str]) -> bool:
 
 
 def _check_value(key: str, value: object, *, field: str) -> None:
-    if not isinstance(value, str) or not 1 <= len(value) <= LONGEST_VALUE or not _encodable(value):
+    if not isinstance(value, str) or not 1 <= len(value) <= LONGEST_VALUE or not is_encodable(value):
         raise InvalidInput(value, f"for the tag {key!r} a value of {_VALUE_FORM}", field=field)
-
-
-def _encodable(text: str) -> bool:
-    """Tell whether UTF-8 can carry it: no lone surrogates, which JSON may bring along as escapes."""
-    return not any("\ud800" <= character <= "\udfff" for character in text)

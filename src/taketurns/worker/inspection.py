@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from celery.utils.time import maybe_iso8601, maybe_make_aware
 from kombu.exceptions import ContentDisallowed, DecodeError
 
+from taketurns.texts import is_encodable
 from taketurns.time_limits import is_time_limit
 
 if TYPE_CHECKING:
@@ -27,8 +28,10 @@ def problem_of(message: TenantMessage) -> str | None:
 
 
 def _problem_of_headers(headers: Mapping[str, object]) -> str | None:
-    if not isinstance(headers.get("task"), str) or not isinstance(headers.get("id"), str):
-        return "not a task message: it has no task name or no id in its headers"
+    for name in ("task", "id"):
+        value = headers.get(name)
+        if not isinstance(value, str) or not is_encodable(value):
+            return f"not a task message: {name} in its headers is {value!r}, and no text"
     match limits := headers.get("timelimit"):
         case None:
             return None

@@ -10,12 +10,13 @@ import json
 import threading
 import time
 from collections import deque
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from celery.utils.log import get_logger
 
 from taketurns.deadletters.letter import REPLAYS_HEADER, number_of
-from taketurns.errors import RegistryUnavailable
+from taketurns.errors import RegistryRefused, RegistryUnavailable
 from taketurns.records.lifecycle import FINAL, Kind, Step, shortened
 from taketurns.records.record import written_error
 from taketurns.records.recorder import TAGS_HEADER
@@ -121,7 +122,10 @@ class Journal:
             for tenant, headers, kind, at, data in taken:
                 steps.setdefault(tenant, []).append(self._step(headers, kind, at, data))
             try:
-                self._records.write(steps)
+                with suppress(
+                    RegistryRefused
+                ):  # the store has said why; it would be so for ever, and the others are written
+                    self._records.write(steps)
                 self._ended(_ends(steps))
             except RegistryUnavailable:  # the store has said that Redis is away
                 if len(self._steps) + len(taken) <= _MOST:
@@ -138,7 +142,7 @@ class Journal:
             fields = {"started": f"{at:.6f}", "worker": self._worker}
             data = {"worker": self._worker, "attempt": retries + 1}
             if tags := headers.get(TAGS_HEADER):
-                fields["tags"] = json.dumps(tags, default=str)
+                fields["tags"] = json.dumps(tags, ensure_ascii=False, default=str)
         if "error" in data:
             fields["error"] = written_error(data["error"], data["message"])
         if "due" in data:

@@ -1,0 +1,13 @@
+"""Texts that may hold lone surrogates, which JSON brings along as escapes and UTF-8 can't carry. Pure: no I/O."""
+
+from __future__ import annotations
+
+
+def is_encodable(text: str) -> bool:
+    """Tell whether UTF-8 can carry a text: it has no lone surrogates."""
+    return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def encodable(text: str) -> str:
+    """Return a text with a question mark for each lone surrogate."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
