@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from taketurns.cli import tenants_submit
 from taketurns.cli.output import Json, Yes, check_may_ask, print_table  # typer reads them
 from taketurns.cli.task_output import print_task, task_row
 from taketurns.errors import InvalidInput, TaketurnsError, TaskNotFound
@@ -18,8 +19,11 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="tasks",
-    help="The tasks of a tenant: list, show, watch, cancel and release them. `tenants submit` submits some.",
+    help="The tasks of a tenant: submit, list, show, watch, cancel and release them.",
     no_args_is_help=True,
+)
+app.command("submit", epilog="Example: taketurns -A shop tasks submit acme --file tasks.ndjson")(
+    tenants_submit.submit
 )
 
 Tenant = Annotated[str, typer.Argument(metavar="TENANT", help="The tenant's id.")]
