@@ -348,7 +348,9 @@ def test_ctrl_c_says_what_was_submitted(
             assert process.stdout is not None
             first = process.stdout.readline()
             process.send_signal(signal.SIGINT)
-            output, errors = process.communicate(timeout=WITHIN)
+            assert process.stderr is not None
+            output, errors = process.stdout.read(), process.stderr.read()
+            process.wait(WITHIN)
         finally:
             process.kill()
     said = re.fullmatch(r"Interrupted: (\d+) tasks submitted, nothing after line (\d+)\.\n", errors)
