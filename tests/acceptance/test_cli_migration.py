@@ -237,6 +237,39 @@ def test_an_old_queue_is_split(command: Run, settings: Settings, amqp: BlockingC
     assert parsed(command("adopt", "celery", "--json"))["moved"] == 0
 
 
+def test_tenants_outside_of_the_canary_are_named(
+    command: Run, settings: Settings, amqp: BlockingChannel
+) -> None:
+    """Five of them, and how many there are besides."""
+    send(amqp, settings, *(f"t{number}" for number in range(7)), "t0", "acme")
+    command("canary", "--percent", "0", "--tenants", "acme")
+    left = parsed(command("adopt", "celery", "--json"))["stayed"]
+    named = "t0, t1, t2, t3, t4 and 2 more"
+    assert left == [{"reason": "outside_canary", "task": "shop.work", "count": 8, "details": named}]
+
+
+@pytest.mark.parametrize("words", [("adopt", "celery"), ("rollback", "--yes")])
+def test_ctrl_c_before_the_work_is_told_in_one_line(
+    words: tuple[str, ...], arguments: dict[str, Any], tmp_path: Path, eventually: Eventually
+) -> None:
+    """While the app is imported, which takes some its time."""
+    here = tmp_path / "here"
+    (tmp_path / "shop.py").write_text(f"open({str(here)!r}, 'w').close()\nimport time\ntime.sleep(60)\n")
+    variables = {name: value for name, value in arguments.items() if name != "cwd"}
+    with subprocess.Popen(
+        [COMMAND, "-A", "shop", *words],
+        cwd=tmp_path,
+        env=variables,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        eventually(here.exists, within=WITHIN)
+        process.send_signal(signal.SIGINT)
+        said = process.communicate(timeout=WITHIN)
+    assert (process.returncode, *said) == (130, "", "Interrupted: nothing was moved.\n")
+
+
 def test_an_adoption_that_cannot_be_says_why(command: Run, nowhere: str) -> None:
     """In one line."""
     assert_one_line(command("adopt", "old"), "there is no queue 'old': .*")

@@ -381,6 +381,16 @@ class TenantPurged(_Answer):
     since 1970; null: none is known."""
 
 
+class TasksReleased(_Answer):
+    """What was let go of that waited for a task."""
+
+    tenant: TenantId
+    task_id: TaskId
+    """The task that they waited for, which now counts as one that has succeeded."""
+    released: int
+    """How many were let go of."""
+
+
 class _Scheduled(BaseModel):
     model_config = ConfigDict(use_attribute_docstrings=True, extra="forbid")
 
@@ -402,6 +412,12 @@ class _Scheduled(BaseModel):
     the place of all of them. `all`: each is submitted late, the last hundred at most by default."""
     paused: bool = False
     """Whether nothing is submitted at present."""
+    priority: Literal["low", "normal", "high"] | None = None
+    """The place of its tasks among the tenant's own; null: the task's own, which is `normal` unless it says
+    otherwise."""
+    expires: Annotated[float | None, Field(gt=0, le=31622400, examples=[3600.0])] = None
+    """Seconds from a run's submission until it is too late to start: its state is EXPIRED then; null: as the task
+    says, if it does."""
 
 
 class ScheduleCreation(_Request, _Scheduled):

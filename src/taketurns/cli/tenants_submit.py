@@ -105,7 +105,7 @@ def submit(
         "priority": priority,
         "countdown": countdown,
         "eta": eta,
-        "expires": _number(expires),
+        "expires": None if expires is None else number(expires),
         "max_retries": max_retries,
         "time_limit": time_limit,
         "tags": tag,
@@ -200,10 +200,10 @@ def _print_json(tenant: str, accepted: Iterable[Submitted]) -> None:
     typer.echo(json.dumps([each.model_dump() for each in told]))
 
 
-def _number(text: str | None) -> float | str | None:
+def number(text: str) -> float | str:
     """Return a number if a text is one, else the text."""
     try:
-        return None if text is None else float(text)
+        return float(text)
     except ValueError:
         return text
 
