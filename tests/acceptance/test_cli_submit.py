@@ -202,6 +202,22 @@ def test_the_standard_input_is_a_file_too(settings: Settings, tmp_path: Path, tu
     assert len(known(turns)) == 2
 
 
+def test_a_file_may_be_a_json_array(submit: Run, write: Callable[..., str], turns: TakeTurns) -> None:
+    """Whose items are counted from 1."""
+    result = submit("--file", write("", " [", GOOD, ",", GOOD, "]"), "--json")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert [(each["item"], each["error"]) for each in answers(result)] == [(1, None), (2, None)]
+    assert [each["task_id"] for each in answers(result)] == known(turns)
+    file = write("[", GOOD, ", 17]")
+    told, last = submit("--file", file).stderr.splitlines()
+    assert told.startswith("item 2: 17 is not valid; ")
+    assert last == f"taketurns: {file}: 1 of 2 items can't be submitted, so nothing was"
+    assert_one_line(
+        submit("--file", write("[", GOOD)), r".* begins as a JSON array, and it is no JSON \(.*\)"
+    )
+    assert len(known(turns)) == 2
+
+
 WRONG = (
     GOOD,
     "{nonsense",
@@ -265,7 +281,7 @@ def test_what_is_wrong_far_below_is_known_before_the_first_is_submitted(
 
 
 def test_a_file_without_tasks_is_a_failure(submit: Run, write: Callable[..., str]) -> None:
-    assert_one_line(submit("--file", write("", " ")), ".* has no tasks; it should have one a line, as JSON")
+    assert_one_line(submit("--file", write("", " ")), ".* has no tasks; it should have one a line, .*")
 
 
 def test_what_rabbitmq_did_not_take_is_told_by_its_line(

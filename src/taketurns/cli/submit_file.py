@@ -1,4 +1,4 @@
-"""``taketurns tasks submit --file``: the tasks of a file, one a line, none of which is submitted if one is wrong."""
+"""``taketurns tasks submit --file``: the tasks of a file, none of which is submitted if one is wrong."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ _LISTED: Final = 100
 
 
 def submit_file(turns: TakeTurns, tenant: str, file: IO[bytes], *, as_json: bool) -> None:
-    """Submit the tasks of a file, each line one as ``POST /tasks`` takes it, and print an answer for each.
+    """Submit the tasks of a file, each as ``POST /tasks`` takes it, and print an answer for each.
 
-    Ctrl-C ends it between two thousands of tasks.
+    Each line is one, or the whole file is a JSON array. Ctrl-C ends it between two thousands of tasks.
 
     Raises:
-        TaketurnsError: some line is wrong, so nothing was submitted; or some tasks were not accepted.
+        TaketurnsError: some task is wrong, so nothing was submitted; or some tasks were not accepted.
     """
     submission = _FileSubmission(turns, tenant, as_json=as_json)
     with (
@@ -49,6 +49,9 @@ def submit_file(turns: TakeTurns, tenant: str, file: IO[bytes], *, as_json: bool
         SpooledTemporaryFile(max_size=_IN_MEMORY) as copy,  # to read twice, and nobody changes it meanwhile
     ):
         shutil.copyfileobj(file, copy)
+        if _is_array(copy):
+            submission.place = "item"
+            _write_lines(copy, file.name)
         total = submission.check(copy, file.name)
         progress(Step(0, total, 0))
         for portion in _portions(copy):
@@ -64,7 +67,8 @@ class _FileSubmission:
     Attributes:
         passed: tasks that RabbitMQ has answered for.
         submitted: those of them that it has confirmed.
-        line: the last of their lines, counted from 1.
+        last: the line of the last of them, counted from 1; or which item it is.
+        place: the word for where a task is in the file: ``line`` or ``item``.
     """
 
     def __init__(self, turns: TakeTurns, tenant: str, *, as_json: bool) -> None:
@@ -73,11 +77,12 @@ class _FileSubmission:
         self._as_json = as_json
         self.passed = 0
         self.submitted = 0
-        self.line = 0
+        self.last = 0
+        self.place = "line"
 
     def rest(self) -> str:
         """Say where it was interrupted."""
-        return f"nothing after line {self.line}" if self.line else "nothing of the file"
+        return f"nothing after {self.place} {self.last}" if self.last else "nothing of the file"
 
     def check(self, file: IO[bytes], name: str) -> int:
         """Check all that the file has, and return how many tasks it has.
@@ -95,9 +100,11 @@ class _FileSubmission:
             errors |= islice(found.items(), _LISTED - len(errors))
         if wrong:
             self._tell_errors(errors, wrong)
-            raise TaketurnsError(f"{name}: {wrong} of {total} lines can't be submitted, so nothing was")
+            raise TaketurnsError(
+                f"{name}: {wrong} of {total} {self.place}s can't be submitted, so nothing was"
+            )
         if not total:
-            raise TaketurnsError(f"{name} has no tasks; it should have one a line, as JSON")
+            raise TaketurnsError(f"{name} has no tasks; it should have one a line, as JSON, or a JSON array")
         return total
 
     def submit(self, portion: Portion) -> None:
@@ -107,20 +114,21 @@ class _FileSubmission:
             TaketurnsError: none of them was submitted.
         """
         numbers = [number for number, _ in portion]
+        nothing = f"nothing from {self.place} {numbers[0]} on was submitted"
         try:
             told = self._read(portion).submit()
         except InvalidBatch as error:  # a key was used before; the rest was checked
             wrong = {numbers[place]: each for place, each in error.errors.items()}
             self._tell_errors(wrong, len(wrong))
-            why = f"{len(wrong)} of the lines to {numbers[-1]} can't be"
-            raise TaketurnsError(f"nothing from line {numbers[0]} on was submitted: {why}") from error
+            why = f"{len(wrong)} of the {self.place}s to {numbers[-1]} can't be"
+            raise TaketurnsError(f"{nothing}: {why}") from error
         except TaketurnsError as error:
-            raise TaketurnsError(f"nothing from line {numbers[0]} on was submitted: {_why(error)}") from error
+            raise TaketurnsError(f"{nothing}: {_why(error)}") from error
         for number, each in zip(numbers, told, strict=True):
             self._tell(number, each.task_id, each.error, is_duplicate=each.duplicate)
         self.passed += len(told)
         self.submitted += sum(each.error is None for each in told)
-        self.line = numbers[-1]
+        self.last = numbers[-1]
 
     def _wrong(self, portion: Portion, keys: dict[str, str]) -> Mapping[int, Exception]:
         """Return what is wrong with some of the tasks, by their lines.
@@ -152,22 +160,47 @@ class _FileSubmission:
 
         if self._as_json:
             code = None if error is None else code_of(error)
-            _print({"line": number, "task_id": task_id, "duplicate": is_duplicate, "error": code})
+            _print({self.place: number, "task_id": task_id, "duplicate": is_duplicate, "error": code})
         elif error is None:
             typer.echo(task_id)
         else:
-            typer.echo(f"line {number}: {_why(error)}", err=True)
+            typer.echo(f"{self.place} {number}: {_why(error)}", err=True)
 
     def _tell_errors(self, errors: Mapping[int, Exception], number: int) -> None:
         from taketurns.api.faults import told
 
-        for line, error in errors.items():
+        for place, error in errors.items():
             if self._as_json:
-                _print({"line": line, **told(error)})
+                _print({self.place: place, **told(error)})
             else:
-                typer.echo(f"line {line}: {_why(error)}", err=True)
+                typer.echo(f"{self.place} {place}: {_why(error)}", err=True)
         if number > len(errors) and not self._as_json:
             typer.echo(f"and {number - len(errors)} more", err=True)
+
+
+def _is_array(file: IO[bytes]) -> bool:
+    """Tell whether a file has a JSON array, which no line of NDJSON that is a task begins as."""
+    file.seek(0)
+    return next((line.lstrip()[:1] for line in file if line.strip()), b"") == b"["
+
+
+def _write_lines(file: IO[bytes], name: str) -> None:
+    """Write a JSON array anew, an item on each line.
+
+    Raises:
+        TaketurnsError: it is none.
+    """
+    from taketurns.api.faults import unreadable
+
+    file.seek(0)
+    try:
+        items = json.load(file)
+    except (ValueError, RecursionError) as error:
+        raise TaketurnsError(f"{name} begins as a JSON array, and {unreadable(error)}") from error
+    file.seek(0)
+    file.truncate()
+    for item in items:
+        file.write(json.dumps(item).encode() + b"\n")
 
 
 def _portions(file: IO[bytes]) -> Iterator[Portion]:

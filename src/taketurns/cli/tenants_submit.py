@@ -79,7 +79,7 @@ def submit(
         typer.Option(
             metavar="FILE",
             help="Submit the tasks of a file instead (- is the standard input): one on each line, as JSON such as "
-            '{"name": "shop.thumbnail", "args": ["i-1"], "priority": "high"}, as for POST /tasks.',
+            '{"name": "shop.thumbnail", "args": ["i-1"], "priority": "high"}, as for POST /tasks; or a JSON array.',
         ),
     ] = None,
     wait: Annotated[
