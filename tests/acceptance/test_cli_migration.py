@@ -160,14 +160,18 @@ def test_backlogs_are_counted_and_moved(command: Run, work: Any, amqp: BlockingC
 
 
 def test_a_rollback_that_cannot_be_says_why(command: Run, nowhere: str) -> None:
-    """In one line."""
+    """In one line, which names what the reason is and nothing else."""
     assert_one_line(command("rollback", "--yes", "--queue", "old"), "there is no queue 'old': .*")
+    no_redis = {"TAKETURNS_REDIS_URL": f"redis://{nowhere}/0"}
+    assert_one_line(command("rollback", "--yes", **no_redis), "Redis failed .*")
+    assert parsed(command("rollback", "--yes", "--json", TAKETURNS_CANARY_PERCENT="0", **no_redis))
     assert_one_line(command("rollback", "--dry-run", "--tenant", "a b"), "tenant: 'a b' is not valid; .*")
     command("canary", "--percent", "0")
     away = command("rollback", "--yes", TAKETURNS_AMQP_URL=f"amqp://guest:guest@{nowhere}/%2F")
     assert away.returncode == 1
     assert away.stderr.startswith("taketurns: "), away.stderr
     assert away.stderr.count("\n") == 1
+    assert "Redis" not in away.stderr
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])

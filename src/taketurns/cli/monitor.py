@@ -99,8 +99,8 @@ def _print(found: "Overview") -> None:
         typer.echo(line.plain)
     if found.tenants:
         print_table(COLUMNS, map(cells, found.tenants))
-    for line in more(found, len(found.tenants)):
-        typer.echo(line)
+    for rest in more(found, len(found.tenants)):
+        typer.echo(rest)
 
 
 def _watch(look: "Callable[[int], Overview]", interval: float) -> None:
