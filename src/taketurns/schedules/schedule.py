@@ -228,8 +228,7 @@ def plain(args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[list[Any], di
 
 
 def _is_expiry(given: object) -> bool:
-    is_number = isinstance(given, int | float) and not isinstance(given, bool)
-    return is_number and 0 < given <= LONGEST_EXPIRY  # type: ignore[operator]  # a number
+    return isinstance(given, int | float) and not isinstance(given, bool) and 0 < given <= LONGEST_EXPIRY
 
 
 def _json(value: Any, kind: type | UnionType, *, field: str) -> str:
