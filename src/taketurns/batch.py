@@ -33,7 +33,7 @@ from taketurns.time_limits import check_time_limits
 from taketurns.topology import EXCHANGE, tenant_queue
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from celery import Celery
@@ -74,11 +74,13 @@ class Submitted:
         task_id: its id; with an idempotency key that was used before, that of the first submission.
         duplicate: it was submitted before.
         error: why it was not confirmed; None: it was. After PublishNotConfirmed it may run all the same.
+        blocked: it waits for tasks that it depends on.
     """
 
     task_id: str
     duplicate: bool = False
     error: TaketurnsError | None = None
+    blocked: bool = False
 
 
 @dataclass(slots=True)
@@ -125,21 +127,26 @@ class Batch:
     Args:
         turns: the app's TakeTurns.
         tenant: the tenant.
-        largest: bytes that the arguments of each may have, as JSON; None is any number.
 
     Raises:
         InvalidTenant: the tenant id does not have the accepted form.
     """
 
-    def __init__(self, turns: TakeTurns, tenant: str, *, largest: int | None = None) -> None:
+    def __init__(self, turns: TakeTurns, tenant: str) -> None:
         self._turns = turns
         self._tenant = validate_tenant(tenant)
-        self._largest = largest
         self._ready: list[Ready] = []
         self._ids: set[str] = set()
+        self._blocked: set[str] = set()
 
     def __len__(self) -> int:
         return len(self._ready)
+
+    def keyed(self) -> Iterator[tuple[int, str, str]]:
+        """Return the place of each task with an idempotency key, the key, and what its task is known by."""
+        for place, each in enumerate(self._ready):
+            if each.key is not None:
+                yield place, each.key, each.fingerprint
 
     @property
     def seconds(self) -> float:
@@ -161,12 +168,18 @@ class Batch:
         for name in options.keys() - OPTIONS:
             raise InvalidInput(name, f"only {', '.join(sorted(OPTIONS))} here", field="options")
         ready = _checked(self._turns.app, found, args, kwargs, options)
-        if ready.task_id in self._ids:
-            raise InvalidInput(ready.task_id, "an id of its own for each task", field="task_id")
-        self._check_arguments(ready)
-        self._ids.add(ready.task_id)
-        ready.headers[TENANT_HEADER] = self._tenant
-        self._ready.append(ready)
+        _check_arguments(ready)
+        self._append(ready)
+
+    def add_fitting(
+        self, task: TenantTask, args: Sequence[Any], kwargs: Mapping[str, Any], **options: Any
+    ) -> None:
+        """Add a task whose arguments came as JSON and are known to fit it; options are some of those of [add][].
+
+        Raises:
+            InvalidInput: an option does not have the accepted form.
+        """
+        self._append(_checked(self._turns.app, task, args, kwargs, options))
 
     def submit(self, may_publish: Callable[[], bool] = lambda: True) -> list[Submitted]:
         """Submit all that was added; the errors are those of [submit_many][taketurns.TakeTurns.submit_many].
@@ -202,31 +215,23 @@ class Batch:
             is_duplicate = each.key is not None and (
                 claims[each.key].is_duplicate or firsts[each.key] != place
             )
-            told.append(Submitted(task_id, is_duplicate, errors.get(task_id)))
+            told.append(Submitted(task_id, is_duplicate, errors.get(task_id), task_id in self._blocked))
         return told
 
-    def _check_arguments(self, ready: Ready) -> None:
-        """Check that the arguments fit the task, and that a message can carry them."""
-        if ready.task.takes_models:
-            return  # that is checked where they are dumped
-        if (why := misfit(ready.task, ready.args, ready.kwargs)) is not None:
-            raise InvalidInput(ready.args, f"what the task takes ({why})", field="args")
-        try:
-            size = len(dumps((ready.args, ready.kwargs)))
-        except (EncodeError, TypeError, ValueError, RecursionError) as error:
-            raise InvalidInput(ready.args, f"what JSON can carry ({error})", field="args") from None
-        if self._largest is not None and size > self._largest:
-            raise InvalidInput("...", f"{self._largest} bytes of arguments at most", field="args")
+    def _append(self, ready: Ready) -> None:
+        if ready.task_id in self._ids:
+            raise InvalidInput(ready.task_id, "an id of its own for each task", field="task_id")
+        self._ids.add(ready.task_id)
+        ready.headers[TENANT_HEADER] = self._tenant
+        self._ready.append(ready)
 
     def _firsts(self) -> tuple[dict[str, int], dict[int, TaketurnsError]]:
         """Return where each key comes first, and what is wrong with those that come again."""
         firsts: dict[str, int] = {}
         conflicts: dict[int, TaketurnsError] = {}
-        for place, each in enumerate(self._ready):
-            if each.key is not None:
-                first = self._ready[firsts.setdefault(each.key, place)]
-                if first.fingerprint != each.fingerprint:
-                    conflicts[place] = KeyConflict(each.key)
+        for place, key, what in self.keyed():
+            if self._ready[firsts.setdefault(key, place)].fingerprint != what:
+                conflicts[place] = KeyConflict(key)
         return firsts, conflicts
 
     def _claimed(self, firsts: Mapping[str, int]) -> dict[str, Claim]:
@@ -277,11 +282,13 @@ class Batch:
                 options = {name: value for name, value in each.given.items() if name != "idempotency_key"}
                 options |= {"task_id": each.task_id, "tenant": self._tenant}
                 try:
-                    each.task.apply_async(each.args, each.kwargs, **options)
+                    result = each.task.apply_async(each.args, each.kwargs, **options)
                 except TaketurnsError as error:
                     errors[each.task_id] = error
                 else:
                     errors[each.task_id] = None
+                    if getattr(result, "blocked", False):
+                        self._blocked.add(each.task_id)
         return errors
 
 
@@ -397,6 +404,18 @@ def _checked(
         checked_key(key),
         "" if key is None else fingerprint(task.name, args, kwargs),
     )
+
+
+def _check_arguments(ready: Ready) -> None:
+    """Check that the arguments fit the task, and that a message can carry them."""
+    if ready.task.takes_models:
+        return  # that is checked where they are dumped
+    if (why := misfit(ready.task, ready.args, ready.kwargs)) is not None:
+        raise InvalidInput(ready.args, f"what the task takes ({why})", field="args")
+    try:
+        dumps((ready.args, ready.kwargs))
+    except (EncodeError, TypeError, ValueError, RecursionError) as error:
+        raise InvalidInput(ready.args, f"what JSON can carry ({error})", field="args") from None
 
 
 def _outcome(error: TaketurnsError | None) -> Outcome:

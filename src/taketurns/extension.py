@@ -11,6 +11,7 @@ from celery import signals
 from taketurns import administration, tls
 from taketurns.batch import Batch
 from taketurns.by_name import submit_by_name
+from taketurns.celerys_command import told_in_one_line
 from taketurns.deadletters.box import DeadLetters
 from taketurns.dependencies.dependencies import Dependencies
 from taketurns.doctor import Finding, examine
@@ -133,9 +134,10 @@ class TakeTurns:
         self.app = app
         self.weight_function = checked_function(weight_function)
         self.tenancy = Tenancy(tenant_resolver, default_tenant)
-        self.settings = settings or Settings.load()
-        tls.check_files(self.settings.tls)
-        self.store = Store(self.settings.redis, self.settings.tls)
+        with told_in_one_line():
+            self.settings = settings or Settings.load()
+            tls.check_files(self.settings.tls)
+            self.store = Store(self.settings.redis, self.settings.tls)
         self.registry = Registry(self.store, changed=lambda: refresh_workers(self.registry, self.publisher))
         self.canary = CanaryDial(self.store, self.settings.canary)
         self.limiter = Limiter(self.store, self.settings.limiter)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, cast
 
 from taketurns.cancelling import Cancellation, cancel
+from taketurns.dependencies.waiting import checked_parent
 from taketurns.errors import InvalidInput
 from taketurns.live.following import follow
 from taketurns.options import checked_id
@@ -279,10 +280,11 @@ class TenantTasks:
 
         Raises:
             InvalidTenant: the tenant id does not have the accepted form.
+            InvalidInput: the task's id doesn't.
             RegistryUnavailable: Redis is away.
             BrokerUnavailable: RabbitMQ is away.
         """
-        return self._turns.dependencies.succeeded(validate_tenant(tenant), task_id)
+        return self._turns.dependencies.succeeded(validate_tenant(tenant), checked_parent(task_id))
 
     def _states(self, records: Sequence[TaskRecord]) -> Sequence[State]:
         now = time.time()

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import TypeGuard
+from typing import TYPE_CHECKING, Final, TypeGuard
 
 from taketurns.errors import InvalidTenant
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 QUEUE_PREFIX = "usersequence_"
 TENANT_HEADER = "taketurns_tenant"
@@ -13,6 +16,9 @@ TENANT_HEADER = "taketurns_tenant"
 
 _TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@:+-]{0,127}", re.ASCII)
 _ACCEPTED = "1 to 128 characters of A-Z a-z 0-9 . _ @ : + -, the first one a letter or digit"
+
+_NAMED: Final = 5
+"""Tenants that are named to people, at most."""
 
 
 def validate_tenant(tenant: object, *, field: str | None = None) -> str:
@@ -54,3 +60,9 @@ def tenant_of(queue: str) -> str | None:
         return None
     tenant = queue[len(QUEUE_PREFIX) :]
     return tenant if is_tenant(tenant) else None
+
+
+def some_of(tenants: Collection[str]) -> str:
+    """Return the first of some tenants by name, for people, and how many there are besides."""
+    more = f" and {len(tenants) - _NAMED} more" if len(tenants) > _NAMED else ""
+    return ", ".join(sorted(tenants)[:_NAMED]) + more

@@ -51,6 +51,27 @@ def test_an_error_is_one_line(tmp_path: Path) -> None:
     assert_one_line(run("-A", "shop", "reaper", cwd=tmp_path), r"-A shop: there is no module 'shop' .*")
 
 
+@pytest.mark.parametrize("command", ["worker", "beat"])
+def test_celerys_own_commands_tell_a_misspelt_setting_in_one_line(command: str, tmp_path: Path) -> None:
+    """With the nearest right name, and no traceback of what imported the app."""
+    (tmp_path / "shop.py").write_text(SHOP)
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("TAKETURNS_")}
+    result = subprocess.run(  # our own command
+        [COMMAND.with_name("celery"), "-A", "shop", command],
+        cwd=tmp_path,
+        env={**clean, "TAKETURNS_WORKER_MAX_CREDITS": "3"},
+        capture_output=True,
+        text=True,
+        timeout=WITHIN,
+        check=False,
+    )
+    assert_one_line(
+        result,
+        "TAKETURNS_WORKER_MAX_CREDITS in the environment is no setting, "
+        r"did you mean TAKETURNS_WORKER_MAX_CREDIT\?",
+    )
+
+
 def test_the_config_file_is_read_because_it_is_named(tmp_path: Path) -> None:
     """--config gives the settings, also those that the app's module reads when it is imported."""
     (tmp_path / "config.env").write_text(f"TAKETURNS_API_JWT_SECRET={SECRET}\nTAKETURNS_REDIS_PREFIX=mine\n")

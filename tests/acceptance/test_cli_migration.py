@@ -160,14 +160,18 @@ def test_backlogs_are_counted_and_moved(command: Run, work: Any, amqp: BlockingC
 
 
 def test_a_rollback_that_cannot_be_says_why(command: Run, nowhere: str) -> None:
-    """In one line."""
+    """In one line, which names what the reason is and nothing else."""
     assert_one_line(command("rollback", "--yes", "--queue", "old"), "there is no queue 'old': .*")
+    no_redis = {"TAKETURNS_REDIS_URL": f"redis://{nowhere}/0"}
+    assert_one_line(command("rollback", "--yes", **no_redis), "Redis failed .*")
+    assert parsed(command("rollback", "--yes", "--json", TAKETURNS_CANARY_PERCENT="0", **no_redis))
     assert_one_line(command("rollback", "--dry-run", "--tenant", "a b"), "tenant: 'a b' is not valid; .*")
     command("canary", "--percent", "0")
     away = command("rollback", "--yes", TAKETURNS_AMQP_URL=f"amqp://guest:guest@{nowhere}/%2F")
     assert away.returncode == 1
     assert away.stderr.startswith("taketurns: "), away.stderr
     assert away.stderr.count("\n") == 1
+    assert "Redis" not in away.stderr
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
@@ -235,6 +239,39 @@ def test_an_old_queue_is_split(command: Run, settings: Settings, amqp: BlockingC
     queues = ("celery", "usersequence_acme", "usersequence_bolt")
     assert [waiting(amqp, queue) for queue in queues] == [1, 2, 1]
     assert parsed(command("adopt", "celery", "--json"))["moved"] == 0
+
+
+def test_tenants_outside_of_the_canary_are_named(
+    command: Run, settings: Settings, amqp: BlockingChannel
+) -> None:
+    """Five of them, and how many there are besides."""
+    send(amqp, settings, *(f"t{number}" for number in range(7)), "t0", "acme")
+    command("canary", "--percent", "0", "--tenants", "acme")
+    left = parsed(command("adopt", "celery", "--json"))["stayed"]
+    named = "t0, t1, t2, t3, t4 and 2 more"
+    assert left == [{"reason": "outside_canary", "task": "shop.work", "count": 8, "details": named}]
+
+
+@pytest.mark.parametrize("words", [("adopt", "celery"), ("rollback", "--yes")])
+def test_ctrl_c_before_the_work_is_told_in_one_line(
+    words: tuple[str, ...], arguments: dict[str, Any], tmp_path: Path, eventually: Eventually
+) -> None:
+    """While the app is imported, which takes some its time."""
+    here = tmp_path / "here"
+    (tmp_path / "shop.py").write_text(f"open({str(here)!r}, 'w').close()\nimport time\ntime.sleep(60)\n")
+    variables = {name: value for name, value in arguments.items() if name != "cwd"}
+    with subprocess.Popen(
+        [COMMAND, "-A", "shop", *words],
+        cwd=tmp_path,
+        env=variables,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        eventually(here.exists, within=WITHIN)
+        process.send_signal(signal.SIGINT)
+        said = process.communicate(timeout=WITHIN)
+    assert (process.returncode, *said) == (130, "", "Interrupted: nothing was moved.\n")
 
 
 def test_an_adoption_that_cannot_be_says_why(command: Run, nowhere: str) -> None:

@@ -136,15 +136,16 @@ def test_programs_get_a_line_of_json_for_each_look(
 
 
 def test_it_is_live_on_a_terminal(turns: TakeTurns, settings: Settings, tmp_path: Path) -> None:
-    """What comes is seen without a key, and Ctrl-C ends it without a word, whatever is away."""
+    """What comes is seen without a key, and Ctrl-C ends it without a word, whatever is away; a narrow one will do."""
     (tmp_path / "shop.py").write_text(SHOP)
     turns.update("acme", rate_limit="5/1m")
+    for number in range(30):
+        turns.registry.update(f"tenant-{number}", weight=2)
     variables = environment(settings)
-    with on_terminal(
-        "-A", "shop", "monitor", "--interval", "0.2", cwd=tmp_path, variables=variables
-    ) as terminal:
+    words = ("-A", "shop", "monitor", "--interval", "0.2")
+    with on_terminal(*words, cwd=tmp_path, variables=variables, columns=60) as terminal:
         terminal.read_until("acme")
-        terminal.read_until("5/1m")
+        terminal.read_until(" more")
         assert "newcomer" not in terminal.said
         turns.update("newcomer", weight=2)
         terminal.read_until("newcomer")

@@ -51,8 +51,13 @@ def test_schedules_for_programs(taketurns: Run, turns: TakeTurns) -> None:
     assert parsed(taketurns("schedules", "list", "bolt", "--json"))["schedules"] == []
     assert parsed(taketurns("schedules", "resume", "acme", "nightly", "--json"))["next_due_at"]
     assert parsed(taketurns("schedules", "pause", "acme", "nightly", "--json"))["paused"]
-    changed = parsed(taketurns("schedules", "set", "acme", "nightly", "--kwargs", '{"size": 3}', "--json"))
+    change = ("schedules", "set", "acme", "nightly", "--json")
+    given = ("--kwargs", '{"size": 3}', "--priority", "low", "--expires", "600")
+    changed = parsed(taketurns(*change, *given))
     assert changed["kwargs"] == turns.schedules.get("acme", "nightly").kwargs == {"size": 3}
+    assert (changed["priority"], changed["expires"]) == ("low", 600.0)
+    changed = parsed(taketurns(*change, "--priority", "none", "--expires", "none"))
+    assert (changed["priority"], changed["expires"]) == (None, None)
     removed = parsed(taketurns("schedules", "remove", "acme", "nightly", "--json"))
     assert removed == {"tenant": "acme", "name": "nightly", "removed": True}
 
@@ -73,6 +78,8 @@ def test_what_is_not_there_is_a_failure(command: str, taketurns: Run) -> None:
         ((), "cron: None is not valid; accepted is either this, or every, and not both"),
         (("--cron", "* * * * *", "--timezone", "Mars"), "timezone: 'Mars' is not valid; .*"),
         (("--every", "1s", "--missed", "maybe"), "missed: 'maybe' is not valid; accepted is skip, once, all"),
+        (("--every", "1s", "--priority", "urgent"), "priority: 'urgent' is not valid; accepted is low, .*"),
+        (("--every", "1s", "--expires", "1h"), "expires: '1h' is not valid; accepted is a number of .*"),
         (("--every", "1s", "--args", "{}"), "--args: '{}' is not valid; accepted is a JSON list, .*"),
         (("--every", "1s", "--kwargs", "["), r"--kwargs: '\[' is not valid; accepted is a JSON object, .*"),
         (("--every", "1s", "--args", "[1, 2, 3]"), r"args: \[1, 2, 3\] is not valid; .*"),

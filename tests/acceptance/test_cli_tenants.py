@@ -137,6 +137,7 @@ def test_pausing_reaches_the_workers_at_once(
     task = turns.app.tasks["shop.nap"]
     log = tmp_path / "log"
     log.mkdir()
+    turns.create("acme")
     assert taketurns("tenants", "pause", "acme").stdout == "acme is paused; its tasks wait in their queue.\n"
     assert turns.registry.get("acme").paused
     with worker(
@@ -154,6 +155,20 @@ def test_pausing_reaches_the_workers_at_once(
         assert taketurns("tenants", "resume", "acme").stdout == "acme is not paused.\n"
         eventually(lambda: result.status == "SUCCESS")
     turns.app.backend.result_consumer.stop()
+
+
+def test_a_tenant_without_a_queue_is_told_so(taketurns: Run, turns: TakeTurns) -> None:
+    """Nobody's name makes a tenant; one that has settings is paused before its first task."""
+    unknown = r"there is no tenant 'nosuch': it has neither a queue nor settings"
+    assert_one_line(taketurns("tenants", "pause", "nosuch"), f"{unknown}; .* tenants create nosuch --paused")
+    assert_one_line(taketurns("tenants", "resume", "nosuch", "--json"), unknown)
+    assert turns.registry.all() == {}
+    turns.update("acme", weight=2)
+    said = [taketurns("tenants", how, "acme").stdout for how in ("pause", "resume")]
+    assert said == [
+        "acme is paused; its tasks wait in their queue, which is not there yet.\n",
+        "acme is not paused; it has no queue yet.\n",
+    ]
 
 
 def test_it_is_explained_why_a_task_has_not_started(taketurns: Run, turns: TakeTurns) -> None:

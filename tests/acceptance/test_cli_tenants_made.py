@@ -181,11 +181,11 @@ def test_a_tenant_of_another_form_is_told_in_one_line(name: str, command: Run) -
     assert_one_line(result, r"tenant: 'a b' is not valid; accepted is 1 to 128 characters .*")
 
 
-@pytest.mark.parametrize("name", ["show", "stats", "explain", "purge", "remove"])
+@pytest.mark.parametrize("name", ["show", "stats", "explain", "purge", "remove", "pause", "resume"])
 def test_an_unknown_tenant_is_told_in_one_line(name: str, command: Run) -> None:
     """By whatever must be there; the others need not know it before."""
     result = command(name, "nobody", *EVERY[name][1:])
-    assert_one_line(result, "there is no tenant 'nobody': it has neither a queue nor settings")
+    assert_one_line(result, "there is no tenant 'nobody': it has neither a queue nor settings.*")
 
 
 @pytest.mark.parametrize(

@@ -95,13 +95,13 @@ def test_what_depends_on_a_task_that_fails_fails_too(
     pool: str, shop: Any, ledger: Ledger, settings: Settings, tmp_path: Path, eventually: Eventually
 ) -> None:
     failed = submit(shop, "failed", task="fail")
-    late = submit(shop, "late", expires=0.05)
+    late, too_late_at = submit(shop, "late", expires=0.05), time.time() + 0.05
     cancelled = submit(shop, "cancelled", countdown=60)
     rejected = submit(shop, "rejected", task="refuse")
     parents = {failed: "has failed", late: "has expired", cancelled: "was cancelled", rejected: "has failed"}
     children = {parent: submit(shop, "child", parent) for parent in parents}
     grandchild = submit(shop, "grandchild", children[failed])
-    time.sleep(0.1)  # for the expiry
+    eventually(lambda: time.time() > too_late_at)
     shop.turns.tasks.cancel("acme", [cancelled])
     assert state(shop, children[cancelled]) == "FAILURE"  # at once, without a worker
     with worker(settings, tmp_path, "-P", pool, "-c", "1"):
@@ -197,7 +197,6 @@ def test_a_countdown_begins_when_the_parents_have_succeeded(
 ) -> None:
     parent = submit(shop, "parent")
     child = submit(shop, "child", parent, countdown=1.0)
-    time.sleep(1.0)
     with worker(settings, tmp_path, "-c", "1"):
         eventually(lambda: state(shop, child) == "SUCCESS", within=20)
     told = [json.loads(text)["event"] for _, text in shop.turns.records.history("acme", child)]

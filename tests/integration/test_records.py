@@ -150,6 +150,32 @@ def test_a_record_ends_a_while_after_its_last_step_and_a_delayed_one_not_before_
     assert [task_id for _, task_id in records.ids("acme", count=9)] == ["v", "u"], "it has left the list too"
 
 
+def test_who_is_delayed_is_known_of_recorded_tasks_alone(store: Store) -> None:
+    """What was forgotten, trimmed or is due by now leaves nothing behind."""
+    records, now = Records(store, RecordsSettings(max_tasks=3)), time.time()
+    key = store.tenant_key("acme", "delayed")
+
+    def delay(number: int) -> None:
+        step = Step(f"t{number}", "delayed", now + number / 100, fields={"due": now + 60})
+        records.write({"acme": [step]})
+
+    def known() -> list[str]:
+        return sorted(store.call(lambda redis: redis.zrange(key, 0, -1)))
+
+    for number in range(10):
+        delay(number)
+    assert (known(), records.delayed("acme")) == (["t7", "t8", "t9"], 3)
+    records.forget("acme", ["t8"])
+    assert (known(), records.delayed("acme")) == (["t7", "t9"], 2)
+    store.call(lambda redis: redis.zadd(key, {"late": now - 5}))
+    delay(10)
+    assert (known(), records.delayed("acme")) == (["t10", "t7", "t9"], 3)
+    records.write(
+        {"acme": [Step("t7", "cancelled", now), Step("t9", "started", now), queued("t11", now + 1)]}
+    )
+    assert known() == ["t10"]
+
+
 def test_the_ids_are_the_latest_first_and_go_on_after_a_place(records: Records) -> None:
     """Tasks of one moment, as a batch has them, are neither left out nor told twice."""
     records.write({"acme": [queued(f"t{number:04}", NOW + number // 700) for number in range(1500)]})

@@ -342,6 +342,28 @@ def test_schedules_are_created_changed_and_removed(turns: TakeTurns, work: Any) 
     assert schedules.book.count() == 1
 
 
+def test_each_run_has_the_priority_and_the_expiry_of_its_schedule(
+    turns: TakeTurns, work: Any, amqp: BlockingChannel, firing: Firing
+) -> None:
+    """Which counts from its submission, however late that is; without them they are the task's own."""
+    runs, schedules = Runs(amqp), turns.schedules
+    schedules.create(
+        "acme", "own", "work", every="1h", args=["a"], missed="once", priority="high", expires=600
+    )
+    schedules.create("acme", "plain", "work", every="1h", args=["b"], missed="once")
+    for name in ("own", "plain"):
+        as_of(turns, name, 1.5 * HOUR)
+    firing.look()
+    found = {each[SCHEDULE_HEADER]: each for each in runs.take().headers}
+    expires = datetime.fromisoformat(found["own"]["expires"]).timestamp()
+    assert time.time() + 500 < expires <= time.time() + 600
+    assert found["plain"]["expires"] is None
+    tasks = {name: turns.tasks.get("acme", headers["id"]) for name, headers in found.items()}
+    assert {name: task.priority for name, task in tasks.items() if task} == {"own": "high", "plain": "normal"}
+    changed = schedules.update("acme", "own", priority=None, expires=None)
+    assert (changed.priority, changed.expires) == (None, None)
+
+
 @pytest.mark.parametrize(
     ("changes", "field"),
     [
@@ -355,6 +377,13 @@ def test_schedules_are_created_changed_and_removed(turns: TakeTurns, work: Any) 
         ({"timezone": "UTC"}, "timezone"),
         ({"missed": "sometimes"}, "missed"),
         ({"paused": 1}, "paused"),
+        ({"priority": "urgent"}, "priority"),
+        ({"priority": 1}, "priority"),
+        ({"expires": 0}, "expires"),
+        ({"expires": True}, "expires"),
+        ({"expires": float("nan")}, "expires"),
+        ({"expires": "1h"}, "expires"),
+        ({"expires": 366 * 86400 + 1}, "expires"),
         ({"args": ["a", "b"]}, "args"),
         ({"args": [object()]}, "args"),
         ({"args": "ab"}, "args"),

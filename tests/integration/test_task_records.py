@@ -48,13 +48,14 @@ def test_a_record_tells_how_each_task_has_gone(
         patch.setattr(shop.work, "typing", False)
         wrong = shop.work.apply_async((1, 2, 3, 4), tenant="acme").id
     late = shop.work.apply_async(("late",), tenant="acme", expires=0.05).id
+    too_late_at = time.time() + 0.05
     counted = shop.count.apply_async((3,), tenant="acme").id
     retried = shop.insist.apply_async(
         ("x",), tenant="acme", max_retries=1, retry_backoff=0.1, retry_jitter=False
     ).id
     silent = shop.unrecorded.apply_async(tenant="acme").id
     assert state(shop, good) == "QUEUED"
-    time.sleep(0.1)  # for the expiry
+    eventually(lambda: time.time() > too_late_at)
     with worker(settings, tmp_path, "-P", pool, "-c", "2", name="w1"):
         eventually(lambda: state(shop, retried) == "FAILURE", within=20)
         eventually(lambda: {state(shop, each) for each in (good, counted)} == {"SUCCESS"})

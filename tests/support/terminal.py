@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-_SIZE: Final = struct.pack("HHHH", 24, 100, 0, 0)  # lines and columns
+LINES: Final = 24
 
 
 class Terminal:
@@ -64,10 +64,12 @@ class Terminal:
 
 
 @contextmanager
-def on_terminal(*arguments: str, cwd: Path, variables: dict[str, str]) -> Iterator[Terminal]:
+def on_terminal(
+    *arguments: str, cwd: Path, variables: dict[str, str], columns: int = 100
+) -> Iterator[Terminal]:
     """Run ``taketurns ARGUMENTS`` on a terminal of 24 lines; it is killed if the block ends before it does."""
     ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, _SIZE)
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", LINES, columns, 0, 0))
     with subprocess.Popen(  # our own command
         [COMMAND, *arguments],
         cwd=cwd,

@@ -2,10 +2,8 @@
 
 import logging
 import math
-import sys
 from collections.abc import Mapping
 from http import HTTPStatus
-from json import JSONDecodeError
 from typing import Any, Final
 
 from fastapi import FastAPI, HTTPException, Request
@@ -13,23 +11,17 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
+from taketurns.api import faults
 from taketurns.api.auth import NotAuthenticated
-from taketurns.api.results import ResultsUnavailable
 from taketurns.api.schemas import Problem
 from taketurns.api.signing_keys import KeysUnavailable
-from taketurns.arguments import DEEPEST
 from taketurns.errors import (
     BacklogFull,
-    BrokerRefused,
-    BrokerUnavailable,
     DeadLettersBusy,
     InvalidBatch,
     InvalidInput,
     KeyConflict,
     KeyInUse,
-    ManagementUnavailable,
-    PublishNotConfirmed,
-    RegistryUnavailable,
     ScheduleExists,
     TaketurnsError,
     TaskNotFound,
@@ -55,23 +47,8 @@ _LISTED: Final = 100
 _SHOWN: Final = 5
 """Invalid fields that one message names, at most."""
 
-# Their own messages name hosts and ports, which are for the operator's log and not for every client.
 _AWAY: Final[Mapping[type[TaketurnsError], tuple[str, str]]] = {
-    PublishNotConfirmed: (
-        "not_confirmed",
-        "RabbitMQ did not confirm the task in time, so it is not accepted; it may run all the same",
-    ),
-    BrokerRefused: (
-        "broker_refused",
-        "RabbitMQ does not allow that to this service, whose log says what is missing; nothing was accepted",
-    ),
-    BrokerUnavailable: ("broker_unavailable", "RabbitMQ can't be reached at present; nothing was accepted"),
-    ManagementUnavailable: (
-        "management_unavailable",
-        "RabbitMQ's management API can't be reached at present",
-    ),
-    RegistryUnavailable: ("redis_unavailable", "Redis can't be reached at present"),
-    ResultsUnavailable: ("results_unavailable", "the app's result backend can't be reached at present"),
+    **faults.AWAY,
     KeysUnavailable: (
         "signing_keys_unavailable",
         "the token can't be checked at present: its issuer's keys can't be fetched",
@@ -90,22 +67,6 @@ _OF_TENANTS: Final[Mapping[type[TaketurnsError], tuple[HTTPStatus, str]]] = {
 
 _UNPARSED: Final = "There was an error parsing the body"
 """FastAPI's words for a body that is not even bad JSON; dependencies may answer 400 for reasons of their own."""
-
-_WHOLE, _NUMBER, _CHOICE = "a whole number", "a number", "true or false"
-_ACCEPTED: Final[Mapping[str, str]] = {
-    "int_type": _WHOLE,
-    "int_parsing": _WHOLE,
-    "int_from_float": _WHOLE,
-    "float_type": _NUMBER,
-    "float_parsing": _NUMBER,
-    "bool_type": _CHOICE,
-    "bool_parsing": _CHOICE,
-    "string_type": "text",
-    "list_type": "a list",
-    "dict_type": "an object",
-    "model_type": "an object",
-}
-"""What is accepted where pydantic found another type, by its names of such errors."""
 
 _DESCRIPTIONS: Final[Mapping[HTTPStatus, str]] = {
     HTTPStatus.UNAUTHORIZED: "No valid token or API key.",
@@ -147,7 +108,9 @@ def problem(
 ) -> JSONResponse:
     """Return the answer to a request that failed."""
     body = Problem(
-        error=code, message=_encodable(message), field=None if field is None else _encodable(field)
+        error=code,
+        message=faults.encodable(message),
+        field=None if field is None else faults.encodable(field),
     )
     return JSONResponse(body.model_dump(), status_code=status, headers=dict(headers or {}))
 
@@ -182,12 +145,14 @@ def answer_to(request: Request, error: Exception) -> JSONResponse | None:
             answer = problem(HTTPStatus.CONFLICT, "busy", str(error), headers=RETRY_LATER)
         case RequestValidationError():
             answer = _invalid_request(error)
+        case faults.Malformed():
+            answer = problem(HTTPStatus.UNPROCESSABLE_ENTITY, error.code, str(error), field=error.field)
         case ApiError():
             answer = problem(
                 error.status_code, error.code, error.detail, field=error.field, headers=error.headers
             )
         case StarletteHTTPException(status_code=HTTPStatus.BAD_REQUEST, detail=detail) if detail == _UNPARSED:
-            said = f"body: {_unreadable(error.__cause__)}"
+            said = f"body: {faults.not_parsed(error.__cause__)}"
             answer = problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_input", said, field="body")
         case TaketurnsError():
             of_tenant = _OF_TENANTS.get(type(error))
@@ -207,7 +172,7 @@ def install(app: FastAPI) -> None:
 
 
 def _invalid_request(error: RequestValidationError) -> JSONResponse:
-    found = [(_field(each["loc"]), _said(each)) for each in error.errors()]
+    found = [(_field(each["loc"]), faults.said(each)) for each in error.errors()]
     message = "; ".join(f"{field}: {said}" for field, said in found[:_SHOWN])
     if len(found) > _SHOWN:
         message += f"; and {len(found) - _SHOWN} more"
@@ -227,16 +192,15 @@ def _not_submitted(
             return problem(HTTPStatus.TOO_MANY_REQUESTS, "backlog_full", str(error), headers=headers)
         case _:
             return problem(
-                HTTPStatus.UNPROCESSABLE_ENTITY, code_of(error), str(error), field=_field_of(error)
+                HTTPStatus.UNPROCESSABLE_ENTITY,
+                faults.code_of(error),
+                str(error),
+                field=faults.field_of(error),
             )
 
 
-def _field_of(error: Exception) -> str | None:
-    return "name" if isinstance(error, UnknownTask) else getattr(error, "field", None)
-
-
 def _invalid_batch(error: InvalidBatch) -> JSONResponse:
-    told = [{"index": place, **_told(one)} for place, one in list(error.errors.items())[:_LISTED]]
+    told = [{"index": place, **faults.told(one)} for place, one in list(error.errors.items())[:_LISTED]]
     first = told[0]
     field = f"{first['index']}.{first['field']}" if first["field"] else str(first["index"])
     message = f"{field}: {first['message']}"
@@ -244,46 +208,6 @@ def _invalid_batch(error: InvalidBatch) -> JSONResponse:
         message += f"; and {len(error.errors) - 1} more, of which nothing was submitted either"
     body = {"error": "invalid_batch", "message": message, "field": field, "errors": told}
     return JSONResponse(body, status_code=HTTPStatus.UNPROCESSABLE_ENTITY)
-
-
-def _told(error: Exception) -> dict[str, Any]:
-    """Return an error of one task of a batch in our shape."""
-    said = error.detail if isinstance(error, ApiError) else str(error)
-    field = _field_of(error)
-    return {
-        "error": code_of(error),
-        "message": _encodable(said),
-        "field": None if field is None else _encodable(field),
-    }
-
-
-def code_of(error: Exception) -> str:
-    """Return the code of an error of one task of a batch."""
-    match error:
-        case ApiError():
-            return error.code
-        case UnknownTask():
-            return "unknown_task"
-        case KeyConflict():
-            return "key_conflict"
-        case BacklogFull():
-            return "backlog_full"
-        case _:
-            away = (_AWAY[kind][0] for kind in type(error).__mro__ if kind in _AWAY)
-            return next(away, "invalid_input")
-
-
-def invalid_field(detail: Mapping[str, Any]) -> ApiError:
-    """Return the error for a detail of pydantic's about one task of a batch."""
-    field = ".".join(map(str, detail["loc"])) or "body"
-    return ApiError(
-        HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_input", f"{field}: {_said(detail)}", field=field
-    )
-
-
-def unreadable(cause: BaseException) -> str:
-    """Tell why a body is no JSON that can be read."""
-    return f"the body is no JSON ({cause})" if isinstance(cause, JSONDecodeError) else _unreadable(cause)
 
 
 def _away(request: Request, error: TaketurnsError) -> JSONResponse | None:
@@ -314,36 +238,3 @@ def _field(location: tuple[str | int, ...]) -> str:
     if location[1:] and not isinstance(location[1], int):
         return ".".join(str(part) for part in location[1:])
     return str(location[0])
-
-
-def _said(detail: Mapping[str, Any]) -> str:
-    match detail["type"]:
-        case "extra_forbidden":
-            return "there is no such field here"
-        case "json_invalid":
-            return f"the body is no JSON ({detail['ctx']['error']})"
-        case "missing" | "model_attributes_type" if detail["loc"] == ("body",):
-            return "a JSON object is needed, with Content-Type: application/json"
-        case kind if kind in _ACCEPTED:
-            return InvalidInput(detail["input"], _ACCEPTED[kind]).reason
-        case "literal_error":
-            return InvalidInput(detail["input"], detail["ctx"]["expected"]).reason
-        case _:
-            return str(detail["msg"])
-
-
-def _unreadable(cause: BaseException | None) -> str:
-    """Tell why FastAPI could not read the body."""
-    match cause:
-        case RecursionError():
-            return f"lists and objects may be nested at most {DEEPEST} deep"
-        case UnicodeDecodeError():
-            return "the body is no JSON (it is not UTF-8)"
-        case ValueError():  # Python's limit is the only reason that is left
-            return f"a whole number may have at most {sys.get_int_max_str_digits()} digits"
-    return "it can't be read"
-
-
-def _encodable(text: str) -> str:
-    """Replace lone surrogates: JSON may carry them as escapes, UTF-8 can't."""
-    return text.encode("utf-8", "backslashreplace").decode()

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from taketurns.deadletters.letter import Cause
 from taketurns.records.lifecycle import State
 from taketurns.retries import MOST_RETRIES
-from taketurns.schedules.schedule import Missed, Outcome
+from taketurns.schedules.schedule import LONGEST_EXPIRY, Missed, Outcome, Priority
 from taketurns.worker_list import WorkerInfo
 
 TaskId = Annotated[str, Field(examples=["5bd3a4b2-9f5c-4a2f-8f0e-3f0c7f1d6a11"])]
@@ -382,6 +382,16 @@ class TenantPurged(_Answer):
     since 1970; null: none is known."""
 
 
+class TasksReleased(_Answer):
+    """What was let go of that waited for a task."""
+
+    tenant: TenantId
+    task_id: TaskId
+    """The task that they waited for, which now counts as one that has succeeded."""
+    released: int
+    """How many were let go of."""
+
+
 class _Scheduled(BaseModel):
     model_config = ConfigDict(use_attribute_docstrings=True, extra="forbid")
 
@@ -403,6 +413,12 @@ class _Scheduled(BaseModel):
     the place of all of them. `all`: each is submitted late, the last hundred at most by default."""
     paused: bool = False
     """Whether nothing is submitted at present."""
+    priority: Priority | None = None
+    """The place of its tasks among the tenant's own; null: the task's own, which is `normal` unless it says
+    otherwise."""
+    expires: Annotated[float | None, Field(gt=0, le=LONGEST_EXPIRY, examples=[3600.0])] = None
+    """Seconds from a run's submission until it is too late to start: its state is EXPIRED then; null: as the task
+    says, if it does."""
 
 
 class ScheduleCreation(_Request, _Scheduled):

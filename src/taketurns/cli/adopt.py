@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from taketurns.cli.migration_output import print_counts, tasks
+from taketurns.cli.interrupts import quiet_interrupt
+from taketurns.cli.migration_output import NOTHING_MOVED, print_counts, tasks
 from taketurns.cli.output import Json, print_table, printable
 from taketurns.cli.progress import watched
 
@@ -43,13 +44,12 @@ def adopt(
     end, and told with the reason. A task is taken away only when its tenant's queue has it: Ctrl-C loses nothing, and
     after a kill one task may run twice.
     """
-    from taketurns.cli.application import load_turns_once  # Celery takes its time to import
-    from taketurns.migration.adoption import adopt as adopt_queue
+    with quiet_interrupt(NOTHING_MOVED):
+        from taketurns.cli.application import load_turns_once  # Celery takes its time to import
+        from taketurns.migration.adoption import adopt as adopt_queue
 
-    with (
-        closing(load_turns_once(context.obj)) as turns,
-        watched("looked at" if dry_run else "moved", tasks) as progress,
-    ):
+        turns = load_turns_once(context.obj)
+    with closing(turns), watched("looked at" if dry_run else "moved", tasks) as progress:
         adopted = adopt_queue(turns, queue, dry_run=dry_run, progress=progress)
     if as_json:
         typer.echo(json.dumps(_as_dict(adopted)))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from contextlib import closing
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from taketurns.cli.dead_output import counted, print_letter, print_letters
-from taketurns.cli.output import Json, Yes  # noqa: TC001  # typer reads it
+from taketurns.cli.output import Json, Yes, check_may_ask  # typer reads them
 from taketurns.cli.progress import watched
 from taketurns.errors import TaketurnsError
 
@@ -151,8 +150,7 @@ def discard(
         ids, tenant=tenant, task=task, task_id=task_id, cause=cause, since=since, until=until
     )
     _check_named(context, selection, everything=everything)
-    if not (yes or sys.stdin.isatty()):
-        raise TaketurnsError("what is discarded is gone, and nobody can be asked here: pass --yes")
+    check_may_ask("what is discarded is gone", yes=yes)
     with closing(load_turns_once(context.obj)) as turns:
         letters = turns.dead_letters
         if not yes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
@@ -15,16 +16,25 @@ INTERRUPTED: Final = 130
 
 
 @contextmanager
-def quiet_interrupt() -> Iterator[None]:
-    """Let Ctrl-C end the process at once and without a word, while it does nothing but import modules.
+def quiet_interrupt(last_words: str = "") -> Iterator[None]:
+    """Let Ctrl-C end the process at once, while it imports modules, looks or asks, and changes nothing.
 
     A KeyboardInterrupt would leave some import as a traceback, or be printed and lost where nothing can raise.
+
+    Args:
+        last_words: a line to write then; by default none.
     """
     before = signal.getsignal(signal.SIGINT)
     if before is not signal.default_int_handler:  # ignored, as in a script's background, or somebody else's
         yield
         return
-    signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))
+    line = f"{last_words}\n".encode() if last_words else b""
+
+    def end(*_: object) -> None:
+        os.write(sys.stderr.fileno(), line)
+        os._exit(INTERRUPTED)
+
+    signal.signal(signal.SIGINT, end)
     try:
         yield
     finally:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from taketurns.cli.output import print_table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+
+NOTHING_MOVED: Final = "Interrupted: nothing was moved."
+"""What is said after Ctrl-C before the first message."""
 
 
 def tasks(number: int) -> str:

@@ -93,12 +93,14 @@ def _print_json(found: "Overview") -> None:
 
 
 def _print(found: "Overview") -> None:
-    from taketurns.cli.monitor_output import COLUMNS, cells, system_lines
+    from taketurns.cli.monitor_output import COLUMNS, cells, more, system_lines
 
     for line in system_lines(found, time.time()):
         typer.echo(line.plain)
     if found.tenants:
         print_table(COLUMNS, map(cells, found.tenants))
+    for rest in more(found, len(found.tenants)):
+        typer.echo(rest)
 
 
 def _watch(look: "Callable[[int], Overview]", interval: float) -> None:
@@ -117,7 +119,7 @@ def _watch(look: "Callable[[int], Overview]", interval: float) -> None:
         with Live(screen=True, auto_refresh=False, console=console) as live:
             found: Overview | None = None
             while True:
-                live.update(picture(found, time.time(), console.height), refresh=True)
+                live.update(picture(found, time.time(), console), refresh=True)
                 try:
                     latest = looks.get(timeout=_REDRAWN_EVERY)
                 except Empty:

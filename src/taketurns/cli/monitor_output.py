@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
+from rich.cells import cell_len
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
@@ -14,7 +15,7 @@ from taketurns.cli.output import printable
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from rich.console import RenderableType
+    from rich.console import Console, RenderableType
 
     from taketurns.overview import Overview, TenantStanding
 
@@ -30,6 +31,15 @@ COLUMNS: Final = (
     "state",
 )
 _NUMBERS: Final = frozenset({"queued", "running", "done", "failed", "tokens", "next token"})
+_LESS_NEEDED: Final = ("tokens", "next token", "limit", "done", "failed")
+"""Columns that are left out one by one where there is no room for all."""
+
+_STATE: Final = COLUMNS.index("state")
+_NAME: Final = 20
+"""Cells that a tenant's name has at least, if it needs them."""
+_GAP: Final = 2
+"""Cells after each column."""
+
 _STYLES: Final = {
     "throttled": "yellow",
     "paused": "magenta",
@@ -46,31 +56,56 @@ _OLD: Final = 5.0
 """Seconds after which it is told how old the picture is."""
 
 
-def picture(found: Overview | None, now: float, height: int) -> RenderableType:
+def picture(found: Overview | None, now: float, console: Console) -> RenderableType:
     """Return what is to be seen on a terminal.
 
     Args:
         found: the last look; None: there was none yet.
         now: the time, in seconds since 1970.
-        height: the terminal's lines.
+        console: the terminal; where it is narrow, some columns are left out.
     """
     if found is None:
         return Text("Looking ...")
     head = system_lines(found, now)
-    room = max(1, height - len(head) - 2)
-    table = Table(box=None, expand=True, header_style="bold reverse", pad_edge=False)
-    for name in COLUMNS:
-        number = name in _NUMBERS
+    lines = sum(len(line.wrap(console, console.width)) for line in head)
+    shown = found.tenants[: max(1, console.height - lines - 2)]
+    rows = [tuple(map(str, cells(each))) for each in shown]
+    table = Table(box=None, header_style="bold reverse", padding=(0, _GAP, 0, 0))
+    widths = _widths(rows, console.width)
+    for place, width in widths.items():
+        number = COLUMNS[place] in _NUMBERS
         table.add_column(
-            name, justify="right" if number else "left", no_wrap=True, overflow="ellipsis", ratio=None
+            COLUMNS[place],
+            justify="right" if number else "left",
+            width=width,
+            no_wrap=True,
+            overflow="ellipsis",
         )
-    for each in found.tenants[:room]:
-        *texts, state = map(str, cells(each))
-        table.add_row(*map(Text, texts), Text(state, style=_STYLES.get(each.state, "")))
-    parts: list[RenderableType] = [*head, table]
-    if found.total is not None and found.total > len(found.tenants[:room]):
-        parts.append(Text(f"and {found.total - len(found.tenants[:room])} more", style="dim"))
-    return Group(*parts)
+    for each, row in zip(shown, rows, strict=True):
+        styles = {_STATE: _STYLES.get(each.state, "")}
+        table.add_row(*(Text(row[place], style=styles.get(place, "")) for place in widths))
+    return Group(*head, table, *(Text(line, style="dim") for line in more(found, len(shown))))
+
+
+def more(found: Overview, shown: int) -> list[str]:
+    """Return the line that says how many tenants are not shown, if some are not."""
+    return [] if found.total is None or found.total <= shown else [f"and {found.total - shown} more"]
+
+
+def _widths(rows: list[tuple[str, ...]], width: int) -> dict[int, int]:
+    """Return how wide each column is, by its place, of those that there is room for; the first has what is left."""
+    wanted = [max(map(cell_len, column)) for column in zip(COLUMNS, *rows, strict=True)]
+    places = list(range(len(COLUMNS)))
+    name = min(wanted[0], _NAME)
+
+    def left() -> int:
+        return width - sum(wanted[place] for place in places[1:]) - _GAP * len(places)
+
+    for each in _LESS_NEEDED:
+        if left() >= name:
+            break
+        places.remove(COLUMNS.index(each))
+    return {0: max(1, left()), **{place: wanted[place] for place in places[1:]}}
 
 
 def system_lines(found: Overview, now: float) -> list[Text]:

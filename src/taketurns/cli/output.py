@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from taketurns.errors import TaketurnsError
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -17,6 +19,20 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")]
 
 _WIDE: Final = 200
+
+
+def check_may_ask(before: str, *, yes: bool) -> None:
+    """Check that somebody is there to be asked, unless nobody needs to be.
+
+    Args:
+        before: why one is asked, such as ``what is purged is gone``.
+        yes: whether the answer was given beforehand.
+
+    Raises:
+        TaketurnsError: nobody is at the standard input.
+    """
+    if not (yes or sys.stdin.isatty()):
+        raise TaketurnsError(f"{before}, and nobody can be asked here: pass --yes")
 
 
 def print_table(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> None:

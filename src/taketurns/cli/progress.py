@@ -18,36 +18,60 @@ if TYPE_CHECKING:
     from taketurns.progress import Step
 
 
+def _still_there() -> str:
+    return "the rest is still there"
+
+
 @contextmanager
-def watched(done: str, counted: Callable[[int], str]) -> Iterator[Callable[[Step], None]]:
+def watched(
+    done: str,
+    counted: Callable[[int], str],
+    *,
+    rest: Callable[[], str] = _still_there,
+    prints: bool = False,
+) -> Iterator[Callable[[Step], None]]:
     """Lend what such work reports to: it draws a bar on a terminal, and ends by Ctrl-C between two messages.
 
-    Whatever ends it in the middle is told with the number of messages that were treated.
+    Whatever ends it in the middle is told with the number of messages that were treated. Before the first report
+    Ctrl-C acts at once, and is told as well.
 
     Args:
         done: the word for what is done with them, such as ``replayed``.
         counted: makes ``1 dead letter`` of 1.
+        rest: says after Ctrl-C what has become of the others.
+        prints: what is done prints lines, which show how far it is: on a terminal there is no bar besides.
     """
     # What only some commands need is not imported for all.
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     last: Step | None = None
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    bar = Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty())
+    bar = Progress(
+        *columns,
+        console=Console(stderr=True),
+        transient=True,
+        redirect_stdout=False,  # it would go where the bar goes
+        disable=not sys.stderr.isatty() or (prints and sys.stdout.isatty()),
+    )
+    task = bar.add_task(f"0 {done}", total=None)
     try:
-        with interrupted_between() as between, bar:
-            task = bar.add_task(f"0 {done}", total=None)
+        with interrupted_between() as between:
 
             def note(step: Step) -> None:
                 nonlocal last
+                if last is None:
+                    bar.start()
                 last = step
                 bar.update(task, description=f"{step.done} {done}", total=step.total, completed=step.passed)
                 between()
 
-            yield note
+            try:
+                yield note
+            finally:
+                bar.stop()
     except KeyboardInterrupt:
         treated = counted(last.done if last else 0)
-        typer.echo(f"Interrupted: {treated} {done}, the rest is still there.", err=True)
+        typer.echo(f"Interrupted: {treated} {done}, {rest()}.", err=True)
         raise typer.Exit(INTERRUPTED) from None
     except TaketurnsError as error:
         if last is None or not last.done:

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from taketurns.cli.migration_output import print_counts, tasks
+from taketurns.cli.interrupts import quiet_interrupt
+from taketurns.cli.migration_output import NOTHING_MOVED, print_counts, tasks
 from taketurns.cli.output import Json  # noqa: TC001  # typer reads it
 from taketurns.cli.progress import watched
 from taketurns.errors import TaketurnsError
+from taketurns.tenants import some_of
 
 if TYPE_CHECKING:
     from taketurns.migration.rollback import Backlog, RolledBack
@@ -42,23 +44,26 @@ def rollback(
     when the old queue has it: Ctrl-C loses nothing, and after a kill one task may run twice. Delayed tasks are moved
     with Celery's own eta (but not with --tenant); dead letters stay.
     """
-    from taketurns.cli.application import load_turns_once  # Celery takes its time to import
-    from taketurns.migration.rollback import backlog, check_canary, check_exists, roll_back
-
     chosen = tenant or None
     if not (yes or dry_run or sys.stdin.isatty()):
         raise TaketurnsError("this moves what waits, and nobody can be asked here: pass --yes, or --dry-run")
-    with closing(load_turns_once(context.obj)) as turns:
-        if queue is not None:
-            check_exists(turns, queue)
-        if dry_run:
-            _print_backlog(backlog(turns, chosen), as_json=as_json)
-            return
-        if not yes:
-            check_canary(turns, chosen)
-            found = backlog(turns, chosen)
-            if found.total:
-                typer.confirm(f"Move {tasks(found.total)} into the old queue?", abort=True)
+    with quiet_interrupt(NOTHING_MOVED):
+        from taketurns.cli.application import load_turns_once  # Celery takes its time to import
+        from taketurns.migration.rollback import backlog, check_canary, check_exists, roll_back
+
+        turns = load_turns_once(context.obj)
+    with closing(turns):
+        with quiet_interrupt(NOTHING_MOVED):
+            if queue is not None:
+                check_exists(turns, queue)
+            if dry_run:
+                _print_backlog(backlog(turns, chosen), as_json=as_json)
+                return
+            if not yes:
+                check_canary(turns, chosen)
+                found = backlog(turns, chosen)
+                if found.total:
+                    typer.confirm(f"Move {tasks(found.total)} into the old queue?", abort=True)
         with watched("moved", tasks) as progress:
             done = roll_back(turns, queue=queue, tenants=chosen, progress=progress)
     _print_done(done, as_json=as_json)
@@ -97,7 +102,7 @@ def _complain(left: Backlog) -> None:
             err=True,
         )
     if left.total:
-        named = ", ".join(sorted(left.waiting)[:5]) or "delayed ones"
+        named = some_of(left.waiting) if left.waiting else "delayed ones"
         raise TaketurnsError(
             f"tasks go on arriving ({left.total} by now: {named}): some publisher does not know of the canary yet; "
             "update or stop it, and do this once more"

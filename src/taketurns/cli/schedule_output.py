@@ -33,6 +33,11 @@ def print_schedule(schedule: Schedule) -> None:
             ("when", _when(schedule)),
             ("time zone", schedule.timezone or ("the app's" if schedule.cron else "none")),
             ("missed runs", schedule.missed),
+            ("priority", schedule.priority or "the task's"),
+            (
+                "expires",
+                "as the task says" if schedule.expires is None else f"{schedule.expires:g} s after it",
+            ),
             ("created", moment(schedule.created_at)),
             ("next due", _next(schedule)),
             ("last due", _moment(schedule.last_due_at)),

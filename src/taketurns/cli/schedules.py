@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from contextlib import closing, contextmanager
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from taketurns.cli.output import Json  # noqa: TC001  # typer reads it
 from taketurns.cli.schedule_output import print_schedule, print_schedules, warn_without_beat
-from taketurns.cli.tenants_submit import read_json
+from taketurns.cli.tenants_submit import number, read_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,6 +22,8 @@ app = typer.Typer(
     help="Schedules: tasks that celery beat submits for tenants, by the clock or at an interval.",
     no_args_is_help=True,
 )
+
+_NONE: Final = "none"
 
 Tenant = Annotated[str, typer.Argument(metavar="TENANT", help="The tenant's id.")]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The schedule's name.")]
@@ -46,6 +48,17 @@ OfMissed = Annotated[
         metavar="POLICY", help="What becomes of runs while no beat ran: skip (default), once or all."
     ),
 ]
+OfPriority = Annotated[
+    str | None,
+    typer.Option(metavar="PRIORITY", help="low, normal or high; none (default): the task's own."),
+]
+OfExpires = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SECONDS",
+        help="How long after its submission a run may still start; none (default): as the task says.",
+    ),
+]
 OfArgs = Annotated[str | None, typer.Option(metavar="JSON", help="Its positional arguments, a JSON list.")]
 OfKwargs = Annotated[str | None, typer.Option(metavar="JSON", help="Its keyword arguments, a JSON object.")]
 
@@ -66,11 +79,22 @@ def create(
     args: OfArgs = None,
     kwargs: OfKwargs = None,
     missed: OfMissed = None,
+    priority: OfPriority = None,
+    expires: OfExpires = None,
     paused: Annotated[bool, typer.Option("--paused", help="Submit nothing until it is resumed.")] = False,
     as_json: Json = False,
 ) -> None:
     """Create a schedule; a celery beat of the app submits its tasks."""
-    given = _given(cron=cron, every=every, timezone=timezone, args=args, kwargs=kwargs, missed=missed)
+    given = _given(
+        cron=cron,
+        every=every,
+        timezone=timezone,
+        args=args,
+        kwargs=kwargs,
+        missed=missed,
+        priority=priority,
+        expires=expires,
+    )
     with _schedules(context) as schedules:
         schedule = schedules.create(tenant, name, task, paused=paused, **given)
         _tell(schedules, schedule, as_json=as_json)
@@ -89,11 +113,21 @@ def change(
     args: OfArgs = None,
     kwargs: OfKwargs = None,
     missed: OfMissed = None,
+    priority: OfPriority = None,
+    expires: OfExpires = None,
     as_json: Json = False,
 ) -> None:
     """Change what is given of a schedule; with another timing it is due anew from now on."""
     given = _given(
-        task=task, cron=cron, every=every, timezone=timezone, args=args, kwargs=kwargs, missed=missed
+        task=task,
+        cron=cron,
+        every=every,
+        timezone=timezone,
+        args=args,
+        kwargs=kwargs,
+        missed=missed,
+        priority=priority,
+        expires=expires,
     )
     if not given:
         raise typer.BadParameter("say what to change, such as --every 12h", ctx=context)
@@ -167,8 +201,19 @@ def _schedules(context: typer.Context) -> Iterator[Schedules]:
         yield turns.schedules
 
 
-def _given(*, args: str | None, kwargs: str | None, **others: str | None) -> dict[str, Any]:
+def _given(
+    *,
+    args: str | None,
+    kwargs: str | None,
+    priority: str | None,
+    expires: str | None,
+    **others: str | None,
+) -> dict[str, Any]:
     given: dict[str, Any] = {name: value for name, value in others.items() if value is not None}
+    if priority is not None:
+        given["priority"] = None if priority == _NONE else priority
+    if expires is not None:
+        given["expires"] = None if expires == _NONE else number(expires)
     if args is not None:
         given["args"] = read_json(args, list, field="--args")
     if kwargs is not None:

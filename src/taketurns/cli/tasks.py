@@ -9,17 +9,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from taketurns.cli.output import Json, Yes, print_table  # typer reads them
+from taketurns.cli import tenants_submit
+from taketurns.cli.output import Json, Yes, check_may_ask, print_table  # typer reads them
 from taketurns.cli.task_output import print_task, task_row
-from taketurns.errors import InvalidInput, TaketurnsError
+from taketurns.errors import InvalidInput, TaketurnsError, TaskNotFound
 
 if TYPE_CHECKING:
     from taketurns.tenant_tasks import Chosen
 
 app = typer.Typer(
     name="tasks",
-    help="The tasks of a tenant: list, show, watch, cancel and release them. `tenants submit` submits some.",
+    help="The tasks of a tenant: submit, list, show, watch, cancel and release them.",
     no_args_is_help=True,
+)
+app.command("submit", epilog="Example: taketurns -A shop tasks submit acme --file tasks.ndjson")(
+    tenants_submit.submit
 )
 
 Tenant = Annotated[str, typer.Argument(metavar="TENANT", help="The tenant's id.")]
@@ -79,7 +83,7 @@ def show(context: typer.Context, tenant: Tenant, task_id: TaskId, *, as_json: Js
     with closing(load_turns_once(context.obj)) as turns:
         record = turns.tasks.get(tenant, task_id)
         if record is None:
-            raise TaketurnsError(f"of {tenant} no task of the id {task_id!r} is remembered")
+            raise TaskNotFound(tenant, task_id)
         view = state_of(record, turns.app, turns.tasks.state(record))
         steps = [json.loads(text) for _, text in turns.records.history(tenant, task_id)]
     if as_json:
@@ -142,9 +146,14 @@ def cancel(
     chosen = _chosen(states, name, tag, since, until)
     if [bool(ids), chosen != Chosen(), everything].count(True) != 1:
         raise InvalidInput(ids or [], "ids, or a filter such as --tag, or --all", field="ID")
+    if not ids:
+        check_may_ask("what is cancelled never runs", yes=yes)
+    unknown: list[str] = []
     with closing(load_turns_once(context.obj)) as turns:
         if ids:
             done = [turns.tasks.cancel(tenant, ids, terminate=terminate)]
+            known = turns.records.of(tenant, ids)
+            unknown = [task_id for task_id, record in zip(ids, known, strict=True) if record is None]
         else:
             if not yes:
                 typer.confirm(f"Cancel these tasks of {tenant}?", abort=True, err=True)
@@ -152,10 +161,13 @@ def cancel(
     view = cancellation_view(total(done))
     if as_json:
         typer.echo(view.model_dump_json())
-        return
-    typer.echo(f"{view.cancelled} cancelled, {view.terminated} terminated, {view.running} run on.")
-    if view.silent:
-        typer.echo(f"No answer from {', '.join(view.silent)}: what runs there runs on.", err=True)
+    else:
+        typer.echo(f"{view.cancelled} cancelled, {view.terminated} terminated, {view.running} run on.")
+        if view.silent:
+            typer.echo(f"No answer from {', '.join(view.silent)}: what runs there runs on.", err=True)
+    if unknown:
+        more = f", nor of {len(unknown) - 1} more of these" if len(unknown) > 1 else ""
+        raise TaketurnsError(f"{TaskNotFound(tenant, unknown[0])}{more}")
 
 
 @app.command(
@@ -167,6 +179,7 @@ def release(
     """Let go of what waits for a task as if it had succeeded; for tasks that nobody remembers: see the doctor."""
     from taketurns.cli.application import load_turns_once  # Celery takes its time to import
 
+    check_may_ask("what is let go runs", yes=yes)
     with closing(load_turns_once(context.obj)) as turns:
         if not yes:
             typer.confirm(

@@ -12,9 +12,11 @@ import typer
 from taketurns.cli import tenants_remove, tenants_set, tenants_submit
 from taketurns.cli.output import Json, print_table
 from taketurns.cli.tenant_output import Name, print_statistics, print_tenant, tagged
-from taketurns.errors import UnknownTenant
+from taketurns.errors import TaketurnsError, UnknownTenant
+from taketurns.tenants import validate_tenant
 
 if TYPE_CHECKING:
+    from taketurns import TakeTurns
     from taketurns.roster import KnownTenant
 
 app = typer.Typer(
@@ -118,13 +120,28 @@ def _pause(context: typer.Context, tenant: str, *, paused: bool, as_json: bool) 
     from taketurns.cli.application import load_turns_once  # Celery takes its time to import
     from taketurns.roster import look_at
 
+    validate_tenant(tenant)
     with closing(load_turns_once(context.obj)) as turns:
-        settings = turns.update(tenant, paused=paused)
-        if as_json:
-            print_tenant(look_at(turns, tenant, settings), as_json=True)
-        else:
-            how = "is paused; its tasks wait in their queue" if paused else "is not paused"
-            typer.echo(f"{tenant} {how}.")
+        _check_known(
+            turns, tenant, hint=f"; to begin with a pause: tenants create {tenant} --paused" if paused else ""
+        )
+        found = look_at(turns, tenant, turns.update(tenant, paused=paused))
+    if as_json:
+        print_tenant(found, as_json=True)
+        return
+    how = "is paused; its tasks wait in their queue" if paused else "is not paused"
+    if found.has_queue is False:
+        how += ", which is not there yet" if paused else "; it has no queue yet"
+    typer.echo(f"{tenant} {how}.")
+
+
+def _check_known(turns: TakeTurns, tenant: str, *, hint: str) -> None:
+    """Check that a tenant is known, as far as the servers tell: its name may be misspelt."""
+    from taketurns.registry import TenantSettings
+    from taketurns.roster import look_at
+
+    if not turns.registry.exists(tenant) and look_at(turns, tenant, TenantSettings()).has_queue is False:
+        raise TaketurnsError(f"{UnknownTenant(tenant)}{hint}")
 
 
 def _row(known: KnownTenant) -> tuple[object, ...]:

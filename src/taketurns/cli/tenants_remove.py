@@ -1,16 +1,14 @@
 """``taketurns tenants purge`` and ``remove``: throw away what waits, and the tenant's queue and settings."""
 
 import json
-import sys
 from contextlib import closing
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from taketurns.cli.output import Json, Yes
+from taketurns.cli.output import Json, Yes, check_may_ask
 from taketurns.cli.tenant_output import Name, moment
-from taketurns.errors import TaketurnsError
 
 if TYPE_CHECKING:
     from taketurns.purging import Purge
@@ -24,8 +22,7 @@ def purge(context: typer.Context, tenant: Name, *, yes: Yes = False, as_json: Js
     """
     from taketurns.cli.application import load_turns_once  # Celery takes its time to import
 
-    if not (yes or sys.stdin.isatty()):
-        raise TaketurnsError("what is purged is gone, and nobody can be asked here: pass --yes")
+    check_may_ask("what is purged is gone", yes=yes)
     with closing(load_turns_once(context.obj)) as turns:
         if not yes:
             waiting = turns.stats(tenant).waiting

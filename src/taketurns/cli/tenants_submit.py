@@ -1,4 +1,6 @@
-"""``taketurns tenants submit``: tasks for a trial."""
+"""``taketurns tasks submit``, or ``tenants submit``: tasks from the command line."""
+
+from __future__ import annotations
 
 import json
 import time
@@ -7,21 +9,22 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 
 import typer
 
-from taketurns.cli.output import Json, print_table, printable
-from taketurns.cli.tenant_output import Name
+from taketurns.cli.output import print_table, printable
+from taketurns.cli.submit_file import submit_file
+from taketurns.cli.tenant_output import Name  # noqa: TC001  # typer reads it
 from taketurns.errors import InvalidBatch, InvalidInput, TaketurnsError
+from taketurns.tenants import validate_tenant
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from taketurns import TakeTurns
     from taketurns.api.schemas import TaskState
-    from taketurns.records.record import TaskRecord
+    from taketurns.batch import Submitted
 
 T = TypeVar("T", list[Any], dict[str, Any])
 
 _LOOK_EVERY: Final = 0.1
-_NAMED: Final = 10
 _TOGETHER: Final = 1_000
 """Tasks that are submitted together, before the next ones are."""
 
@@ -29,18 +32,55 @@ _TOGETHER: Final = 1_000
 def submit(
     context: typer.Context,
     tenant: Name,
-    task: Annotated[str, typer.Argument(metavar="TASK", help="The task's name, exposed or not.")],
+    task: Annotated[
+        str | None, typer.Argument(metavar="[TASK]", help="The task's name, exposed or not; or --file.")
+    ] = None,
     *,
-    args: Annotated[str, typer.Option(metavar="JSON", help="Its positional arguments, a JSON list.")] = "[]",
-    kwargs: Annotated[str, typer.Option(metavar="JSON", help="Its keyword arguments, a JSON object.")] = "{}",
+    args: Annotated[
+        str | None, typer.Option(metavar="JSON", help="Its positional arguments, a JSON list.")
+    ] = None,
+    kwargs: Annotated[
+        str | None, typer.Option(metavar="JSON", help="Its keyword arguments, a JSON object.")
+    ] = None,
     count: Annotated[int, typer.Option(min=1, help="How many tasks, all alike.")] = 1,
-    priority: Annotated[str, typer.Option(help="low, normal or high.")] = "normal",
+    priority: Annotated[
+        str | None, typer.Option(help="low, normal or high; by default the task's own.")
+    ] = None,
     countdown: Annotated[
-        float | None, typer.Option(min=0, metavar="SECONDS", help="Submit them for later.")
+        float | None, typer.Option(min=0, metavar="SECONDS", help="Start it so much later.")
+    ] = None,
+    eta: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="Start it at this time, in ISO 8601 and UTC by default."),
+    ] = None,
+    expires: Annotated[
+        str | None,
+        typer.Option(metavar="SECONDS|TIME", help="When it is too late to start; its state is then EXPIRED."),
+    ] = None,
+    max_retries: Annotated[
+        int | None, typer.Option(min=0, help="How often it is tried again if it fails.")
+    ] = None,
+    time_limit: Annotated[
+        float | None, typer.Option(metavar="SECONDS", help="End it after so long (not with threads).")
+    ] = None,
+    tag: Annotated[
+        list[str] | None, typer.Option(metavar="TAG", help="By which it can be found; may be repeated.")
+    ] = None,
+    idempotency_key: Annotated[
+        str | None,
+        typer.Option(metavar="KEY", help="With the key of an earlier submission it is that one, for a day."),
     ] = None,
     depends_on: Annotated[
         list[str] | None,
         typer.Option(metavar="ID", help="A task that must have succeeded before; may be repeated."),
+    ] = None,
+    file: Annotated[
+        typer.FileBinaryRead | None,
+        typer.Option(
+            metavar="FILE",
+            help="Submit the tasks of a file instead (- is the standard input): one on each line, as JSON such as "
+            '{"name": "shop.thumbnail", "args": ["i-1"], "priority": "high"}, as for POST /tasks; or a JSON array.',
+        ),
     ] = None,
     wait: Annotated[
         float | None,
@@ -50,49 +90,122 @@ def submit(
             help="Wait so long for them, and say what became of each; 1 if one failed.",
         ),
     ] = None,
-    as_json: Json = False,
+    as_json: Annotated[
+        bool,
+        typer.Option("--json", help="Print JSON; of a file a line for each task, with its line's number."),
+    ] = False,
 ) -> None:
     """Submit tasks for a tenant, and print their ids when RabbitMQ has confirmed them.
 
-    The arguments must fit the task, as over HTTP.
+    The arguments must fit the task, as over HTTP. All of a file is checked before the first task is submitted.
     """
+    from taketurns.cli.application import load_turns_once  # Celery takes its time to import
+
+    options = {
+        "priority": priority,
+        "countdown": countdown,
+        "eta": eta,
+        "expires": None if expires is None else number(expires),
+        "max_retries": max_retries,
+        "time_limit": time_limit,
+        "tags": tag,
+        "idempotency_key": idempotency_key,
+        "depends_on": depends_on,
+    }
+    given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
+    if (task is None) == (file is None):
+        raise typer.BadParameter("name a TASK, or a --file of tasks", ctx=context)
+    if count > 1 and idempotency_key is not None:
+        raise typer.BadParameter("with an --idempotency-key there is one task, and no --count", ctx=context)
+    validate_tenant(tenant)
+    if file is not None:
+        if given or args is not None or kwargs is not None or count > 1 or wait is not None:
+            said = "what is said of a single task is in the lines of the file: only --json goes with it"
+            raise typer.BadParameter(said, ctx=context)
+        with closing(load_turns_once(context.obj)) as turns:
+            submit_file(turns, tenant, file, as_json=as_json)
+        return
+    given["args"] = read_json(args or "[]", list, field="--args")
+    given["kwargs"] = read_json(kwargs or "{}", dict, field="--kwargs")
+    _submit_alike(context, tenant, {"name": task, **given}, count, wait=wait, as_json=as_json)
+
+
+def _submit_alike(
+    context: typer.Context,
+    tenant: str,
+    given: dict[str, Any],
+    count: int,
+    *,
+    wait: float | None,
+    as_json: bool,
+) -> None:
+    """Submit tasks that are all alike."""
+    from taketurns.api.incoming import read_submission
+    from taketurns.api.options import options_of
     from taketurns.arguments import check_arguments
     from taketurns.by_name import tenant_task
     from taketurns.cli.application import load_turns_once  # Celery takes its time to import
-    from taketurns.records.record import TaskRecord
-    from taketurns.tenants import queue_name
 
-    queue = queue_name(tenant)
-    given = read_json(args, list, field="--args"), read_json(kwargs, dict, field="--kwargs")
+    submission = read_submission(given)
     with closing(load_turns_once(context.obj)) as turns:
-        found = tenant_task(turns.app, task)
-        check_arguments(found.run, *given)
-        records: list[TaskRecord] = []
+        found = tenant_task(turns.app, submission.name)
+        check_arguments(found.run, submission.args, submission.kwargs)
+        one = (found, submission.args, submission.kwargs, options_of(submission, turns.app))
+        accepted: list[Submitted] = []
         try:
             for start in range(0, count, _TOGETHER):
-                options = {"priority": priority, "countdown": countdown, "depends_on": depends_on}
-                several = [(found, *given, options)] * min(_TOGETHER, count - start)
-                told = turns.submit_many(tenant, several)
-                confirmed = [each.task_id for each in told if each.error is None]
-                records += [
-                    TaskRecord(task_id, tenant, task, queue, "QUEUED", time.time()) for task_id in confirmed
-                ]
-                if wait is None and not as_json and confirmed:
-                    typer.echo("\n".join(confirmed))
+                told = turns.submit_many(tenant, [one] * min(_TOGETHER, count - start))
+                confirmed = [each for each in told if each.error is None]
+                accepted += confirmed
+                if wait is None and not as_json:
+                    _print_ids(confirmed)
                 for each in told:
                     if each.error is not None:
                         raise each.error
         except InvalidBatch as error:  # all are alike
             raise error.errors[0] from error
         except TaketurnsError as error:
-            if not records:
+            if not accepted:
                 raise
-            raise TaketurnsError(f"{error} (before that: {len(records)} of {count} submitted)") from error
+            raise TaketurnsError(f"{error} (before that: {len(accepted)} of {count} submitted)") from error
         finally:
-            if as_json and wait is None and records:
-                _print_json(records, ())
+            if as_json and wait is None and accepted:
+                _print_json(tenant, accepted)
         if wait is not None:
-            _report(records, _await(turns, records, wait), as_json=as_json)
+            _report(_await(turns, tenant, found.name, accepted, wait), as_json=as_json)
+
+
+def _print_ids(accepted: Sequence[Submitted]) -> None:
+    for each in accepted:
+        typer.echo(each.task_id)
+        if each.duplicate:
+            typer.echo("It was submitted before, with the same key.", err=True)
+
+
+def _print_json(tenant: str, accepted: Iterable[Submitted]) -> None:
+    """Print each task as it was accepted, as over HTTP."""
+    from taketurns.api.schemas import TaskAccepted
+    from taketurns.tenants import queue_name
+
+    told = (
+        TaskAccepted(
+            task_id=each.task_id,
+            tenant=tenant,
+            queue=queue_name(tenant),
+            status="BLOCKED" if each.blocked else "QUEUED",
+            duplicate=each.duplicate,
+        )
+        for each in accepted
+    )
+    typer.echo(json.dumps([each.model_dump() for each in told]))
+
+
+def number(text: str) -> float | str:
+    """Return a number if a text is one, else the text."""
+    try:
+        return float(text)
+    except ValueError:
+        return text
 
 
 def read_json(text: str, kind: type[T], *, field: str) -> T:
@@ -111,33 +224,35 @@ def read_json(text: str, kind: type[T], *, field: str) -> T:
     return value
 
 
-def _await(turns: "TakeTurns", records: "list[TaskRecord]", seconds: float) -> "list[TaskState]":
+def _await(
+    turns: TakeTurns, tenant: str, task: str, accepted: Sequence[Submitted], seconds: float
+) -> list[TaskState]:
     """Return what became of the tasks when all have ended, or the time is over."""
     from taketurns.api.results import state_of
     from taketurns.records.lifecycle import FINAL
+    from taketurns.records.record import TaskRecord
+    from taketurns.tenants import queue_name
 
     deadline = time.monotonic() + seconds
+    ids = [each.task_id for each in accepted]
+    queue, now = queue_name(tenant), time.time()
+    submitted = [TaskRecord(task_id, tenant, task, queue, "QUEUED", now) for task_id in ids]
     while True:
         try:
-            states = [state_of(record, turns.app) for record in _known(turns, records)]
+            known = turns.records.of(tenant, ids)
+            states = [
+                state_of(record or before, turns.app) for record, before in zip(known, submitted, strict=True)
+            ]
         except TaketurnsError as error:  # whoever repeats the command would submit them twice
-            ids = " ".join(record.id for record in records)
-            raise TaketurnsError(f"{error} (submitted before that: {ids})") from error
+            raise TaketurnsError(f"{error} (submitted before that: {' '.join(ids)})") from error
         if all(each.status in FINAL for each in states) or time.monotonic() > deadline:
             return states
         time.sleep(_LOOK_EVERY)
 
 
-def _known(turns: "TakeTurns", records: "list[TaskRecord]") -> "list[TaskRecord]":
-    """Return the records as they are now; where there is none what was submitted."""
-    tenant = records[0].tenant
-    known = turns.records.of(tenant, [record.id for record in records])
-    return [now or record for now, record in zip(known, records, strict=True)]
-
-
-def _report(records: "list[TaskRecord]", states: "list[TaskState]", *, as_json: bool) -> None:
+def _report(states: Sequence[TaskState], *, as_json: bool) -> None:
     if as_json:
-        _print_json(records, states)
+        typer.echo(json.dumps([each.model_dump() for each in states]))
     else:
         print_table(
             ("task", "state", "result"), ((each.task_id, each.status, _outcome(each)) for each in states)
@@ -146,16 +261,7 @@ def _report(records: "list[TaskRecord]", states: "list[TaskState]", *, as_json: 
         raise TaketurnsError(f"{failed} of {len(states)} tasks have not succeeded")
 
 
-def _outcome(state: "TaskState") -> str:
+def _outcome(state: TaskState) -> str:
     if state.error is not None:
         return printable(f"{state.error.type}: {state.error.message}")
     return printable(json.dumps(state.result, ensure_ascii=False)) if state.status == "SUCCESS" else ""
-
-
-def _print_json(records: "list[TaskRecord]", states: "Iterable[TaskState]") -> None:
-    """Print each task as over HTTP: as it was accepted, or what became of it."""
-    from taketurns.api.schemas import TaskAccepted
-
-    told = [each.model_dump() for each in states]
-    accepted = (TaskAccepted(task_id=each.id, tenant=each.tenant, queue=each.queue) for each in records)
-    typer.echo(json.dumps(told or [each.model_dump() for each in accepted]))

@@ -74,11 +74,22 @@ def checked_parents(given: Any) -> list[str]:
         raise InvalidInput(given, _ACCEPTED, field="depends_on")
     ids = list(dict.fromkeys(each.id if isinstance(each, AsyncResult) else each for each in given))
     for each in ids:
-        if not isinstance(each, str) or not is_encodable(each) or not 1 <= len(each.encode()) <= _LONGEST_ID:
+        if not _is_id(each):
             raise InvalidInput(each, _ACCEPTED, field="depends_on")
     if len(ids) > MOST:
         raise InvalidInput(ids, _ACCEPTED, field="depends_on")
     return ids
+
+
+def checked_parent(given: str) -> str:
+    """Return the id of a task that others may wait for.
+
+    Raises:
+        InvalidInput: it does not have the accepted form.
+    """
+    if not _is_id(given):
+        raise InvalidInput(given, f"the id of a task, of 1 to {_LONGEST_ID} bytes", field="task_id")
+    return given
 
 
 def parents_in(headers: Mapping[Any, Any]) -> list[str]:
@@ -90,3 +101,7 @@ def parents_in(headers: Mapping[Any, Any]) -> list[str]:
 def without_waiting(headers: Mapping[Any, Any]) -> dict[Any, Any]:
     """Return a message's headers without what they say of waiting for others."""
     return {name: value for name, value in headers.items() if name not in (DEPENDS_HEADER, COUNTDOWN_HEADER)}
+
+
+def _is_id(given: object) -> bool:
+    return isinstance(given, str) and is_encodable(given) and 1 <= len(given.encode()) <= _LONGEST_ID

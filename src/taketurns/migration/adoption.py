@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from itertools import repeat
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from taketurns.migration.belonging import Stays, tenant_or_reason
 from taketurns.migration.envelopes import for_tenant_queue
 from taketurns.migration.moving import checked_old_queue, fetching
 from taketurns.progress import Step, unheard
+from taketurns.tenants import some_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,7 +34,8 @@ class Adopted:
     Attributes:
         moved: messages by the tenant into whose queue they went.
         stayed: messages that are in the old queue again, by the reason and the name of their task.
-        details: more about one message of each of these, for people; only of those of which there is more to say.
+        details: more about each of these, for people: of those outside of the canary some of their tenants, of
+            the others what is wrong with one message, if there is more to say.
     """
 
     moved: Counter[str] = field(default_factory=Counter)
@@ -65,7 +67,7 @@ def adopt(
         PublishNotConfirmed: the broker did not confirm one message; it may run twice.
     """
     checked_old_queue(queue)
-    adopted = Adopted()
+    adopted, outside = Adopted(), defaultdict[str, set[str]](set)
     with fetching(turns, f"what waits in {queue}") as fetcher:
         try:
             total = fetcher.count(queue)
@@ -80,7 +82,9 @@ def adopt(
             )
             if isinstance(whose, Stays):
                 adopted.stayed[whose.reason, whose.task] += 1
-                if whose.details:
+                if whose.reason == "outside_canary":
+                    outside[whose.task].add(whose.details)
+                elif whose.details:
                     adopted.details.setdefault((whose.reason, whose.task), whose.details)
             else:
                 if not dry_run:
@@ -88,6 +92,8 @@ def adopt(
                     fetcher.take_away(message)
                 adopted.moved[whose] += 1
             progress(Step(passed, total, adopted.moved.total()))
+    for task, tenants in outside.items():
+        adopted.details["outside_canary", task] = some_of(tenants)
     return adopted
 
 

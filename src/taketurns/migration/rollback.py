@@ -13,7 +13,7 @@ from kombu.transport.pyamqp import Message as Decodable
 from taketurns import delays
 from taketurns.confirms import Returned
 from taketurns.delays import ETA_HEADER
-from taketurns.errors import NoSuchQueue, StillInCanary
+from taketurns.errors import NoSuchQueue, RegistryUnavailable, StillInCanary
 from taketurns.fetching import body_of, headers_of
 from taketurns.migration.dial import KNOWN_WITHIN
 from taketurns.migration.envelopes import for_old_queue
@@ -110,14 +110,20 @@ def check_canary(turns: TakeTurns, tenants: Collection[str] | None = None) -> No
 
     Raises:
         StillInCanary: somebody does.
+        RegistryUnavailable: it can't be told whether somebody does, and the settings alone say so.
     """
-    canary = turns.canary.current()
+    away: RegistryUnavailable | None = None
+    canary = turns.canary.configured
+    try:
+        canary = turns.canary.read() or canary
+    except RegistryUnavailable as error:
+        away = error
     if tenants is None:
         inside = str(canary) if canary.share or canary.tenants - canary.excluded else ""
     else:
         inside = ", ".join(sorted(filter(canary.has, map(validate_tenant, tenants))))
     if inside:
-        raise StillInCanary(inside)
+        raise away or StillInCanary(inside)
 
 
 def roll_back(
@@ -145,6 +151,7 @@ def roll_back(
 
     Raises:
         StillInCanary: publishers still send tasks into these queues; nothing was moved.
+        RegistryUnavailable: that can't be told, as Redis is away, and the settings take nobody out.
         NoSuchQueue: the old queue does not exist; what was to go there stays where it was.
         InvalidInput: ``queue`` is one of taketurns, or a tenant is none.
         ManagementUnavailable: the management API can't be used.

@@ -119,7 +119,7 @@ class Records:
         return events_of(self._store.call(lambda redis: redis.hgetall(self.key(tenant, task_id))))
 
     def delayed(self, tenant: str) -> int:
-        """Return how many tasks of a tenant are delayed, or wait to be tried again."""
+        """Return how many tasks of a tenant are delayed, or wait to be tried again; of those that are recorded."""
         key = self._delayed(tenant)
         return int(self._store.call(lambda redis: redis.zcount(key, f"({time.time()!r}", "+inf")))
 
@@ -162,6 +162,7 @@ class Records:
                 for task_id in task_ids:
                     pipe.delete(self.key(tenant, task_id))
                     pipe.zrem(self._index(tenant), task_id)
+                    pipe.zrem(self._delayed(tenant), task_id)
                 pipe.execute()
 
         self._store.call(remove)

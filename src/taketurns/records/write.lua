@@ -2,7 +2,8 @@
 --
 -- KEYS[1]    sorted set: task id -> when it was submitted, in seconds since 1970
 -- KEYS[2]    stream: the tenant's events; also the name of the channel on which they are told
--- KEYS[3]    sorted set: task id -> when it is due, of tasks that are delayed or wait to be tried again
+-- KEYS[3]    sorted set: task id -> when it is due, of tasks that are delayed or wait to be tried again; none but those
+--            of KEYS[1]
 -- KEYS[4]    hash: how long tasks waited and ran in this stretch of time: `w:<bucket>` from the moment at which a task
 --            could have started to its start, `r:<bucket>` from there to its good end -> how many. The bucket is the
 --            whole part of the logarithm to the base 1.1 of the milliseconds.
@@ -31,7 +32,7 @@
 
 local index, events, delayed, durations = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local lifetime = tonumber(ARGV[1])
-local known, told, new, longest, took = {}, {}, false, lifetime, {}
+local known, told, new, put_off, longest, took = {}, {}, false, false, lifetime, {}
 
 local function count_duration(kind, seconds)
   local bucket = kind .. ':' .. math.floor(math.log(math.max(seconds * 1000, 1)) / math.log(1.1))
@@ -103,6 +104,7 @@ for _, step in ipairs(cjson.decode(ARGV[6])) do
     local at = tonumber(step.a)
     if step.d then
       redis.call('ZADD', delayed, step.d, step.t)
+      put_off = true
       record.due, record.ready = step.d, tonumber(step.d)
     elseif record.due and (step.b or step.f) then
       redis.call('ZREM', delayed, step.t)
@@ -146,15 +148,24 @@ if new then
   for _, id in ipairs(redis.call('ZRANGE', index, 0, 1)) do
     if redis.call('EXISTS', ARGV[4] .. id) == 0 then
       redis.call('ZREM', index, id)
+      redis.call('ZREM', delayed, id)
     end
   end
   local too_many = redis.call('ZCARD', index) - tonumber(ARGV[2])
   if too_many > 0 then
     local popped = redis.call('ZPOPMIN', index, too_many)
+    local any_delayed = redis.call('EXISTS', delayed) == 1
     for i = 1, #popped, 2 do
       redis.call('DEL', ARGV[4] .. popped[i])
+      if any_delayed then
+        redis.call('ZREM', delayed, popped[i])
+      end
     end
   end
+end
+if put_off then
+  -- What is due and whose start nobody has told, as of a task that was forgotten meanwhile, counts no more.
+  redis.call('ZREMRANGEBYSCORE', delayed, '-inf', redis.call('TIME')[1])
 end
 if #told > 0 then
   for _, key in ipairs(longest > lifetime and { index, events, delayed } or { index, events }) do

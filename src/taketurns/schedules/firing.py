@@ -142,6 +142,7 @@ class Firing:
                 task_id=claim.last_task_id,
                 tenant=claim.tenant,
                 headers={"celery_beat_task": True, SCHEDULE_HEADER: claim.name, DUE_HEADER: _iso(due)},
+                **claim.options,
             )
         except PublishNotConfirmed as error:
             logger.warning(

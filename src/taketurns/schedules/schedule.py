@@ -19,14 +19,18 @@ if TYPE_CHECKING:
 
 Missed = Literal["skip", "once", "all"]
 Outcome = Literal["submitted", "refused", "unknown", "failed"]
+Priority = Literal["low", "normal", "high"]
 
 LARGEST: Final = 64 * 1024
 """Bytes of JSON that the arguments of a schedule may take."""
 
+LONGEST_EXPIRY: Final = 366 * 86400
+"""Seconds after which a run may expire, at most."""
+
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
 _NAME_FORM: Final = "1 to 100 characters of A-Z a-z 0-9 . _ -, the first one a letter or digit"
 _TIMING: Final = frozenset({"cron", "every", "timezone"})
-CHANGEABLE: Final = frozenset({"task", "args", "kwargs", "missed", "paused", *_TIMING})
+CHANGEABLE: Final = frozenset({"task", "args", "kwargs", "missed", "paused", "priority", "expires", *_TIMING})
 """The fields that may be changed."""
 
 
@@ -46,6 +50,8 @@ class Schedule:
         missed: what becomes of runs that were due while none could be submitted. ``skip``: they are left out;
             ``once``: one takes the place of all of them; ``all``: each is submitted late, up to a number.
         paused: whether nothing is submitted at present.
+        priority: the place of its tasks among the tenant's own; None: the task's own.
+        expires: seconds from a run's submission until it is too late to start; None: as the task says, if it does.
         created_at: when it was created.
         anchor: from when the intervals count.
         next_due_at: when it is due next; None while it is paused.
@@ -69,6 +75,8 @@ class Schedule:
     timezone: str | None = None
     missed: Missed = "skip"
     paused: bool = False
+    priority: Priority | None = None
+    expires: float | None = None
     created_at: float = 0.0
     anchor: int = 0
     next_due_at: float | None = None
@@ -142,6 +150,18 @@ class Schedule:
             raise InvalidInput(self.missed, ", ".join(get_args(Missed)), field="missed")
         if not isinstance(self.paused, bool):
             raise InvalidInput(self.paused, "true or false", field="paused")
+        if self.priority not in (None, *get_args(Priority)):
+            raise InvalidInput(self.priority, ", ".join(get_args(Priority)), field="priority")
+        if self.expires is not None and not _is_expiry(self.expires):
+            raise InvalidInput(
+                self.expires, f"a number of seconds above 0, {LONGEST_EXPIRY} at most", field="expires"
+            )
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What ``apply_async`` is told of each run."""
+        given = {"priority": self.priority, "expires": self.expires}
+        return {name: value for name, value in given.items() if value is not None}
 
     # What becomes of its runs
 
@@ -205,6 +225,10 @@ def plain(args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[list[Any], di
     if sum(map(len, texts)) > LARGEST:
         raise InvalidInput(args, f"{LARGEST} bytes of JSON at most, together with kwargs", field="args")
     return json.loads(texts[0]), json.loads(texts[1])
+
+
+def _is_expiry(given: object) -> bool:
+    return isinstance(given, int | float) and not isinstance(given, bool) and 0 < given <= LONGEST_EXPIRY
 
 
 def _json(value: Any, kind: type | UnionType, *, field: str) -> str:

@@ -9,7 +9,7 @@ from taketurns.arguments import check_arguments
 from taketurns.by_name import tenant_task
 from taketurns.errors import UnknownSchedule
 from taketurns.schedules.book import ScheduleBook
-from taketurns.schedules.schedule import CHANGEABLE, Missed, Schedule, check_name, plain
+from taketurns.schedules.schedule import CHANGEABLE, Missed, Priority, Schedule, check_name, plain
 from taketurns.tenants import validate_tenant
 
 if TYPE_CHECKING:
@@ -52,6 +52,8 @@ class Schedules:
         kwargs: Mapping[str, Any] | None = None,
         missed: Missed = "skip",
         paused: bool = False,
+        priority: Priority | None = None,
+        expires: float | None = None,
     ) -> Schedule:
         """Create a schedule. It is due for the first time at its next due time; an interval ends for the first time.
 
@@ -68,6 +70,9 @@ class Schedules:
             missed: what becomes of runs that were due while none could be submitted; see
                 [Schedule][taketurns.schedules.Schedule].
             paused: whether nothing is submitted before [resume][].
+            priority: ``low``, ``normal`` or ``high``; by default the task's own.
+            expires: seconds from a run's submission until it is too late to start, 366 days at most; by default as
+                the task says, if it does.
 
         Raises:
             InvalidTenant: the tenant id does not have the accepted form.
@@ -87,6 +92,8 @@ class Schedules:
             kwargs={} if kwargs is None else kwargs,  # type: ignore[arg-type]  # checked next
             missed=missed,
             paused=paused,
+            priority=priority,
+            expires=expires,
         )
         given.check()
         fitting = self._with_fitting(given)
@@ -117,8 +124,8 @@ class Schedules:
         Args:
             tenant: the tenant.
             name: its name, which stays.
-            **changes: ``task``, ``args``, ``kwargs``, ``cron``, ``every``, ``timezone``, ``missed`` or ``paused``.
-                ``cron`` takes the place of ``every``, and the other way round.
+            **changes: ``task``, ``args``, ``kwargs``, ``cron``, ``every``, ``timezone``, ``missed``, ``paused``,
+                ``priority`` or ``expires``. ``cron`` takes the place of ``every``, and the other way round.
 
         Raises:
             UnknownSchedule: the tenant has none of that name.

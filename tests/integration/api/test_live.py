@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from support.api_server import Client
     from taketurns import TakeTurns
+    from taketurns.live.event import Event
     from taketurns.settings import Settings
 
     Eventually = Callable[..., None]
@@ -88,17 +89,25 @@ def test_what_happens_while_the_history_is_read_is_told_once(
 ) -> None:
     """Whether it is in the history too, or is only heard."""
     tell(turns, "t", "queued")
-    read = hub.Hub.read
+    read, hear = hub.Hub.read, listener.Listener.hear
+    is_heard = asyncio.Event()
+
+    def noted(self: listener.Listener, event: Event) -> None:
+        hear(self, event)
+        if event.kind == "retrying":
+            is_heard.set()
 
     async def slow(self: hub.Hub, ask: Any) -> Any:
         if early:
             tell(turns, "t", "started", "retrying")
-            await asyncio.sleep(0.3)  # it is heard meanwhile
+            async with asyncio.timeout(WITHIN):
+                await is_heard.wait()
         found = await read(self, ask)
         if not early:
             tell(turns, "t", "started", "retrying")
         return found
 
+    monkeypatch.setattr(listener.Listener, "hear", noted)
     monkeypatch.setattr(hub.Hub, "read", slow)
     with Frames(acme, "/tasks/t/events") as frames:
         assert frames.kinds(4) == ["connected", "queued", "started", "retrying"]

@@ -48,6 +48,9 @@ def test_a_schedule_is_created_seen_changed_and_removed(acme: Client, turns: Tak
     changed = acme.patch("/schedules/nightly", json={"every": "1h", "kwargs": {"size": 3}}).json()
     assert (changed["every"], changed["cron"], changed["timezone"]) == ("1h", None, None)
     assert (changed["args"], changed["kwargs"], changed["missed"]) == (["i-1"], {"size": 3}, "once")
+    assert (changed["priority"], changed["expires"]) == (None, None)
+    changed = acme.patch("/schedules/nightly", json={"priority": "low", "expires": 3600}).json()
+    assert (changed["priority"], changed["expires"]) == ("low", 3600.0)
     assert acme.patch("/schedules/nightly", json={"paused": True}).json()["next_due_at"] is None
     assert acme.patch("/schedules/nightly", json={}).json()["paused"] is True
     assert_problem(acme.post("/schedules", json=NIGHTLY), 409, code="exists")
@@ -98,6 +101,9 @@ def test_only_exposed_tasks_can_be_scheduled(acme: Client, turns: TakeTurns) -> 
         ({"timezone": "Europe/Nowhere"}, "timezone"),
         ({"missed": "maybe"}, "missed"),
         ({"paused": "yes"}, "paused"),
+        ({"priority": "urgent"}, "priority"),
+        ({"expires": 0}, "expires"),
+        ({"expires": 1e9}, "expires"),
         ({"args": []}, "args"),
         ({"args": ["i-1", 2, 3]}, "args"),
         ({"kwargs": {"colour": 1}}, "kwargs"),

@@ -110,7 +110,7 @@ def test_what_the_parser_gives_up_on_is_told(acme: Client) -> None:
     for content, says in (
         (b"[" * 100_000, "body: lists and objects may be nested at most 64 deep"),
         (b"9" * 5000, "body: a whole number may have at most 4300 digits"),
-        (b'"caf\xe9"', "body: the body is no JSON (it is not UTF-8)"),
+        (b'"caf\xe9"', "body: it is no JSON (it is not UTF-8)"),
     ):
         response = acme.post("/tasks", content=content, headers=JSON)
         assert assert_problem(response, 422, code="invalid_input", field="body") == says

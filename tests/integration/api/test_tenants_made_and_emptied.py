@@ -121,6 +121,27 @@ def test_what_waits_is_purged(operator: Client, turns: TakeTurns, eventually: Ev
         assert_problem(tenant.post("/tenants/acme/purge"), 403, code="forbidden")
 
 
+def test_what_waits_for_a_task_is_let_go(operator: Client, turns: TakeTurns) -> None:
+    """Once; for operators alone, and for ids that a task can have."""
+    with operator.as_("acme") as tenant:
+        parent = tenant.post("/tasks", json=NAP).json()["task_id"]
+        for _ in range(2):
+            child = tenant.post("/tasks", json={**NAP, "depends_on": [parent]}).json()
+            assert child["status"] == "BLOCKED"
+        path = f"/tenants/acme/tasks/{parent}/release"
+        assert_problem(tenant.post(path), 403, code="forbidden")
+        answer = operator.post(path)
+        assert (answer.status_code, answer.json()) == (
+            200,
+            {"tenant": "acme", "task_id": parent, "released": 2},
+        )
+        assert tenant.get(f"/tasks/{child['task_id']}").json()["status"] == "QUEUED"
+    assert turns.publisher.waiting("usersequence_acme") == 3
+    assert operator.post(path).json()["released"] == 0
+    for wrong, field in ((f"/tenants/acme/tasks/{'x' * 101}", "task_id"), ("/tenants/a b/tasks/x", "tenant")):
+        assert_problem(operator.post(f"{wrong}/release"), 422, code="invalid_input", field=field)
+
+
 def test_a_tenant_with_tasks_is_removed_by_force(operator: Client, turns: TakeTurns) -> None:
     """Which must be a yes or no."""
     submit(operator, "acme", 2)

@@ -6,10 +6,12 @@ from typing import Any, Final
 from fastapi import Request
 from fastapi.responses import JSONResponse
 
-from taketurns.api.batches import MOST, refuse_key
+from taketurns.api.batches import refuse_key
 from taketurns.api.dependencies import BatchSubmissions, CurrentCaller
 from taketurns.api.endpoints import Endpoints
-from taketurns.api.errors import ApiError, code_of, describe
+from taketurns.api.errors import ApiError, describe
+from taketurns.api.faults import code_of
+from taketurns.api.incoming import MOST
 from taketurns.api.route import batch
 from taketurns.api.schemas import BatchAccepted, BatchProblem
 

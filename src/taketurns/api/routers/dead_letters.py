@@ -71,7 +71,9 @@ def see_letter(letter_id: LetterPath, turns: Turns) -> DeadLetterView:
     return letter_view(letter)
 
 
-@endpoints.post("/replay", summary="Replay many dead letters")
+@endpoints.post(
+    "/replay", summary="Replay many dead letters", responses=describe(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+)
 def replay_letters(chosen: ChosenLetters, turns: Turns) -> DeadLettersReplayed:
     """Send letters back to their tenants' queues, where they run at once and with all of their retries.
 

@@ -71,7 +71,11 @@ def see_own_letter(letter_id: LetterPath, caller: CurrentCaller, turns: Turns) -
     return own_letter_view(found[0])
 
 
-@endpoints.post("/replay", summary="Replay many dead letters of yours")
+@endpoints.post(
+    "/replay",
+    summary="Replay many dead letters of yours",
+    responses=describe(HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
+)
 def replay_own_letters(chosen: ChosenOwnLetters, caller: CurrentCaller, turns: Turns) -> OwnLettersReplayed:
     """Send the caller's letters back to its queue, where they run at once and with all of their retries.
 

@@ -13,7 +13,9 @@ from starlette.convertors import Convertor, register_url_convertor
 from taketurns.api.dependencies import TenantPath, Turns
 from taketurns.api.endpoints import Endpoints
 from taketurns.api.errors import describe
+from taketurns.api.routers.tasks import TaskIdPath
 from taketurns.api.schemas import (
+    TasksReleased,
     TenantCreation,
     TenantPage,
     TenantPatch,
@@ -81,7 +83,7 @@ def list_tenants(
     status_code=HTTPStatus.CREATED,
     summary="Create a tenant",
     response_description="The tenant and its queue are there.",
-    responses=describe(conflict="There is a tenant of this id already."),
+    responses=describe(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, conflict="There is a tenant of this id already."),
 )
 def create_tenant(creation: TenantCreation, turns: Turns, request: Request, response: Response) -> TenantView:
     """Create a tenant with its queue.
@@ -138,7 +140,22 @@ def see_tenant(tenant: TenantPath, turns: Turns) -> TenantView:
     return tenant_view(known_tenant(turns, tenant))
 
 
-@endpoints.patch(ONE, summary="Change a tenant's settings")
+@endpoints.post(
+    f"{ONE}/tasks/{{task_id}}/release",
+    summary="Let go of what waits for a task",
+)
+def release_tasks(tenant: TenantPath, task_id: TaskIdPath, turns: Turns) -> TasksReleased:
+    """Run what waits for a task of the tenant as if that had succeeded; for a task that nobody remembers.
+
+    Tasks that wait for others as well go on waiting for these.
+    """
+    released = turns.tasks.release(tenant, task_id)
+    return TasksReleased(tenant=tenant, task_id=task_id, released=released)
+
+
+@endpoints.patch(
+    ONE, summary="Change a tenant's settings", responses=describe(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+)
 def change_tenant(tenant: TenantPath, patch: TenantPatch, turns: Turns) -> TenantView:
     """Change what is given, and nothing else. It applies at once, to the tasks that wait already too.
 
