@@ -75,7 +75,8 @@ class TakeTurns:
 
     Nothing is connected to and the app's configuration is not read by this; the app may be configured before or
     afterwards. The extension sets the app's ``worker_consumer`` and ``beat_scheduler`` unless the app has one of its
-    own, ``control_queue_exclusive``, and ``broker_url`` if the app names no broker; the app's ``send_task`` submits a
+    own, ``control_queue_exclusive``, ``database_create_tables_at_setup`` unless the app says so itself, and
+    ``broker_url`` if the app names no broker; the app's ``send_task`` submits a
     TenantTask as ``apply_async`` does. If the broker's URL is an ``amqps://``, or the result backend's a
     ``rediss://``, and the app says nothing of certificates, those of ``TAKETURNS_TLS_*`` become its
     ``broker_use_ssl`` or ``redis_backend_use_ssl``.
@@ -387,6 +388,10 @@ class TakeTurns:
         source.control_queue_exclusive = False
         if not source.broker_url and self.settings.broker.amqp_url:
             source.broker_url = self.settings.broker.amqp_url
+        if not source.value_set_for("database_create_tables_at_setup"):
+            # Celery would connect when the backend is made: no worker starts then, and no call submits, while the
+            # database is away. The tables are created with the first result all the same.
+            source.database_create_tables_at_setup = False
         self._configure_tls(source)
 
     def _configure_tls(self, source: Any) -> None:

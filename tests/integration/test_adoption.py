@@ -17,6 +17,7 @@ from taketurns import TakeTurns, TenantTask
 from taketurns.errors import InvalidInput, NoSuchQueue
 from taketurns.migration.adoption import adopt
 from taketurns.resolving import Tenancy
+from taketurns.tenant_key import TenantKey
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -150,6 +151,15 @@ def test_nothing_is_lost_or_doubled_when_it_is_stopped(
         adopt(turns, "ordinary", progress=stop)
     assert [label for label, _ in taken(amqp, "usersequence_acme")] == [f"acme-{n}" for n in (1, 3, 5, 7, 9)]
     assert turns.publisher.waiting("ordinary") == 15
+
+
+def test_an_owners_task_goes_to_its_tenant(turns: TakeTurns, old: Celery, amqp: BlockingChannel) -> None:
+    """As it would if it were submitted now, with both in headers."""
+    turns.tenancy = Tenancy(by_label, key=TenantKey(lambda _: "house"))
+    send(old, "acme-1", "bolt-1")
+    assert adopt(turns, "ordinary").moved == {"house": 2}
+    owners = [properties.headers["taketurns_owner"] for _, properties in taken(amqp, "usersequence_house")]
+    assert owners == ["acme", "bolt"]
 
 
 def test_a_queue_that_is_missing_or_ours_is_refused(turns: TakeTurns) -> None:

@@ -27,6 +27,7 @@ class Proxy:
         self._answering = threading.Event()
         self._answering.set()
         self._stalled = False
+        self._refusing = False
         self._forsaken: set[socket.socket] = set()
         self._bytes_per_second = math.inf
         self._held: list[tuple[socket.socket, bytes]] = []
@@ -82,6 +83,15 @@ class Proxy:
             self._held.clear()
             self._answering.set()
 
+    def refuse(self) -> None:
+        """End all connections, and each new one at once."""
+        self._refusing = True
+        self.cut()
+
+    def accept(self) -> None:
+        """Pass on what comes by new connections again."""
+        self._refusing = False
+
     def cut(self) -> None:
         """End all connections."""
         with self._lock:
@@ -110,6 +120,9 @@ class Proxy:
 
     def _accept(self) -> None:
         client, _ = self._listener.accept()
+        if self._refusing:
+            client.close()
+            return
         try:
             server = socket.create_connection((self._url.hostname, self._url.port))
         except OSError:  # the server is away, which the client is to notice

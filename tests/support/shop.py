@@ -24,6 +24,7 @@ app = Celery("shop", backend=os.environ.get("SHOP_RESULTS") or os.environ.get("T
 task = partial(app.task, shared=False)
 app.conf.task_default_queue = "ordinary"
 app.conf.broker_connection_retry_on_startup = True
+app.conf.result_extended = bool(os.environ.get("SHOP_RESULTS_EXTENDED"))
 app.conf.broker_heartbeat = float(os.environ.get("SHOP_HEARTBEAT", "120"))
 app.conf.worker_cancel_long_running_tasks_on_connection_loss = False
 turns = TakeTurns(app, weight_function=by_metadata if os.environ.get("SHOP_WEIGHS") else None)

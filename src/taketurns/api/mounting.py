@@ -83,4 +83,5 @@ def _serving(turns: TakeTurns, several: Sequence[Endpoints], *first: Dependency)
     # Finds the tasks of `imports`, `include` and autodiscover_tasks(), as a worker does at its start.
     turns.app.loader.import_default_modules()
     turns.app.finalize(auto=True)
+    _ = turns.app.backend  # imports its client, SQLAlchemy for one, before a request has to wait for that
     return serve(turns, several, *first)

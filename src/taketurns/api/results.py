@@ -1,6 +1,7 @@
 """What became of a task: its record, and its result as far as the app's result backend has it."""
 
 import json
+import sys
 import time
 from typing import Any, Final
 
@@ -76,11 +77,13 @@ def state_of(record: TaskRecord, app: Celery, state: State | None = None) -> Tas
         ResultsUnavailable: the result backend can't be reached.
     """
     view = TaskState(**view_of(record, state or record.state(time.time())).model_dump())
-    if not _keeps_result(app, record.name) or (view.status in FINAL and view.status != "SUCCESS"):
+    if view.status in FINAL and view.status != "SUCCESS":
         return view
     try:
+        if not _keeps_result(app, record.name):
+            return view
         meta = app.backend.get_task_meta(record.id)
-    except (RedisError, BackendError, OperationalError, OSError) as error:
+    except (RedisError, BackendError, OperationalError, OSError, *_errors_of_databases()) as error:
         raise ResultsUnavailable(f"the result backend failed ({error})") from error
     told = _BY_THE_BACKEND.get(meta["status"], "QUEUED" if meta["status"] == "PENDING" else "RUNNING")
     outcome = meta.get("result")
@@ -106,6 +109,12 @@ def jsonable(value: Any) -> Any:
 def _is_later(told: State, recorded: State) -> bool:
     """Tell whether a state of the result backend is news to a record that has not come to its end."""
     return told in FINAL or (recorded in ("QUEUED", "DELAYED", "THROTTLED") and told != "QUEUED")
+
+
+def _errors_of_databases() -> tuple[type[Exception], ...]:
+    """Return what SQLAlchemy raises, if this process has it: Celery imports it for a result backend in a database."""
+    module = sys.modules.get("sqlalchemy.exc")
+    return () if module is None else (module.SQLAlchemyError,)
 
 
 def _keeps_result(app: Celery, name: str) -> bool:
