@@ -28,7 +28,7 @@ from taketurns.options import checked_id, due_at, expires_at, priority_of
 from taketurns.records.recorder import TAGS_HEADER, checked_task_tags
 from taketurns.retries import OPTIONS as RETRY_OPTIONS
 from taketurns.retries import RETRY_HEADER, RetryOptions
-from taketurns.tenants import TENANT_HEADER, validate_tenant
+from taketurns.tenants import validate_tenant
 from taketurns.time_limits import check_time_limits
 from taketurns.topology import EXCHANGE, tenant_queue
 
@@ -126,15 +126,16 @@ class Batch:
 
     Args:
         turns: the app's TakeTurns.
-        tenant: the tenant.
+        tenant: the tenant; with a ``tenant_key`` the owner.
 
     Raises:
-        InvalidTenant: the tenant id does not have the accepted form.
+        InvalidTenant: the tenant id does not have the accepted form, or the app's ``tenant_key`` returned none.
+        TenantKeyFailed: the app's ``tenant_key`` raised an error.
     """
 
     def __init__(self, turns: TakeTurns, tenant: str) -> None:
         self._turns = turns
-        self._tenant = validate_tenant(tenant)
+        self._whose = turns.tenancy.key.whose(validate_tenant(tenant))
         self._ready: list[Ready] = []
         self._ids: set[str] = set()
         self._blocked: set[str] = set()
@@ -208,7 +209,7 @@ class Batch:
                 claims[each.key]: _outcome(errors[each.task_id]) for each in new if each.key is not None
             }
         finally:
-            self._turns.keys.finish(self._tenant, outcomes)
+            self._turns.keys.finish(self._whose.owner, outcomes)
         told = []
         for place, each in enumerate(self._ready):
             task_id = each.task_id if each.key is None else claims[each.key].task_id
@@ -222,7 +223,7 @@ class Batch:
         if ready.task_id in self._ids:
             raise InvalidInput(ready.task_id, "an id of its own for each task", field="task_id")
         self._ids.add(ready.task_id)
-        ready.headers[TENANT_HEADER] = self._tenant
+        ready.headers |= self._whose.headers()
         self._ready.append(ready)
 
     def _firsts(self) -> tuple[dict[str, int], dict[int, TaketurnsError]]:
@@ -242,7 +243,9 @@ class Batch:
         if not wanted:
             return {}
         timeout = self._turns.settings.broker.publish_timeout
-        claims = self._turns.keys.claim(self._tenant, wanted, wait=timeout, lasting=timeout + self.seconds)
+        claims = self._turns.keys.claim(
+            self._whose.owner, wanted, wait=timeout, lasting=timeout + self.seconds
+        )
         conflicts = {firsts[key]: KeyConflict(key) for key, claim in claims.items() if claim.is_conflict}
         if conflicts:
             raise InvalidBatch(conflicts)
@@ -253,22 +256,23 @@ class Batch:
     ) -> dict[str, TaketurnsError | None]:
         """Publish, and return why not, by the tasks' ids; None: it is confirmed."""
         turns, errors = self._turns, dict[str, "TaketurnsError | None"]()
-        if turns.app.conf.task_always_eager or not turns.canary.has(self._tenant):
+        owner, tenant = self._whose.owner, self._whose.tenant
+        if turns.app.conf.task_always_eager or not turns.canary.has(tenant):
             self._ask(may_publish)
             return self._one_by_one(new)
         with turns.publisher.in_time():
-            queue = turns.publisher.ensure(self._tenant)
-            turns.backlog.check(self._tenant, queue, len(new))
+            queue = turns.publisher.ensure(tenant)
+            turns.backlog.check(tenant, queue, len(new))
             if (latest := max((each.due.timestamp() for each in new if each.due), default=None)) is not None:
                 turns.publisher.delayed(0)  # the ladder is there then
-                turns.publisher.touch(self._tenant, until=latest)
+                turns.publisher.touch(tenant, until=latest)
         self._ask(may_publish)
         plain = [each for each in new if each.is_plain]
-        turns.recorder.submitted_together(self._tenant, plain)
-        errors |= _Sending(turns, self._tenant, queue).send(plain, self.seconds)
+        turns.recorder.submitted_together(owner, plain, self._whose.other_queue)
+        errors |= _Sending(turns, tenant, queue).send(plain, self.seconds)
         for each in plain:
             if errors[each.task_id] is not None:
-                turns.recorder.not_submitted(each.task, self._tenant, each.task_id)
+                turns.recorder.not_submitted(each.task, owner, each.task_id)
         return errors | self._one_by_one([each for each in new if not each.is_plain])
 
     def _ask(self, may_publish: Callable[[], bool]) -> None:
@@ -280,7 +284,7 @@ class Batch:
         with self._turns.publisher.in_time(self.seconds):
             for each in several:
                 options = {name: value for name, value in each.given.items() if name != "idempotency_key"}
-                options |= {"task_id": each.task_id, "tenant": self._tenant}
+                options |= {"task_id": each.task_id, "tenant": self._whose.owner}
                 try:
                     result = each.task.apply_async(each.args, each.kwargs, **options)
                 except TaketurnsError as error:

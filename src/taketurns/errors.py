@@ -106,6 +106,25 @@ class MissingTenant(TaketurnsError, TypeError):
         )
 
 
+class TenantKeyFailed(TaketurnsError):
+    """The app's ``tenant_key`` raised an error, which is this one's cause; nothing was submitted.
+
+    Attributes:
+        owner: whose tenant was asked for.
+        function: the name of the function.
+        reason: the error that it raised.
+    """
+
+    def __init__(self, owner: str, function: str, reason: str) -> None:
+        self.owner = owner
+        self.function = function
+        self.reason = reason
+        super().__init__(owner, function, reason)
+
+    def __str__(self) -> str:
+        return f"tenant_key {self.function} failed for owner {self.owner!r}: {self.reason}"
+
+
 class ResolverFailed(TaketurnsError):
     """The app's ``tenant_resolver`` raised an error, which is this one's cause; nothing was submitted.
 

@@ -39,8 +39,10 @@ from taketurns.schedules import Schedules
 from taketurns.settings import Settings
 from taketurns.status import SystemStatus, look
 from taketurns.store import Store
+from taketurns.tenant_key import TenantKey
 from taketurns.tenant_stats import stats
 from taketurns.tenant_tasks import TenantTasks
+from taketurns.tenants import validate_tenant
 from taketurns.weights import checked_function
 from taketurns.worker_list import WorkerInfo, list_workers
 
@@ -57,6 +59,7 @@ if TYPE_CHECKING:
     from taketurns.resolving import TenantResolver
     from taketurns.roster import KnownTenant
     from taketurns.task import TenantTask
+    from taketurns.tenant_key import TenantFunction
     from taketurns.tenant_stats import TenantStats
     from taketurns.weights import WeightFunction
 
@@ -93,6 +96,10 @@ class TakeTurns:
             headers; None if they don't tell. It is called in the process and thread that submits. See
             [Tenancy][taketurns.resolving.Tenancy] for what comes before it, and after.
         default_tenant: the tenant of what has no other; by default that is an error at the call.
+        tenant_key: maps an owner, which is what all of the above call the tenant of a submission, to the tenant whose
+            queue, limits and weight its tasks share with others. By default ``TAKETURNS_TENANT_KEY_*`` say that; if
+            these are not set, each owner is a tenant. It is called in the process that submits, at every submission,
+            and must say the same in all of them. See [tenant_key][taketurns.tenant_key].
 
     Attributes:
         app: the app.
@@ -117,7 +124,7 @@ class TakeTurns:
     Raises:
         TaketurnsError: the app has the extension already.
         InvalidSettings: a setting can't be used.
-        InvalidInput: ``weight_function`` or ``tenant_resolver`` can't be called.
+        InvalidInput: ``weight_function``, ``tenant_resolver`` or ``tenant_key`` can't be called.
         InvalidTenant: ``default_tenant`` is no tenant id.
     """
 
@@ -129,14 +136,18 @@ class TakeTurns:
         weight_function: WeightFunction | None = None,
         tenant_resolver: TenantResolver | None = None,
         default_tenant: str | None = None,
+        tenant_key: TenantFunction | None = None,
     ) -> None:
         if getattr(app, "taketurns", None) is not None:
             raise TaketurnsError(f"TakeTurns is installed in {app!r} already; call TakeTurns(app) once")
         self.app = app
         self.weight_function = checked_function(weight_function)
-        self.tenancy = Tenancy(tenant_resolver, default_tenant)
         with told_in_one_line():
             self.settings = settings or Settings.load()
+            key = self.settings.tenant_key
+            self.tenancy = Tenancy(
+                tenant_resolver, default_tenant, TenantKey(tenant_key or key.function, shards=key.shards)
+            )
             tls.check_files(self.settings.tls)
             self.store = Store(self.settings.redis, self.settings.tls)
         self.registry = Registry(self.store, changed=lambda: refresh_workers(self.registry, self.publisher))
@@ -211,6 +222,15 @@ class TakeTurns:
     def schedules(self) -> Schedules:
         """Tasks that ``celery beat`` submits for tenants again and again."""
         return Schedules(self)
+
+    def tenant_of(self, owner: str) -> str:
+        """Return the tenant whose queue, limits and weight an owner's tasks have: the owner, or what it is mapped to.
+
+        Raises:
+            InvalidTenant: the owner, or what the app's ``tenant_key`` returned, does not have the accepted form.
+            TenantKeyFailed: the app's ``tenant_key`` raised an error.
+        """
+        return self.tenancy.key.tenant_of(validate_tenant(owner))
 
     def explain(self, tenant: str) -> Explanation:
         """Tell why a tenant's next task has not started; see [explain][taketurns.explain.explain] for the errors."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from celery._state import get_current_worker_task
 
-from taketurns.tenants import TENANT_HEADER
+from taketurns.tenants import OWNER_HEADER, TENANT_HEADER, owner_of_headers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,21 +19,22 @@ def tenant_of_request(request: Any) -> str | None:
     return (request.headers or {}).get(TENANT_HEADER)
 
 
-def current_tenant() -> str | None:
-    """Return the tenant of the task that runs in this thread, if one does and has one."""
+def current_owner() -> str | None:
+    """Return who submitted the task that runs in this thread, if one does and has a tenant."""
     task = get_current_worker_task()
-    return tenant_of_request(task.request) if task is not None else None
+    return owner_of_headers(task.request.headers) if task is not None else None
 
 
 def pass_tenant_on(headers: dict[str, Any], properties: dict[str, Any], **_: Any) -> None:
     """Handle Celery's before_task_publish: an ordinary task carries on the tenant of the task that sends it.
 
     So a chain keeps its tenant when it goes through an ordinary task. The ``tenant`` option means nothing to
-    such a task and would end up among its message's properties.
+    such a task and would end up among its message's properties. The message names the owner alone: that is mapped to
+    a tenant where a tenants' task is submitted.
     """
-    tenant = properties.pop("tenant", None) or current_tenant()
-    if tenant is not None:
-        headers.setdefault(TENANT_HEADER, tenant)
+    owner = properties.pop("tenant", None) or current_owner()
+    if owner is not None:
+        headers.setdefault(TENANT_HEADER, owner)
 
 
 def was_accepted_before(options: Mapping[str, Any]) -> bool:
@@ -65,45 +66,47 @@ def goes_on_without_tenant(options: Mapping[str, Any]) -> bool:
     return was_accepted_before(options) or hasattr(get_current_worker_task(), "for_tenant")
 
 
-def give_what_follows(options: dict[str, Any], tenant: str) -> None:
-    """Give the tenant to all that the options of a submission have come after the task."""
+def give_what_follows(options: dict[str, Any], owner: str) -> None:
+    """Give the owner to all that the options of a submission have come after the task."""
     for option in ("chain", "link", "link_error"):
         if options.get(option):
-            options[option] = give_all(options[option], tenant)
+            options[option] = give_all(options[option], owner)
     if options.get("chord"):
-        options["chord"] = give_tenant(options["chord"], tenant)
+        options["chord"] = give_tenant(options["chord"], owner)
 
 
-def give_tenant(signature: Any, tenant: str) -> Any:
-    """Return a copy of a signature in which every task without a tenant has this one.
+def give_tenant(signature: Any, owner: str) -> Any:
+    """Return a copy of a signature in which every task without a tenant has this owner's.
 
     What is to come after a task is sent by a worker: an errback perhaps outside of any task, a chord's body from
     an unlock task. So it gets its tenant now. A tenant that is named inside wins over this one, and one that is
-    named for a whole group or chain wins over what is inside, as with all of Celery's options.
+    named for a whole group or chain wins over what is inside, as with all of Celery's options. The owner is mapped to
+    a tenant when the task is submitted, and not before.
     """
     options = signature.get("options") or {}
     kind = signature.get("subtask_type")
     if options.get("tenant") is not None:
         if kind in ("chain", "group", "chord"):
             return signature
-        tenant = options["tenant"]
+        owner = options["tenant"]
     kwargs: Mapping[str, Any] = signature.get("kwargs") or {}
     if kind in ("chain", "group"):
-        return _with(signature, kwargs={**kwargs, "tasks": give_all(kwargs["tasks"], tenant)})
+        return _with(signature, kwargs={**kwargs, "tasks": give_all(kwargs["tasks"], owner)})
     if kind == "chord":
         header = kwargs["header"]
-        given = give_tenant(header, tenant) if isinstance(header, dict) else give_all(header, tenant)
-        body = kwargs.get("body") and give_tenant(kwargs["body"], tenant)
+        given = give_tenant(header, owner) if isinstance(header, dict) else give_all(header, owner)
+        body = kwargs.get("body") and give_tenant(kwargs["body"], owner)
         return _with(signature, kwargs={**kwargs, "header": given, "body": body})
     # A worker without taketurns knows nothing of the option, but sends the header on.
-    headers = {**(options.get("headers") or {}), TENANT_HEADER: tenant}
-    return _with(signature, options={**options, "tenant": tenant, "headers": headers})
+    headers = {**(options.get("headers") or {}), TENANT_HEADER: owner}
+    headers.pop(OWNER_HEADER, None)
+    return _with(signature, options={**options, "tenant": owner, "headers": headers})
 
 
-def give_all(signatures: Any, tenant: str) -> list[Any]:
+def give_all(signatures: Any, owner: str) -> list[Any]:
     """Return [give_tenant][] of each of several signatures, or of one."""
     several = [signatures] if isinstance(signatures, dict) else signatures
-    return [give_tenant(signature, tenant) for signature in several]
+    return [give_tenant(signature, owner) for signature in several]
 
 
 def _with(signature: dict[str, Any], **changes: Any) -> Any:

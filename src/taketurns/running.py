@@ -24,7 +24,7 @@ from taketurns.inheritance import tenant_of_request
 from taketurns.locks.locks import Ticket
 from taketurns.locks.singleton import SOONEST, WAITING_HEADER, lock_of, waited, when_busy, why_dropped
 from taketurns.retries import declared_options, submitted_options
-from taketurns.tenants import tenant_of
+from taketurns.tenants import owner_of_headers, tenant_of
 
 if TYPE_CHECKING:
     from taketurns.locks.hold import Hold
@@ -44,24 +44,29 @@ def run_body(task: TenantTask, request: Any, args: Any, kwargs: Any) -> Any:
         TaskAborted: the body raised what would have ended the worker.
         WrongArguments: the body does not take these arguments.
     """
-    tenant = tenant_running(request)
-    if tenant is None:
+    tenant = _tenant_running(request)
+    owner = owner_running(request)
+    if tenant is None or owner is None:
         return _survive(task, request, args, kwargs)
     if not task.singleton:
         return _run(task, request, tenant, args, kwargs)
-    with _alone(task, request, tenant, args, kwargs):
+    with _alone(task, request, owner, args, kwargs):
         return _run(task, request, tenant, args, kwargs)
 
 
-def tenant_running(request: Any) -> str | None:
+def owner_running(request: Any) -> str | None:
     """Return whose task it is that runs; None: nobody's."""
+    return owner_of_headers(request.headers) or _tenant_running(request)
+
+
+def _tenant_running(request: Any) -> str | None:
     return tenant_of_request(request) or tenant_of((request.delivery_info or {}).get("routing_key") or "")
 
 
-def _alone(task: TenantTask, request: Any, tenant: str, args: Any, kwargs: Any) -> Hold:
+def _alone(task: TenantTask, request: Any, owner: str, args: Any, kwargs: Any) -> Hold:
     """Return the lock of a task of which one runs at a time, held; the errors are those of ``run_body``."""
     turns = TakeTurns.of(task.app)
-    lock = lock_of(task, tenant, args, kwargs)
+    lock = lock_of(task, owner, args, kwargs)
     admitted = (request.headers or {}).get(ADMITTED_HEADER)
     ticket = Ticket(**admitted) if isinstance(admitted, dict) else None
     hold = partial(turns.locks.hold, lock, holder=request.id, ticket=ticket, quiet=True)
@@ -69,7 +74,7 @@ def _alone(task: TenantTask, request: Any, tenant: str, args: Any, kwargs: Any) 
         return hold()
     except LockTaken:
         if when_busy(task, turns.locks, lock, request.id) == "drop":
-            reason = why_dropped(task, tenant)
+            reason = why_dropped(task, owner)
             is_kept = not (request.ignore_result or request.is_eager)
             task.backend.mark_as_revoked(request.id, reason, request, store_result=is_kept)
             raise Ignore(reason) from None
@@ -80,7 +85,7 @@ def _alone(task: TenantTask, request: Any, tenant: str, args: Any, kwargs: Any) 
             raise
     since, soonest = waited(request.headers, time.time())
     request.headers = {**(request.headers or {}), WAITING_HEADER: since}
-    raise _put_off(task, tenant, turns.limiter.put_offs.spaced(tenant, lock.name, soonest, SOONEST))
+    raise _put_off(task, owner, turns.limiter.put_offs.spaced(owner, lock.name, soonest, SOONEST))
 
 
 def _run(task: TenantTask, request: Any, tenant: str, args: Any, kwargs: Any) -> Any:
@@ -94,7 +99,7 @@ def _run(task: TenantTask, request: Any, tenant: str, args: Any, kwargs: Any) ->
             seconds = admission.retry_after
             if not turns.canary.has(tenant):
                 seconds = turns.limiter.put_offs.seconds(tenant, task.name, limits, admission)
-            raise _put_off(task, tenant, seconds)
+            raise _put_off(task, owner_running(request) or tenant, seconds)
         time.sleep(admission.retry_after)
     try:
         return _survive(task, request, args, kwargs)
@@ -103,11 +108,11 @@ def _run(task: TenantTask, request: Any, tenant: str, args: Any, kwargs: Any) ->
             turns.limiter.release(tenant, request.id)
 
 
-def _put_off(task: TenantTask, tenant: str, seconds: float) -> Ignore | Reject:
+def _put_off(task: TenantTask, owner: str, seconds: float) -> Ignore | Reject:
     """Submit the task again, the same in everything but its time, and tell what to do with this message."""
     try:
         task.signature_from_request(countdown=max(seconds, STEP)).apply_async(
-            tenant=tenant, add_to_parent=False
+            tenant=owner, add_to_parent=False
         )
     except BrokerUnavailable as error:
         return Reject(error, requeue=True)

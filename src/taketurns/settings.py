@@ -30,6 +30,7 @@ from taketurns.errors import InvalidSettings
 from taketurns.limits.rate import parse_rate
 from taketurns.migration.canary import read_tenants
 from taketurns.registry.tenant_settings import LARGEST_NUMBER
+from taketurns.tenant_key import MOST_SHARDS
 
 PREFIX = "TAKETURNS_"
 CONFIG_VARIABLE = "TAKETURNS_CONFIG"
@@ -123,6 +124,25 @@ class TlsSettings(BaseSettings):
     def _has_both(self) -> Self:
         if self.key_file is not None and self.cert_file is None:
             raise ValueError("TAKETURNS_TLS_KEY_FILE needs TAKETURNS_TLS_CERT_FILE as well")
+        return self
+
+
+class TenantKeySettings(BaseSettings):
+    """Whose queue an owner's tasks go to; nothing set is the owner's own."""
+
+    model_config = _config("TAKETURNS_TENANT_KEY_")
+
+    shards: Annotated[int, Field(ge=1, le=MOST_SHARDS)] | None = None
+    """How many tenants, ``shard-0000`` and so on, share all owners."""
+    function: Annotated[str, StringConstraints(pattern=r"^[\w.]+:[\w.]+$")] | None = None
+    """Where the function is that returns an owner's tenant: ``package.module:name``."""
+
+    @model_validator(mode="after")
+    def _is_one(self) -> Self:
+        if self.shards is not None and self.function is not None:
+            raise ValueError(
+                "TAKETURNS_TENANT_KEY_SHARDS and TAKETURNS_TENANT_KEY_FUNCTION exclude each other"
+            )
         return self
 
 
@@ -279,6 +299,7 @@ class Settings:
     broker: BrokerSettings
     redis: RedisSettings
     tls: TlsSettings
+    tenant_key: TenantKeySettings
     canary: CanarySettings
     limiter: LimiterSettings
     worker: WorkerSettings
@@ -337,6 +358,7 @@ def _concerns() -> dict[str, type[BaseSettings]]:
         "broker": BrokerSettings,
         "redis": RedisSettings,
         "tls": TlsSettings,
+        "tenant_key": TenantKeySettings,
         "canary": CanarySettings,
         "limiter": LimiterSettings,
         "worker": WorkerSettings,

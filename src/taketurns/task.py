@@ -34,8 +34,8 @@ from taketurns.outcomes import Outcomes
 from taketurns.records.recorder import TAGS_HEADER, checked_task_tags
 from taketurns.result import TenantResult
 from taketurns.retries import RETRY_HEADER, RetryOptions, submitted_options
-from taketurns.running import ADMITTED_HEADER, run_body, tenant_running
-from taketurns.tenants import TENANT_HEADER, tenant_of, validate_tenant
+from taketurns.running import ADMITTED_HEADER, owner_running, run_body
+from taketurns.tenants import tenant_of, validate_tenant
 from taketurns.time_limits import check_time_limits
 from taketurns.topology import EXCHANGE, PRIORITIES, tenant_queue
 
@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from taketurns.limits.rate import RateLimit
     from taketurns.locks.hold import Hold
     from taketurns.locks.singleton import Singleton, WhenBusy
+    from taketurns.tenant_key import Whose
 
 
 class TenantTask(Task):
@@ -170,7 +171,8 @@ class TenantTask(Task):
             link_error: what to run when it has failed.
             shadow: another name for logs.
             tenant: the tenant; by default what the app's ``tenant_resolver`` says, else that of the task that is
-                running, else the app's ``default_tenant``.
+                running, else the app's ``default_tenant``. With a ``tenant_key`` it is the owner, who is mapped to
+                the tenant whose queue the task goes to; idempotency keys and dependencies are the owner's.
             **options: ``priority`` is low, normal or high (0, 1, 2); ``countdown`` and ``eta`` wait in the
                 broker, 38.7 days at most, and are at most 0.8 % or 0.1 s late; ``expires`` is when it is too late
                 to start: the task's state is then REVOKED, and it costs neither a slot nor a token.
@@ -187,6 +189,7 @@ class TenantTask(Task):
             MissingTenant: no tenant was named, and there is no other by default.
             InvalidTenant: the tenant id does not have the accepted form.
             ResolverFailed: the app's ``tenant_resolver`` raised an error.
+            TenantKeyFailed: the app's ``tenant_key`` raised an error.
             InvalidInput: another option does not have the accepted form.
             KeyConflict: the idempotency key was used with another task, or other arguments.
             KeyInUse: another submission with the key is under way, and takes longer than ``publish_timeout``.
@@ -200,7 +203,7 @@ class TenantTask(Task):
         headers = without_traces(options.pop("headers", None))
         headers.pop(ADMITTED_HEADER, None)
         is_named = tenant is not None
-        tenant = self._tenant_to_submit_for(tenant, args, kwargs, headers, options)
+        whose = self._whose_to_submit(tenant, args, kwargs, headers, options)
         came_by = options.pop(CAME_BY, {})
         if task_id is not None:
             checked_id(task_id)
@@ -220,9 +223,9 @@ class TenantTask(Task):
             "shadow": shadow,
             "headers": headers,
         }
-        if tenant is not None:
-            headers[TENANT_HEADER] = tenant
-            give_what_follows(options, tenant)
+        if whose is not None:
+            options["headers"] = whose.in_headers(headers)
+            give_what_follows(options, whose.owner)
         app = self._get_app()
         if app.conf.task_always_eager:
             refuse_destinations(self.name, options)
@@ -232,11 +235,11 @@ class TenantTask(Task):
         if parents:
             options["depends_on"] = parents
         with turns.publisher.in_time():
-            if key is None or tenant is None:
-                return self._submit(turns, tenant, came_by, args, kwargs, options, is_named=is_named)
+            if key is None or whose is None:
+                return self._submit(turns, whose, came_by, args, kwargs, options, is_named=is_named)
             left = turns.publisher.left()
             with turns.keys.once(
-                tenant,
+                whose.owner,
                 key,
                 fingerprint(self.name, *self._plain(args, kwargs)),
                 task_id or uuid(),
@@ -245,7 +248,7 @@ class TenantTask(Task):
             ) as claim:
                 if not claim.is_duplicate:
                     options["task_id"] = claim.task_id
-                    return self._submit(turns, tenant, came_by, args, kwargs, options, is_named=is_named)
+                    return self._submit(turns, whose, came_by, args, kwargs, options, is_named=is_named)
             first = self.AsyncResult(claim.task_id)
             first.duplicate = True
             return first
@@ -261,8 +264,8 @@ class TenantTask(Task):
             ResolverFailed: the app's ``tenant_resolver`` raised an error.
         """
         headers = dict(options.pop("headers", None) or {})
-        headers[TENANT_HEADER] = self._tenant(options.pop("tenant", None), args, kwargs, headers)
-        return super().apply(args, kwargs, *positional, headers=headers, **options)
+        whose = self._whose(options.pop("tenant", None), args, kwargs, headers)
+        return super().apply(args, kwargs, *positional, headers=whose.in_headers(headers), **options)
 
     def retry(self, *args: Any, **kwargs: Any) -> Any:
         """Submit the task again for later; takes the options of Celery's own ``retry``.
@@ -311,24 +314,25 @@ class TenantTask(Task):
         Raises:
             InvalidInput: a value does not have its accepted form.
         """
-        tenant = tenant_running(self.request)
-        if tenant is not None and not self.request.called_directly:
-            TakeTurns.of(self._get_app()).recorder.progress(self, tenant, done, total, note)
+        owner = owner_running(self.request)
+        if owner is not None and not self.request.called_directly:
+            TakeTurns.of(self._get_app()).recorder.progress(self, owner, done, total, note)
 
     def lock(
         self, name: str, *, ttl: float | None = None, wait: float | None = 0.0, longest: float = LONGEST
     ) -> Hold:
         """Take a lock of the tenant whose task runs: ``with self.lock("invoices") as lock:`` in a bound task.
 
-        The arguments and errors are those of [named][taketurns.locks.locks.Locks.named].
+        With a ``tenant_key`` it is the owner's, and others who share the tenant have their own. The arguments and
+        errors are those of [named][taketurns.locks.locks.Locks.named].
 
         Raises:
             MissingTenant: no task runs, or it is nobody's.
         """
-        tenant = tenant_running(self.request)
-        if tenant is None:
+        owner = owner_running(self.request)
+        if owner is None:
             raise MissingTenant(self.name)
-        return TakeTurns.of(self._get_app()).lock(tenant, name, ttl=ttl, wait=wait, longest=longest)
+        return TakeTurns.of(self._get_app()).lock(owner, name, ttl=ttl, wait=wait, longest=longest)
 
     def map(self, *_: Any) -> Any:
         """Refused: see the error."""
@@ -350,22 +354,23 @@ class TenantTask(Task):
         request.taketurns_entered = True  # a task that calls itself as a function is not admitted again
         return run_body(self, request, args, kwargs)
 
-    def _tenant(self, named: str | None, args: Any, kwargs: Any, headers: dict[str, Any]) -> str:
+    def _whose(self, named: str | None, args: Any, kwargs: Any, headers: dict[str, Any]) -> Whose:
         tenancy = TakeTurns.of(self._get_app()).tenancy
-        return tenancy.tenant_for(self.name, args, kwargs, headers, named=named)
+        return tenancy.whose(self.name, args, kwargs, headers, named=named)
 
-    def _tenant_to_submit_for(
+    def _whose_to_submit(
         self, named: str | None, args: Any, kwargs: Any, headers: dict[str, Any], options: Mapping[str, Any]
-    ) -> str | None:
-        """Return the tenant of a submission; None: it has none, as what it goes on with had none.
+    ) -> Whose | None:
+        """Return whose a submission is; None: it has no tenant, as what it goes on with had none.
 
         Raises:
             MissingTenant: it needs one, and there is none.
             InvalidTenant: the tenant id does not have the accepted form.
             ResolverFailed: the app's ``tenant_resolver`` raised an error.
+            TenantKeyFailed: the app's ``tenant_key`` raised an error.
         """
         try:
-            return self._tenant(named, args, kwargs, headers)
+            return self._whose(named, args, kwargs, headers)
         except MissingTenant:
             if goes_on_without_tenant(options):
                 return None
@@ -402,7 +407,7 @@ class TenantTask(Task):
     def _submit(
         self,
         turns: TakeTurns,
-        tenant: str | None,
+        whose: Whose | None,
         came_by: dict[str, Any],
         args: Any,
         kwargs: Any,
@@ -411,30 +416,30 @@ class TenantTask(Task):
         is_named: bool,
     ) -> Result:
         parents = options.pop("depends_on", ())
-        if tenant is None or not turns.canary.has(tenant):
+        if whose is None or not turns.canary.has(whose.tenant):
             if parents:
                 raise InvalidInput(
                     parents, "nothing for a tenant without a queue of its own (canary)", field="depends_on"
                 )
-            return self._publish_as_ordinary(turns, tenant, args, kwargs, {**came_by, **options})
+            return self._publish_as_ordinary(turns, whose, args, kwargs, {**came_by, **options})
         refuse_destinations(self.name, options)
         if came_by and tenant_of(str(came_by.get("routing_key"))) is None:  # an old queue's message retries
             default = turns.app.conf.task_default_priority
             options["priority"] = tenant_priority(options.get("priority"), default_priority=default)
         else:
             options["priority"] = self._priority(options, is_named=is_named)
-        return self._publish(turns, tenant, args, kwargs, options, parents)
+        return self._publish(turns, whose, args, kwargs, options, parents)
 
     def _publish(
         self,
         turns: TakeTurns,
-        tenant: str,
+        whose: Whose,
         args: Any,
         kwargs: Any,
         options: dict[str, Any],
         parents: Sequence[str],
     ) -> Result:
-        publisher = turns.publisher
+        publisher, tenant = turns.publisher, whose.tenant
         countdown = options.pop("countdown", None)
         due = due_at(turns.app, countdown, options.pop("eta", None))
         name = publisher.ensure(tenant)
@@ -442,23 +447,23 @@ class TenantTask(Task):
             turns.backlog.check(tenant, name)
         if parents:
             options["task_id"] = options.get("task_id") or uuid()
-            if blocked := turns.dependencies.check(tenant, options["task_id"], parents):
+            if blocked := turns.dependencies.check(whose.owner, options["task_id"], parents):
                 if countdown is None and due is not None:
                     options["headers"][ETA_HEADER] = due.isoformat()
-                return self._publish_blocked(turns, tenant, args, kwargs, options, blocked, countdown)
+                return self._publish_blocked(turns, whose, args, kwargs, options, blocked, countdown)
         exchange = EXCHANGE
         if due is not None:
             exchange, bits = publisher.delayed(max(0.0, (due - turns.app.now()).total_seconds()))
             options["headers"] |= {**bits, ETA_HEADER: due.isoformat()}
             publisher.touch(tenant, until=due.timestamp())
         options |= _straight_into(tenant_queue(tenant), exchange=exchange, routing_key=name)
-        with self._recorded(turns, tenant, options, due):
+        with self._recorded(turns, whose, options, due):
             return self._send(turns, args, kwargs, options, due)
 
     def _publish_blocked(
         self,
         turns: TakeTurns,
-        tenant: str,
+        whose: Whose,
         args: Any,
         kwargs: Any,
         options: dict[str, Any],
@@ -466,31 +471,31 @@ class TenantTask(Task):
         countdown: float | None,
     ) -> Result:
         """Submit the task into the queue of those that wait for one which it depends on."""
-        queue = blocked.queue(tenant)
+        queue = blocked.queue(whose.owner)
         options["headers"] |= blocked.headers(countdown)
         options |= _straight_into(queue, exchange=queue.exchange.name, routing_key=queue.routing_key)
-        with self._recorded(turns, tenant, options, None, parents=blocked.parents):
+        with self._recorded(turns, whose, options, None, parents=blocked.parents):
             result = self._send(turns, args, kwargs, options, None, into=queue)
         result.blocked = True
-        turns.dependencies.submitted(tenant, blocked)
+        turns.dependencies.submitted(whose.owner, blocked)
         return result
 
     def _publish_as_ordinary(
-        self, turns: TakeTurns, tenant: str | None, args: Any, kwargs: Any, options: dict[str, Any]
+        self, turns: TakeTurns, whose: Whose | None, args: Any, kwargs: Any, options: dict[str, Any]
     ) -> Result:
         """Submit the task where it would go without taketurns, and confirmed all the same."""
         take_the_old_way(options, priority=self.priority, default=turns.app.conf.task_default_priority)
-        if tenant is None:
+        if whose is None:
             return self._send(turns, args, kwargs, options, None)
         queue = str(options.get("queue") or destination_of(turns.app, self.name, args, kwargs).name)
-        with self._recorded(turns, tenant, options, None, queue):
+        with self._recorded(turns, whose, options, None, queue):
             return self._send(turns, args, kwargs, options, None)
 
     @contextmanager
     def _recorded(
         self,
         turns: TakeTurns,
-        tenant: str,
+        whose: Whose,
         options: dict[str, Any],
         due: datetime | None,
         queue: str | None = None,
@@ -501,11 +506,11 @@ class TenantTask(Task):
             yield
             return
         task_id = options["task_id"] = options.get("task_id") or uuid()
-        turns.recorder.submitted(self, tenant, options, due, queue, parents)
+        turns.recorder.submitted(self, whose.owner, options, due, queue or whose.other_queue, parents)
         try:
             yield
         except Exception:
-            turns.recorder.not_submitted(self, tenant, task_id)
+            turns.recorder.not_submitted(self, whose.owner, task_id)
             raise
 
     def _send(

@@ -13,7 +13,7 @@ from taketurns.errors import InvalidInput
 from taketurns.live.following import follow
 from taketurns.options import checked_id
 from taketurns.records.lifecycle import FINAL, STATES
-from taketurns.tenants import validate_tenant
+from taketurns.tenants import tenant_of, validate_tenant
 from taketurns.topology import PRIORITIES
 
 if TYPE_CHECKING:
@@ -136,7 +136,8 @@ def total(outcomes: Iterable[Cancellation]) -> Cancellation:
 class TenantTasks:
     """What is remembered of tenants' tasks, and their cancellation. Thread-safe.
 
-    Only tasks that are recorded are known here; see ``TenantTask.recorded`` and ``TAKETURNS_RECORDS_*``.
+    Only tasks that are recorded are known here; see ``TenantTask.recorded`` and ``TAKETURNS_RECORDS_*``. With a
+    ``tenant_key`` the tenant that each method takes is the owner: others who share its queue are not looked at.
 
     Args:
         turns: the app's TakeTurns.
@@ -291,14 +292,25 @@ class TenantTasks:
         states = [record.state(now) for record in records]
         if "QUEUED" not in states:
             return states
-        tenant = records[0].tenant
+        # One owner's tasks may be in the queues of several tenants, after it was mapped anew.
+        tenants = [self._tenant_of(record) for record in records]
+        asked = {tenant for tenant, state in zip(tenants, states, strict=True) if state == "QUEUED"}
+        throttled = {tenant for tenant in asked if self._is_throttled(tenant)}
+        return [
+            "THROTTLED" if state == "QUEUED" and tenant in throttled else state
+            for tenant, state in zip(tenants, states, strict=True)
+        ]
+
+    def _tenant_of(self, record: TaskRecord) -> str:
+        key = self._turns.tenancy.key
+        return tenant_of(record.queue) or key.whose_now(record.tenant, record.tenant).tenant
+
+    def _is_throttled(self, tenant: str) -> bool:
         limits = self._turns.limits.of(tenant, "", None, None)
         if limits.tenant_rate is None:
-            return states
+            return False
         rates = self._turns.limiter.status(tenant, limits.tenant_rate, {}, {})
-        if any(rate.next_token_in > 0 for rate in rates):
-            return ["THROTTLED" if state == "QUEUED" else state for state in states]
-        return states
+        return any(rate.next_token_in > 0 for rate in rates)
 
 
 def _cursor(place: tuple[float, str] | None) -> str | None:

@@ -13,6 +13,7 @@ from redis import Redis
 from taketurns import TakeTurns, TenantTask
 from taketurns.inheritance import tenant_of_request
 from taketurns.settings import Settings
+from taketurns.tenants import owner_of_headers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,6 +66,7 @@ def write(label: str) -> str:
     row = {
         "label": label,
         "tenant": tenant_of_request(request),
+        "owner": owner_of_headers(request.headers),
         "id": request.id,
         "retries": request.retries,
         "priority": (request.delivery_info or {}).get("priority"),

@@ -12,6 +12,7 @@ from taketurns.errors import InvalidInput
 from taketurns.migration.envelopes import for_old_queue, for_tenant_queue
 from taketurns.migration.moving import checked_old_queue
 from taketurns.migration.rounds import in_turns
+from taketurns.tenant_key import Whose
 
 DUE = "2026-01-01T00:00:00+00:00"
 
@@ -62,7 +63,7 @@ def test_who_chose_no_priority_has_that_of_ordinary_tasks(priority: Any, default
 )
 def test_a_tenants_queue_has_three_priorities(priority: Any, default: Any, ours: int) -> None:
     """What the app's tasks have by default is the normal one, and nothing is above high."""
-    moved = for_tenant_queue({"priority": priority}, "acme", default_priority=default)
+    moved = for_tenant_queue({"priority": priority}, Whose("acme", "acme"), default_priority=default)
     assert moved["priority"] == ours
     assert moved["application_headers"] == {"taketurns_tenant": "acme"}
 

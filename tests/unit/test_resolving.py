@@ -60,12 +60,12 @@ def test_who_comes_first(
     """The call's own word, a retry's header, the resolver, the task that submits, the default; in this order."""
     tenancy = Tenancy(by_customer, default)
     headers = {"taketurns_tenant": header} if header else {}
-    ask = partial(tenancy.tenant_for, "shop.work", (1,), {"customer": customer}, headers, named=named)
+    ask = partial(tenancy.whose, "shop.work", (1,), {"customer": customer}, headers, named=named)
     if running is None:
-        assert ask() == expected
+        assert ask().tenant == expected
     else:
         with running_for(running):
-            assert ask() == expected
+            assert ask().tenant == expected
 
 
 def test_without_any_the_error_says_who_did_not_know() -> None:
@@ -73,11 +73,11 @@ def test_without_any_the_error_says_who_did_not_know() -> None:
     with pytest.raises(
         MissingTenant, match=r"'shop.work' needs a tenant: pass .* a tenant_resolver or a default"
     ):
-        Tenancy().tenant_for("shop.work", (), {}, {})
+        Tenancy().whose("shop.work", (), {}, {})
     with pytest.raises(
         MissingTenant, match=r"'shop.work' needs a tenant \(.*by_customer returned None\): pass"
     ):
-        Tenancy(by_customer).tenant_for("shop.work", (), {}, {})
+        Tenancy(by_customer).whose("shop.work", (), {}, {})
 
 
 def test_a_resolver_is_told_of_the_call() -> None:
@@ -89,23 +89,23 @@ def test_a_resolver_is_told_of_the_call() -> None:
         return "acme"
 
     tenancy = Tenancy(listen)
-    assert tenancy.tenant_for("shop.work", (1, 2), {"a": 3}, {"trace": "t-1"}) == "acme"
-    assert tenancy.tenant_for("shop.work", None, None, {}) == "acme"
+    assert tenancy.whose("shop.work", (1, 2), {"a": 3}, {"trace": "t-1"}).tenant == "acme"
+    assert tenancy.whose("shop.work", None, None, {}).tenant == "acme"
     assert told == [("shop.work", (1, 2), {"a": 3}, {"trace": "t-1"}), ("shop.work", (), {}, {})]
 
 
 def test_a_resolver_is_not_asked_where_the_tenant_is_known() -> None:
     """What the call names, or a retry's header, costs no call of it, and none of its errors."""
     tenancy = Tenancy(lambda *_: 1 / 0)  # type: ignore[arg-type]
-    assert tenancy.tenant_for("shop.work", (), {}, {}, named="acme") == "acme"
-    assert tenancy.tenant_for("shop.work", (), {}, {"taketurns_tenant": "acme"}) == "acme"
+    assert tenancy.whose("shop.work", (), {}, {}, named="acme").tenant == "acme"
+    assert tenancy.whose("shop.work", (), {}, {"taketurns_tenant": "acme"}).tenant == "acme"
 
 
 @pytest.mark.parametrize("bad", [42, "a b", "", b"acme", "x" * 129, ["acme"], True])
 def test_a_resolvers_bad_result_names_the_task_and_the_resolver(bad: Any) -> None:
     """Anything but a tenant id or None is an error, also where a default would do."""
     with pytest.raises(InvalidTenant) as caught:
-        Tenancy(by_customer, "default").tenant_for("shop.work", (), {"customer": bad}, {})
+        Tenancy(by_customer, "default").whose("shop.work", (), {"customer": bad}, {})
     start = (
         f"what tenant_resolver {__name__}.by_customer returned for task 'shop.work': {bad!r} is not valid;"
     )
@@ -119,7 +119,7 @@ def test_a_resolvers_error_names_the_task_and_the_resolver() -> None:
         return str(kwargs["customer"])
 
     with pytest.raises(ResolverFailed, match=r"broken failed for task 'shop.work': KeyError") as caught:
-        Tenancy(broken, "default").tenant_for("shop.work", (), {}, {})
+        Tenancy(broken, "default").whose("shop.work", (), {}, {})
     assert isinstance(caught.value.__cause__, KeyError)
     assert (caught.value.task, caught.value.reason) == ("shop.work", "KeyError('customer')")
 

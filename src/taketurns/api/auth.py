@@ -36,7 +36,8 @@ class Caller:
     """Whom a verified token speaks for.
 
     Attributes:
-        tenant: the tenant in whose name the caller acts.
+        tenant: the owner in whose name the caller acts, and whose tasks it sees. Which tenant's queue and limits
+            these have is up to the app's ``tenant_key``.
         operator: whether the caller may also see and change every other tenant's settings.
         expires_at: when the token or key ends, in seconds since 1970; None: never, as far as is known.
     """

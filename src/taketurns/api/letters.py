@@ -91,6 +91,7 @@ def filtered(chosen: ChosenOwnLetters) -> Selection:
     now = datetime.now(UTC)
     return Selection(
         tenant=chosen.tenant if isinstance(chosen, ChosenLetters) else None,
+        owner=chosen.owner if isinstance(chosen, ChosenLetters) else None,
         task=chosen.task,
         task_id=chosen.task_id,
         cause=chosen.cause,

@@ -49,7 +49,11 @@ def tenant_router(turns: TakeTurns, *, current_tenant: Callable[..., Any]) -> AP
             it (``turns.close()``) where the application ends.
         current_tenant: a dependency of FastAPI's, coroutine or not, that returns the tenant whom the request speaks
             for, such as ``str(user.id)``, or a [Caller][taketurns.api.auth.Caller]. It may depend on others, and
-            raise HTTPException to refuse the request. What is no tenant id is answered 422.
+            raise HTTPException to refuse the request. What is no tenant id is answered 422. With a ``tenant_key`` it
+            is the owner, who is mapped to a tenant.
+
+    Raises:
+        InvalidSettings: there is no function where ``TAKETURNS_TENANT_KEY_FUNCTION`` says.
     """
     return _serving(turns, _OF_TENANTS, Depends(for_tenant(current_tenant)))
 
@@ -83,5 +87,6 @@ def _serving(turns: TakeTurns, several: Sequence[Endpoints], *first: Dependency)
     # Finds the tasks of `imports`, `include` and autodiscover_tasks(), as a worker does at its start.
     turns.app.loader.import_default_modules()
     turns.app.finalize(auto=True)
+    turns.tenancy.key.check()
     _ = turns.app.backend  # imports its client, SQLAlchemy for one, before a request has to wait for that
     return serve(turns, several, *first)

@@ -151,6 +151,7 @@ class TaskView(_Answer):
     task_id: TaskId
     name: TaskName
     tenant: TenantId
+    """Whose it is: the owner, where owners share a tenant."""
     queue: QueueName
     """Where it was submitted to."""
     status: State
@@ -317,6 +318,8 @@ class LimitStatus(_Answer):
 class Me(TenantLimits):
     """The caller's own tenant. Its tags and metadata are the operators' own."""
 
+    owner: TenantId
+    """Who the caller is; another one than the tenant if that is shared with others."""
     operator: bool
     """Whether the caller is an operator."""
     limits: list[LimitStatus]
@@ -354,14 +357,15 @@ class TenantStatistics(_Answer):
     """When it was created or first heard of, in seconds since 1970; null: unknown."""
     share: Annotated[float | None, Field(examples=[0.25])]
     """The part of all tasks that run which are its own, 0 to 1; null: it is not known what runs."""
-    queued: Annotated[dict[str, int], Field(examples=[{"low": 0, "normal": 12, "high": 1}])]
-    """Tasks that wait to start, by priority, among the latest 10,000 (`TAKETURNS_RECORDS_MAX_TASKS`)."""
-    delayed: int
+    queued: Annotated[dict[str, int] | None, Field(examples=[{"low": 0, "normal": 12, "high": 1}])] = None
+    """Tasks that wait to start, by priority, among the latest 10,000 (`TAKETURNS_RECORDS_MAX_TASKS`). Where owners
+    share a tenant, this and the next three are the caller's own in `/me/stats`, and null elsewhere."""
+    delayed: int | None = None
     """Tasks that wait for their time, or to be tried again."""
-    waits: Durations | None
+    waits: Durations | None = None
     """How long tasks had waited that started in the last half hour to hour, from the moment at which they could have;
     null: none has."""
-    runs: Durations | None
+    runs: Durations | None = None
     """How long tasks ran that ended well in that time; null: none has."""
     limits: list[LimitStatus]
     """Every rate limit that applies."""
@@ -516,6 +520,8 @@ class DeadLetterSummary(OwnLetterSummary):
 
     tenant: TenantId | None
     """Whose task it was; null: unknown, and then it can only be discarded."""
+    owner: TenantId | None
+    """Who submitted it; another one than the tenant if that is shared with others."""
     queue: QueueName
     """The tenant queue that it came from, or the routing key that led nowhere; empty: unknown."""
 
@@ -569,6 +575,8 @@ class ChosenLetters(ChosenOwnLetters):
 
     tenant: TenantId | None = None
     """Those of this tenant."""
+    owner: TenantId | None = None
+    """Those that this owner has submitted."""
 
 
 class ChosenLettersQuery(ChosenLetters):

@@ -53,12 +53,14 @@ class Submitter:
         self._turns = turns
         self._threads = CapacityLimiter(_THREADS)
 
-    async def submit(self, tenant: str, submission: TaskSubmission) -> TaskAccepted:
+    async def submit(self, owner: str, submission: TaskSubmission) -> TaskAccepted:
         """Submit a task, and return when the broker has confirmed it.
 
         Raises:
             UnknownTask: no such task is exposed.
-            InvalidInput: the arguments don't fit the task, or its idempotency key belongs to another request.
+            InvalidInput: the arguments don't fit the task, its idempotency key belongs to another request, or the
+                tenant key returned no tenant id.
+            TenantKeyFailed: the app's ``tenant_key`` raised an error.
             KeyInUse: another submission with its idempotency key is under way.
             RegistryUnavailable: it has an idempotency key or depends on others, and Redis is away; nothing was
                 submitted.
@@ -69,24 +71,25 @@ class Submitter:
         attempt = Attempt()
         with move_on_after(ANSWER_WITHIN):
             return await run_sync(
-                self._submit, tenant, submission, attempt, abandon_on_cancel=True, limiter=self._threads
+                self._submit, owner, submission, attempt, abandon_on_cancel=True, limiter=self._threads
             )
         if attempt.give_up():
             raise BrokerUnavailable(f"RabbitMQ took more than {ANSWER_WITHIN:g} s; nothing was submitted")
         raise PublishNotConfirmed(f"RabbitMQ did not confirm within {ANSWER_WITHIN:g} s")
 
-    def _submit(self, tenant: str, submission: TaskSubmission, attempt: Attempt) -> TaskAccepted:
+    def _submit(self, owner: str, submission: TaskSubmission, attempt: Attempt) -> TaskAccepted:
         task = exposed_task(self._turns.app, submission.name)
         check_arguments(task.run, submission.args, submission.kwargs)
+        tenant = self._turns.tenant_of(owner)
         if self._turns.canary.has(tenant):
             queue = self._turns.publisher.ensure(tenant)
         else:
             queue = destination_of(task.app, task.name, submission.args, submission.kwargs).name
-        accepted = TaskAccepted(task_id=uuid(), tenant=tenant, queue=queue)
+        accepted = TaskAccepted(task_id=uuid(), tenant=owner, queue=queue)
         options = options_of(submission, self._turns.app)
         if attempt.may_publish():
             result = task.apply_async(
-                submission.args, submission.kwargs, task_id=accepted.task_id, tenant=tenant, **options
+                submission.args, submission.kwargs, task_id=accepted.task_id, tenant=owner, **options
             )
             if getattr(result, "duplicate", False):
                 return accepted.model_copy(update={"task_id": result.id, "duplicate": True})

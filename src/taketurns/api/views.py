@@ -59,13 +59,21 @@ def cancellation_view(outcome: Cancellation) -> TasksCancelled:
     )
 
 
-def statistics(turns: TakeTurns, tenant: str) -> TenantStatistics:
+def statistics(turns: TakeTurns, tenant: str, *, owner: str | None = None) -> TenantStatistics:
     """Return how many tasks of a tenant wait, run and have ended, and how its rates stand.
 
     The errors are those of ``TakeTurns.stats`` and ``TakeTurns.rate_status``.
+
+    Args:
+        turns: the app's TakeTurns.
+        tenant: the tenant.
+        owner: the one of its owners whose records are counted; by default nobody's, if several may share it.
     """
+    if owner is None and not turns.tenancy.key.is_shared:
+        owner = tenant
+    recorded = {} if owner is None else asdict(turns.tasks.stats(owner))
     limits = [LimitStatus(**asdict(rate)) for rate in turns.rate_status(tenant)]
-    return TenantStatistics(**asdict(turns.stats(tenant)), **asdict(turns.tasks.stats(tenant)), limits=limits)
+    return TenantStatistics(**asdict(turns.stats(tenant)), **recorded, limits=limits)
 
 
 def schedule_view(schedule: Schedule) -> ScheduleView:

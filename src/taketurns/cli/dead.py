@@ -26,6 +26,9 @@ app = typer.Typer(
 
 Ids = Annotated[list[str] | None, typer.Argument(metavar="ID", help="The letters' ids.")]
 OfTenant = Annotated[str | None, typer.Option("--tenant", metavar="TENANT", help="Those of this tenant.")]
+OfOwner = Annotated[
+    str | None, typer.Option("--owner", metavar="OWNER", help="Those that this owner has submitted.")
+]
 OfTask = Annotated[str | None, typer.Option("--task", metavar="NAME", help="Those of this task.")]
 OfCause = Annotated[
     str | None, typer.Option("--cause", metavar="CAUSE", help="Those that died of this, such as failed.")
@@ -48,6 +51,7 @@ def list_letters(
     context: typer.Context,
     *,
     tenant: OfTenant = None,
+    owner: OfOwner = None,
     task: OfTask = None,
     task_id: OfTaskId = None,
     cause: OfCause = None,
@@ -61,7 +65,9 @@ def list_letters(
     from taketurns.api.views import letter_summary
     from taketurns.cli.application import load_turns_once  # Celery takes its time to import
 
-    selection = _selection(tenant=tenant, task=task, task_id=task_id, cause=cause, since=since, until=until)
+    selection = _selection(
+        tenant=tenant, owner=owner, task=task, task_id=task_id, cause=cause, since=since, until=until
+    )
     with closing(load_turns_once(context.obj)) as turns:
         found = turns.dead_letters.look(selection, limit=limit, brief=True)
     if as_json:
@@ -103,6 +109,7 @@ def replay(
     ids: Ids = None,
     *,
     tenant: OfTenant = None,
+    owner: OfOwner = None,
     task: OfTask = None,
     task_id: OfTaskId = None,
     cause: OfCause = None,
@@ -119,7 +126,7 @@ def replay(
     from taketurns.cli.application import load_turns_once  # Celery takes its time to import
 
     selection = _selection(
-        ids, tenant=tenant, task=task, task_id=task_id, cause=cause, since=since, until=until
+        ids, tenant=tenant, owner=owner, task=task, task_id=task_id, cause=cause, since=since, until=until
     )
     _check_named(context, selection, everything=everything)
     with closing(load_turns_once(context.obj)) as turns, watched("replayed", counted) as progress:
@@ -133,6 +140,7 @@ def discard(
     ids: Ids = None,
     *,
     tenant: OfTenant = None,
+    owner: OfOwner = None,
     task: OfTask = None,
     task_id: OfTaskId = None,
     cause: OfCause = None,
@@ -147,7 +155,7 @@ def discard(
     from taketurns.cli.application import load_turns_once  # Celery takes its time to import
 
     selection = _selection(
-        ids, tenant=tenant, task=task, task_id=task_id, cause=cause, since=since, until=until
+        ids, tenant=tenant, owner=owner, task=task, task_id=task_id, cause=cause, since=since, until=until
     )
     _check_named(context, selection, everything=everything)
     check_may_ask("what is discarded is gone", yes=yes)

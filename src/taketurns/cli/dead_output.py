@@ -31,6 +31,7 @@ def print_letter(letter: DeadLetter) -> None:
         for name, value in (
             ("id", letter.id),
             ("tenant", letter.tenant or "unknown"),
+            *([("owner", letter.owner)] if letter.owner != letter.tenant else []),
             ("queue", letter.queue or "unknown"),
             ("task", letter.task or "none"),
             ("task id", letter.task_id or "none"),

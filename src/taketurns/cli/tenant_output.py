@@ -55,12 +55,10 @@ def print_statistics(found: TenantStatistics) -> None:
     print_fields(
         [
             ("waiting", _known(found.waiting)),
-            ("of them, by priority", tagged({name: str(count) for name, count in found.queued.items()})),
-            ("delayed", found.delayed),
+            *_waiting(found),
             ("running", _known(found.running)),
             ("share of what runs", "unknown" if found.share is None else f"{found.share:.0%}"),
-            ("waited lately", _durations(found.waits)),
-            ("ran lately", _durations(found.runs)),
+            *_lately(found),
             ("completed", found.completed),
             ("failed", found.failed),
             ("created", _moment(found.created_at)),
@@ -79,6 +77,20 @@ def print_statistics(found: TenantStatistics) -> None:
                 for each in found.limits
             ),
         )
+
+
+def _waiting(found: TenantStatistics) -> list[tuple[str, object]]:
+    """Return what is known by records, and so of nobody where owners share the tenant."""
+    if found.queued is None or found.delayed is None:
+        return []
+    by_priority = tagged({name: str(count) for name, count in found.queued.items()})
+    return [("of them, by priority", by_priority), ("delayed", found.delayed)]
+
+
+def _lately(found: TenantStatistics) -> list[tuple[str, object]]:
+    if found.queued is None:
+        return []
+    return [("waited lately", _durations(found.waits)), ("ran lately", _durations(found.runs))]
 
 
 def moment(seconds: float) -> str:

@@ -170,7 +170,7 @@ def _submit_alike(
             raise TaketurnsError(f"{error} (before that: {len(accepted)} of {count} submitted)") from error
         finally:
             if as_json and wait is None and accepted:
-                _print_json(tenant, accepted)
+                _print_json(turns, tenant, accepted)
         if wait is not None:
             _report(_await(turns, tenant, found.name, accepted, wait), as_json=as_json)
 
@@ -182,16 +182,17 @@ def _print_ids(accepted: Sequence[Submitted]) -> None:
             typer.echo("It was submitted before, with the same key.", err=True)
 
 
-def _print_json(tenant: str, accepted: Iterable[Submitted]) -> None:
+def _print_json(turns: TakeTurns, tenant: str, accepted: Iterable[Submitted]) -> None:
     """Print each task as it was accepted, as over HTTP."""
     from taketurns.api.schemas import TaskAccepted
     from taketurns.tenants import queue_name
 
+    queue = queue_name(turns.tenant_of(tenant))
     told = (
         TaskAccepted(
             task_id=each.task_id,
             tenant=tenant,
-            queue=queue_name(tenant),
+            queue=queue,
             status="BLOCKED" if each.blocked else "QUEUED",
             duplicate=each.duplicate,
         )
@@ -235,7 +236,7 @@ def _await(
 
     deadline = time.monotonic() + seconds
     ids = [each.task_id for each in accepted]
-    queue, now = queue_name(tenant), time.time()
+    queue, now = queue_name(turns.tenant_of(tenant)), time.time()
     submitted = [TaskRecord(task_id, tenant, task, queue, "QUEUED", now) for task_id in ids]
     while True:
         try:

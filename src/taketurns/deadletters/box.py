@@ -124,11 +124,13 @@ class DeadLetters:
         """
 
         def send_back(letter: DeadLetter, message: Message) -> bool:
-            if letter.tenant is None:
+            if letter.tenant is None or letter.owner is None:
                 return False
-            queue = self._turns.publisher.ensure(letter.tenant)
-            self._turns.recorder.replayed(self._turns.app.tasks.get(letter.task), letter.tenant, letter)
-            properties = {**message.properties, "application_headers": revived(headers_of(message))}
+            whose = self._turns.tenancy.key.whose_now(letter.owner, letter.tenant)
+            queue = self._turns.publisher.ensure(whose.tenant)
+            self._turns.recorder.replayed(self._turns.app.tasks.get(letter.task), whose, letter)
+            headers = whose.in_headers(revived(headers_of(message)))
+            properties = {**message.properties, "application_headers": headers}
             self._turns.publisher.publish(body_of(message), routing_key=queue, properties=properties)
             return True
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Self, get_args
 
 from taketurns.delays import without_traces
 from taketurns.dependencies.waiting import without_waiting
-from taketurns.tenants import TENANT_HEADER, is_tenant, tenant_of
+from taketurns.tenants import TENANT_HEADER, is_tenant, owner_by, tenant_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -79,7 +79,8 @@ class DeadLetter:
     Attributes:
         id: its name among the dead letters, of ``A-Z a-z 0-9 -``. Should one message die twice, which may be after a
             crash, there are two. Equal messages that somebody else put there have one.
-        tenant: whose task it was; None if that is not known.
+        tenant: the tenant whose task it was; None if that is not known.
+        owner: who submitted it: the tenant, or one of those that share it; None if that is not known.
         queue: the tenant queue that it came from, or the routing key that led nowhere; empty if not known.
         task: the task's name; None if it has none.
         task_id: the task's id; None if it has none.
@@ -97,6 +98,7 @@ class DeadLetter:
 
     id: str
     tenant: str | None
+    owner: str | None
     queue: str
     task: str | None
     task_id: str | None
@@ -124,9 +126,11 @@ class DeadLetter:
         by_policy = {} if cause else _last_death(notes)
         queue = _text(notes, f"{_PREFIX}queue") or _text(by_policy, "queue")
         letter_id = _text(notes, f"{_PREFIX}id")
+        tenant = tenant_of(queue) or (named if is_tenant(named) else None)
         return cls(
             id=letter_id if _ID.fullmatch(letter_id) else _digest(notes, body),
-            tenant=tenant_of(queue) or (named if is_tenant(named) else None),
+            tenant=tenant,
+            owner=owner_by(notes, tenant),
             queue=queue,
             task=_text(notes, "task") or None,
             task_id=_text(notes, "id") or None,

@@ -24,6 +24,7 @@ class Selection:
     Attributes:
         ids: one of these ids.
         tenant: this tenant.
+        owner: submitted by this owner.
         task: this task name.
         task_id: this task's id.
         cause: this cause, one of ``CAUSES``.
@@ -32,13 +33,14 @@ class Selection:
         until: it died before this time.
 
     Raises:
-        InvalidTenant: the tenant id does not have the accepted form.
+        InvalidTenant: the tenant or owner does not have the accepted form.
         InvalidInput: there is no such cause, the ids are one text instead of several, the task or its id is no text,
             a time is none, or nothing can be between the two.
     """
 
     ids: Collection[str] | None = None
     tenant: str | None = None
+    owner: str | None = None
     task: str | None = None
     task_id: str | None = None
     cause: str | None = None
@@ -55,6 +57,8 @@ class Selection:
         self._check_times()
         if self.tenant is not None:
             validate_tenant(self.tenant)
+        if self.owner is not None:
+            validate_tenant(self.owner, field="owner")
         if self.cause is not None and self.cause not in CAUSES:
             raise InvalidInput(self.cause, f"one of {', '.join(CAUSES)}", field="cause")
 
@@ -63,6 +67,7 @@ class Selection:
         return (
             (self.ids is None or letter.id in self.ids)
             and (self.tenant is None or letter.tenant == self.tenant)
+            and (self.owner is None or letter.owner == self.owner)
             and (self.task is None or letter.task == self.task)
             and (self.task_id is None or letter.task_id == self.task_id)
             and (self.cause is None or letter.cause == self.cause)

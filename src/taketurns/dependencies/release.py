@@ -29,7 +29,7 @@ from taketurns.fetching import body_of, headers_of, own_connection
 from taketurns.outcomes import report_failure
 from taketurns.records.lifecycle import FINAL
 from taketurns.registry.history import Ended
-from taketurns.tenants import TENANT_HEADER, queue_name
+from taketurns.tenants import TENANT_HEADER, owner_of_headers, queue_name
 from taketurns.topology import DEAD_QUEUE, EXCHANGE
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from taketurns.connections import PublishConnection
     from taketurns.dependencies.awaited import Awaited
     from taketurns.extension import TakeTurns
+    from taketurns.tenant_key import Whose
 
 logger = logging.getLogger(__name__)
 
@@ -80,20 +81,20 @@ class Release:
         self._todo.extend(parents)
         done = 0
         while self._todo:
-            tenant, parent = self._todo.popleft()
-            with self._alone(tenant, parent) as alone:
+            owner, parent = self._todo.popleft()
+            with self._alone(owner, parent) as alone:
                 if alone:
-                    done += self._empty(tenant, parent)
+                    done += self._empty(owner, parent)
         return done
 
     @contextmanager
-    def _alone(self, tenant: str, parent: str) -> Iterator[bool]:
+    def _alone(self, owner: str, parent: str) -> Iterator[bool]:
         """Keep others away from a parent's queue; False: somebody else is at it, and will see what is there by now.
 
         A queue is deleted if it has no messages but those that somebody holds, who might die: so one alone takes from
         it, and deletes it. The lock is a queue that one connection can have, and ends with it.
         """
-        lock = f"{_LOCK}{tenant}/{parent}"
+        lock = f"{_LOCK}{owner}/{parent}"
         deadline = time.monotonic() + _LOCKED_FOR
         while True:
             self._connection.extend(self._seconds)
@@ -111,9 +112,9 @@ class Release:
             self._connection.extend(self._seconds)
             self._channel.queue_delete(lock)
 
-    def _empty(self, tenant: str, parent: str) -> int:
+    def _empty(self, owner: str, parent: str) -> int:
         """Settle what waits for a parent, and remove the queue if nothing is left in it."""
-        queue = after_name(tenant, parent)
+        queue = after_name(owner, parent)
         done = 0
         left: list[int] = []
         while waiting := self._count(queue):
@@ -122,7 +123,7 @@ class Release:
                 message = self._channel.basic_get(queue)
                 if message is None:
                     break
-                if self._settle(message, tenant, parent):
+                if self._settle(message, owner, parent):
                     self._channel.basic_ack(message.delivery_tag)
                     done += 1
                 else:
@@ -132,7 +133,7 @@ class Release:
         for tag in left:
             self._channel.basic_reject(tag, requeue=True)
         if not left and done != self._most and self._delete(queue):
-            self._awaited.released(tenant, parent)
+            self._awaited.released(owner, parent)
         return done
 
     def _count(self, queue: str) -> int:
@@ -150,41 +151,45 @@ class Release:
             return False
         return True
 
-    def _settle(self, message: Message, tenant: str, parent: str) -> bool:
+    def _settle(self, message: Message, owner: str, parent: str) -> bool:
         """Send a message where it belongs now; False: it stays."""
         headers = headers_of(message)
         parents = parents_in(headers)
         task_id = headers.get("id")
-        if not parents or not isinstance(task_id, str) or headers.get(TENANT_HEADER) != tenant:
+        if not parents or not isinstance(task_id, str) or owner_of_headers(headers) != owner:
             return False  # somebody else put it there
-        standings = self._awaited.standings(tenant, [*parents, task_id])
+        standings = self._awaited.standings(owner, [*parents, task_id])
         is_cancelled = standings.pop(task_id) == "CANCELLED"
         verdict = judge(standings, at=parent)
         if is_cancelled or not (verdict.because or verdict.waits_for):
             # A worker throws away what is cancelled, and tells everybody.
-            self._send_on(message, tenant, headers, silently=is_cancelled)
+            self._send_on(message, self._whose(owner, headers), headers, silently=is_cancelled)
         elif verdict.because:
-            self._fail(message, tenant, headers, verdict.because)
+            self._fail(message, self._whose(owner, headers), headers, verdict.because)
         elif verdict.waits_for == parent or verdict.waits_for is None:
             return False
         else:
-            self._move(message, tenant, headers, verdict.waits_for, verdict.left)
+            self._move(message, owner, headers, verdict.waits_for, verdict.left)
         return True
 
-    def _send_on(self, message: Message, tenant: str, headers: dict[Any, Any], *, silently: bool) -> None:
+    def _whose(self, owner: str, headers: dict[Any, Any]) -> Whose:
+        """Return the owner with its tenant by now, to which it may have been mapped since the submission."""
+        return self._turns.tenancy.key.whose_now(owner, str(headers.get(TENANT_HEADER) or owner))
+
+    def _send_on(self, message: Message, whose: Whose, headers: dict[Any, Any], *, silently: bool) -> None:
         """Publish a task into its tenant's queue; its countdown begins now."""
         publisher = self._turns.publisher
-        queue = publisher.ensure(tenant)
+        queue = publisher.ensure(whose.tenant)
         now = time.time()
         due = _due(headers, now)
-        onward = without_waiting(headers)
+        onward = whose.in_headers(without_waiting(headers))
         exchange = EXCHANGE
         if due is not None:
             exchange, bits = publisher.delayed(due - now)
             onward |= {**bits, ETA_HEADER: datetime.fromtimestamp(due, UTC).isoformat()}
-            publisher.touch(tenant, until=due)
+            publisher.touch(whose.tenant, until=due)
         if not silently:
-            self._turns.recorder.released(self._task(headers), tenant, headers, due)
+            self._turns.recorder.released(self._task(headers), whose, headers, due)
         properties = {
             **message.properties,
             "application_headers": onward,
@@ -193,11 +198,11 @@ class Release:
         publisher.publish(body_of(message), routing_key=queue, exchange=exchange, properties=properties)
 
     def _move(
-        self, message: Message, tenant: str, headers: dict[Any, Any], parent: str, left: tuple[str, ...]
+        self, message: Message, owner: str, headers: dict[Any, Any], parent: str, left: tuple[str, ...]
     ) -> None:
         """Have a task wait for another parent."""
         properties = {**message.properties, "application_headers": {**headers, DEPENDS_HEADER: list(left)}}
-        queue = after_queue(tenant, parent)
+        queue = after_queue(owner, parent)
         self._turns.publisher.publish(
             body_of(message),
             routing_key=queue.routing_key,
@@ -205,30 +210,31 @@ class Release:
             properties=properties,
             into=queue,
         )
-        self._awaited.mark(tenant, left, at=[parent])
-        if self._awaited.standings(tenant, [parent])[parent] in FINAL:
-            self._todo.append((tenant, parent))
+        self._awaited.mark(owner, left, at=[parent])
+        if self._awaited.standings(owner, [parent])[parent] in FINAL:
+            self._todo.append((owner, parent))
 
-    def _fail(self, message: Message, tenant: str, headers: dict[Any, Any], because: str) -> None:
+    def _fail(self, message: Message, whose: Whose, headers: dict[Any, Any], because: str) -> None:
         """Put a task among the dead letters, and have those that wait for it come to their end as well."""
+        owner, tenant = whose.owner, whose.tenant
         queue = queue_name(tenant)
         death = Death("dependency", because)
-        buried = buried_now(headers, death, queue=queue, tenant=tenant)
+        buried = buried_now(whose.in_headers(headers), death, queue=queue, tenant=tenant)
         properties = {**message.properties, "application_headers": buried}
         self._turns.publisher.publish(
             body_of(message), routing_key=DEAD_QUEUE, exchange="", properties=properties
         )
-        logger.error("task %s of %s goes to %s: %s", headers["id"], tenant, DEAD_QUEUE, because)
+        logger.error("task %s of %s goes to %s: %s", headers["id"], owner, DEAD_QUEUE, because)
         task = self._task(headers)
-        self._turns.recorder.failed(task, tenant, headers, "DependencyFailed", because)
+        self._turns.recorder.failed(task, owner, headers, "DependencyFailed", because)
         with suppress(RegistryUnavailable):
             self._turns.registry.history.add({tenant: Ended(failed=1)})
         try:
             report_failure(self._turns.app, headers, json.loads(body_of(message)), DependencyFailed(because))
         except Exception:  # whatever the app's backend, and its error callbacks, raise
             logger.exception("that task %s has failed is not in the result backend", headers["id"])
-        for parent in self._awaited.ended(tenant, {headers["id"]: "FAILURE"}):
-            self._todo.append((tenant, parent))
+        for parent in self._awaited.ended(owner, {headers["id"]: "FAILURE"}):
+            self._todo.append((owner, parent))
 
     def _task(self, headers: dict[Any, Any]) -> Any:
         return self._turns.app.tasks.get(headers.get("task"))
@@ -242,7 +248,7 @@ def release(
     Args:
         turns: the installed extension.
         awaited: knows how the parents stand.
-        parents: those that have ended, each with its tenant. With one that has not, nothing happens.
+        parents: those that have ended, each with its owner. With one that has not, nothing happens.
         most: tasks that wait for one of them, at most; None: all.
 
     Raises:

@@ -31,12 +31,12 @@ _LATEST: Final = 30.0
 _PART: Final = 0.25
 
 
-def lock_of(task: TenantTask, tenant: str, args: Any, kwargs: Any) -> LockName:
+def lock_of(task: TenantTask, owner: str, args: Any, kwargs: Any) -> LockName:
     """Return the lock that a singleton task must have to run.
 
     Args:
         task: the task.
-        tenant: whose it is.
+        owner: whose it is.
         args: its positional arguments; ``f(1)`` and ``f(x=1)`` have different locks.
         kwargs: its keyword arguments.
     """
@@ -44,7 +44,7 @@ def lock_of(task: TenantTask, tenant: str, args: Any, kwargs: Any) -> LockName:
     if task.singleton == "args":
         said = json.dumps([list(args), kwargs], sort_keys=True, default=repr)
         name += f":{hashlib.sha256(said.encode()).hexdigest()[:32]}"
-    return LockName(tenant, "singleton", name)
+    return LockName(owner, "singleton", name)
 
 
 def waited(headers: Mapping[str, Any] | None, now: float) -> tuple[float, float]:
@@ -76,7 +76,7 @@ def when_busy(task: TenantTask, locks: Locks, lock: LockName, task_id: str) -> W
     return "drop" if is_another else "wait"
 
 
-def why_dropped(task: TenantTask, tenant: str) -> str:
+def why_dropped(task: TenantTask, owner: str) -> str:
     """Say why a task does not run."""
     same = " with these arguments" if task.singleton == "args" else ""
-    return f"dropped: another {task.name}{same} of {tenant} runs"
+    return f"dropped: another {task.name}{same} of {owner} runs"

@@ -12,7 +12,7 @@ from kombu.transport.pyamqp import Message as Decodable
 
 from taketurns.errors import NoSuchQueue
 from taketurns.fetching import body_of
-from taketurns.migration.belonging import Stays, tenant_or_reason
+from taketurns.migration.belonging import Stays, whose_or_reason
 from taketurns.migration.envelopes import for_tenant_queue
 from taketurns.migration.moving import checked_old_queue, fetching
 from taketurns.progress import Step, unheard
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from taketurns.extension import TakeTurns
     from taketurns.migration.belonging import Reason
+    from taketurns.tenant_key import Whose
 
 
 @dataclass(slots=True)
@@ -77,7 +78,7 @@ def adopt(
         for passed, (_, message) in enumerate(fetcher.fetched(repeat(queue, total)), start=1):
             if message is None:  # workers have taken the rest
                 break
-            whose = tenant_or_reason(
+            whose = whose_or_reason(
                 _decodable(message), turns.app.tasks, turns.tenancy, turns.canary.current()
             )
             if isinstance(whose, Stays):
@@ -90,17 +91,17 @@ def adopt(
                 if not dry_run:
                     _send(turns, message, whose)
                     fetcher.take_away(message)
-                adopted.moved[whose] += 1
+                adopted.moved[whose.tenant] += 1
             progress(Step(passed, total, adopted.moved.total()))
     for task, tenants in outside.items():
         adopted.details["outside_canary", task] = some_of(tenants)
     return adopted
 
 
-def _send(turns: TakeTurns, message: Message, tenant: str) -> None:
+def _send(turns: TakeTurns, message: Message, whose: Whose) -> None:
     default = turns.app.conf.task_default_priority
-    name = turns.publisher.ensure(tenant)
-    properties = for_tenant_queue(message.properties, tenant, default_priority=default)
+    name = turns.publisher.ensure(whose.tenant)
+    properties = for_tenant_queue(message.properties, whose, default_priority=default)
     turns.publisher.publish(body_of(message), routing_key=name, properties=properties)
 
 

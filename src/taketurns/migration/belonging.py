@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from celery.exceptions import NotRegistered
 
-from taketurns.errors import InvalidTenant, MissingTenant, ResolverFailed
+from taketurns.errors import InvalidTenant, MissingTenant, ResolverFailed, TenantKeyFailed
 from taketurns.worker.inspection import problem_of
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from taketurns.migration.canary import Canary
     from taketurns.resolving import Tenancy
+    from taketurns.tenant_key import Whose
 
 Reason = Literal[
     "undecodable", "unknown_task", "ordinary_task", "no_tenant", "resolver_failed", "outside_canary"
@@ -27,7 +28,7 @@ Reason = Literal[
 - ``unknown_task``: the app knows no task of its name;
 - ``ordinary_task``: its task is no TenantTask;
 - ``no_tenant``: neither its headers nor the resolver nor a default tells its tenant;
-- ``resolver_failed``: the resolver raised an error, or returned what is no tenant id;
+- ``resolver_failed``: the resolver or the tenant key raised an error, or returned what is no tenant id;
 - ``outside_canary``: its tenant is outside of the canary.
 """
 
@@ -47,10 +48,10 @@ class Stays:
     details: str = ""
 
 
-def tenant_or_reason(
+def whose_or_reason(
     message: Message, tasks: Mapping[str, Any], tenancy: Tenancy, canary: Canary
-) -> str | Stays:
-    """Return the tenant whose message this is, or why it stays.
+) -> Whose | Stays:
+    """Return whose message this is, and whose queue it goes to, or why it stays.
 
     Args:
         message: the message.
@@ -70,9 +71,9 @@ def tenant_or_reason(
         return Stays("ordinary_task", shown)
     args, kwargs, _ = message.payload
     try:
-        tenant = tenancy.tenant_for(shown, args, kwargs, message.headers)
+        whose = tenancy.whose(shown, args, kwargs, message.headers)
     except MissingTenant:
         return Stays("no_tenant", shown)
-    except (ResolverFailed, InvalidTenant) as error:
+    except (ResolverFailed, TenantKeyFailed, InvalidTenant) as error:
         return Stays("resolver_failed", shown, str(error))
-    return tenant if canary.has(tenant) else Stays("outside_canary", shown, tenant)
+    return whose if canary.has(whose.tenant) else Stays("outside_canary", shown, whose.tenant)

@@ -8,11 +8,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from taketurns.delays import ETA_HEADER, without_traces
-from taketurns.tenants import TENANT_HEADER
 from taketurns.topology import PRIORITIES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from taketurns.tenant_key import Whose
 
 _NORMAL: Final = PRIORITIES["normal"]
 _UNSAID: Final = 0
@@ -42,16 +43,16 @@ def for_old_queue(
 
 
 def for_tenant_queue(
-    properties: Mapping[str, Any], tenant: str, *, default_priority: int | None
+    properties: Mapping[str, Any], whose: Whose, *, default_priority: int | None
 ) -> dict[str, Any]:
     """Return the AMQP properties with which a message of an old queue goes into its tenant's.
 
     Args:
         properties: those of the message.
-        tenant: the tenant.
+        whose: the tenant, and who submitted it.
         default_priority: that of the app's ordinary tasks; None for none.
     """
-    headers = {**without_traces(properties.get("application_headers")), TENANT_HEADER: tenant}
+    headers = whose.in_headers(without_traces(properties.get("application_headers")))
     priority = tenant_priority(properties.get("priority"), default_priority=default_priority)
     return {**properties, "application_headers": headers, "priority": priority}
 

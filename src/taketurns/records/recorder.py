@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from taketurns.records.lifecycle import Kind
     from taketurns.records.records import Records
     from taketurns.task import TenantTask
+    from taketurns.tenant_key import Whose
 
 TAGS_HEADER: Final = "taketurns_tags"
 """The header that carries a task's tags, so that a record begun anew has them."""
@@ -56,7 +57,7 @@ class Recorder:
     def submitted(
         self,
         task: TenantTask,
-        tenant: str,
+        owner: str,
         options: Mapping[str, Any],
         due: datetime | None,
         queue: str | None,
@@ -66,64 +67,72 @@ class Recorder:
 
         Args:
             task: the task.
-            tenant: whose task it is.
+            owner: whose task it is.
             options: those with which it is about to be published.
             due: when it is to start at the earliest.
-            queue: the queue that it goes to, if that is not the tenant's own.
+            queue: the queue that it goes to, if that has not the owner's name.
             parents: the tasks that it waits for.
         """
         if not self.records(task):
             return
         tags = options["headers"].get(TAGS_HEADER)
         step = _submission(options["task_id"], task.name, options.get("priority"), due, tags, queue, parents)
-        self._write(tenant, step)
+        self._write(owner, step)
 
-    def submitted_together(self, tenant: str, several: Iterable[Ready]) -> None:
-        """Record submissions to the tenant's own queue, before they are published."""
+    def submitted_together(self, owner: str, several: Iterable[Ready], queue: str | None) -> None:
+        """Record submissions to one queue, before they are published; None: it has the owner's name."""
         steps = [
-            _submission(each.task_id, each.task.name, each.priority, each.due, each.tags, None)
+            _submission(each.task_id, each.task.name, each.priority, each.due, each.tags, queue)
             for each in several
             if self.records(each.task)
         ]
-        self._write(tenant, *steps)
+        self._write(owner, *steps)
 
-    def released(self, task: Any, tenant: str, headers: Mapping[str, Any], due: float | None) -> None:
+    def released(self, task: Any, whose: Whose, headers: Mapping[str, Any], due: float | None) -> None:
         """Record that a task waits for no other any more, before it is published.
 
         Args:
             task: the task as this app knows it, or None.
-            tenant: whose task it is.
+            whose: whose task it is, and the tenant whose queue it goes to.
             headers: those of its message.
             due: when it is to start at the earliest, in seconds since 1970.
         """
         later = {} if due is None else {"due": due}
-        self._tell(task, tenant, headers, "queued" if due is None else "delayed", later, later)
+        kind: Kind = "queued" if due is None else "delayed"
+        self._tell(task, whose.owner, headers, kind, later, later | _elsewhere(whose))
 
-    def failed(self, task: Any, tenant: str, headers: Mapping[str, Any], error: str, message: str) -> None:
+    def failed(self, task: Any, owner: str, headers: Mapping[str, Any], error: str, message: str) -> None:
         """Record that a task has failed without being run, because of an error of this type and text."""
         data = {"error": error, "message": shortened(message)}
-        self._tell(task, tenant, headers, "failed", data, {"error": written_error(error, data["message"])})
+        self._tell(task, owner, headers, "failed", data, {"error": written_error(error, data["message"])})
 
-    def replayed(self, task: Any, tenant: str, letter: DeadLetter) -> None:
+    def replayed(self, task: Any, whose: Whose, letter: DeadLetter) -> None:
         """Record that a dead letter is a task again, before it is published.
 
         Args:
             task: the task as this app knows it, or None.
-            tenant: whose task it is.
+            whose: whose task it is, and the tenant whose queue it goes to.
             letter: the dead letter.
         """
         if letter.task_id is None or not self._keeps(task):
             return
-        step = Step(letter.task_id, "queued", time.time(), name=letter.task or "", replays=letter.replays + 1)
-        self._write(tenant, step)
+        step = Step(
+            letter.task_id,
+            "queued",
+            time.time(),
+            name=letter.task or "",
+            replays=letter.replays + 1,
+            fields=_elsewhere(whose),
+        )
+        self._write(whose.owner, step)
 
-    def not_submitted(self, task: TenantTask, tenant: str, *task_ids: str) -> None:
+    def not_submitted(self, task: TenantTask, owner: str, *task_ids: str) -> None:
         """Forget submissions that came to nothing."""
         if task_ids and self.records(task):
             with suppress(RegistryUnavailable):
-                self._records.forget(tenant, task_ids)
+                self._records.forget(owner, task_ids)
 
-    def progress(self, task: TenantTask, tenant: str, done: float, total: float | None, note: str) -> None:
+    def progress(self, task: TenantTask, owner: str, done: float, total: float | None, note: str) -> None:
         """Record how far the task is that this thread runs; not more often than ten times a second.
 
         Raises:
@@ -151,12 +160,12 @@ class Recorder:
         step = Step(
             request.id, "progress", time.time(), data={k: v for k, v in data.items() if v not in (None, "")}
         )
-        self._write(tenant, step)
+        self._write(owner, step)
 
     def _tell(
         self,
         task: Any,
-        tenant: str,
+        owner: str,
         headers: Mapping[str, Any],
         kind: Kind,
         data: Mapping[str, Any],
@@ -168,16 +177,21 @@ class Recorder:
         replays = number_of(headers.get(REPLAYS_HEADER))
         name = str(headers.get("task", ""))
         step = Step(headers["id"], kind, time.time(), name=name, replays=replays, data=data, fields=fields)
-        self._write(tenant, step)
+        self._write(owner, step)
 
     def _keeps(self, task: Any) -> bool:
         """Tell whether a task is recorded of which this app may not know the type."""
         return self._enabled and bool(getattr(task, "recorded", True))
 
-    def _write(self, tenant: str, *steps: Step) -> None:
+    def _write(self, owner: str, *steps: Step) -> None:
         with suppress(RegistryUnavailable):  # the store has said that Redis is away
             for start in range(0, len(steps), _WRITTEN_AT_ONCE):
-                self._records.write({tenant: steps[start : start + _WRITTEN_AT_ONCE]})
+                self._records.write({owner: steps[start : start + _WRITTEN_AT_ONCE]})
+
+
+def _elsewhere(whose: Whose) -> dict[str, str | float]:
+    """Return what a record tells of the queue, if that has not the owner's name."""
+    return {} if whose.other_queue is None else {"queue": whose.other_queue}
 
 
 def _submission(

@@ -6,7 +6,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from taketurns.registry.history import Ended
-from taketurns.worker.throttle import tenant_by
+from taketurns.tenants import tenant_by
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -26,7 +26,7 @@ from taketurns.worker.endings import Endings
 from taketurns.worker.inspection import has_expired, problem_of
 from taketurns.worker.messages import REDELIVERED_HEADER
 from taketurns.worker.singletons import AGAIN, Singletons
-from taketurns.worker.throttle import PASSED, Throttle, Verdict, tenant_by
+from taketurns.worker.throttle import PASSED, Throttle, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Sequence
@@ -51,7 +51,7 @@ class Gate:
         background: runs what would block the loop.
         owner: this worker's name, under which it claims tokens.
         journal: where the steps of tasks are noted; None: they are not recorded.
-        depending: tenants whose tasks' ends are written down before their messages are let go.
+        depending: owners whose tasks' ends are written down before their messages are let go.
 
     Attributes:
         throttle: the limits.
@@ -198,7 +198,7 @@ class Gate:
         """Take note of the request that Celery has made of a message; called before anything comes of it."""
         self.requests[message] = request
         if self._journal is not None and request.task.recorded:
-            request.journal, request.tenant = self._journal, tenant_by(message.queue)
+            request.journal, request.tenant = self._journal, message.tenant
 
     def _acknowledge(self, message: TenantMessage, *log: Any) -> None:
         """Let go of a message whose task has ended, well or not; called by Celery."""
@@ -232,7 +232,7 @@ class Gate:
 
         If this process dies in between the task runs again, and nobody waits for an end that was and is not known.
         """
-        if self._journal is None or tenant_by(message.queue) not in self._depending:
+        if self._journal is None or message.owner not in self._depending:
             settle()
             return
         self.recording.add(message)
@@ -324,14 +324,13 @@ class Gate:
     def _put_off(self, message: TenantMessage, task: Any) -> None:
         """Send a task that waits for another one to end through the delay queues: its tenant's others go on."""
         since, soonest = waited(message.headers, time())
-        tenant = tenant_by(message.queue)
         args, kwargs, *_ = message.payload
-        lock = lock_of(task, tenant, args, kwargs)
+        lock = lock_of(task, message.owner, args, kwargs)
 
         def publish() -> None:
             publisher = self._turns.publisher
-            seconds = self._turns.limiter.put_offs.spaced(tenant, lock.name, soonest, SOONEST)
-            publisher.touch(tenant, until=time() + seconds)
+            seconds = self._turns.limiter.put_offs.spaced(lock.tenant, lock.name, soonest, SOONEST)
+            publisher.touch(message.tenant, until=time() + seconds)
             exchange, bits = publisher.delayed(seconds)
             headers = {**delays.without_traces(message.headers), WAITING_HEADER: since, **bits}
             if message.redelivered:
@@ -342,7 +341,7 @@ class Gate:
 
     def _drop(self, message: TenantMessage, task: Any) -> None:
         """Let a task go that is not to run beside another one; its state is REVOKED, as that of an expired one."""
-        reason = why_dropped(task, tenant_by(message.queue))
+        reason = why_dropped(task, message.owner)
         logger.info("task %s[%s] is %s", task.name, message.headers["id"], reason)
         self.leaving.add(message)
         self._note(message, task, "cancelled")
@@ -361,7 +360,7 @@ class Gate:
     def _put_away(self, message: TenantMessage, death: Death, then: Callable[[], None]) -> None:
         """Publish a message to the dead-letter queue; only once that is confirmed, let it go."""
         logger.error("message of %s goes to %s: %s", message.queue, DEAD_QUEUE, death.reason)
-        headers = buried_now(message.headers, death, queue=message.queue, tenant=tenant_by(message.queue))
+        headers = buried_now(message.headers, death, queue=message.queue, tenant=message.tenant)
         headers.pop(ADMITTED_HEADER, None)
 
         def buried() -> None:
@@ -373,14 +372,14 @@ class Gate:
 
     def _note(self, message: TenantMessage, task: Any, kind: Kind) -> None:
         if self._journal is not None and getattr(task, "recorded", False):
-            self._journal.tell(tenant_by(message.queue), message.headers, kind)
+            self._journal.tell(message.tenant, message.headers, kind)
 
     def _note_death(self, message: TenantMessage, death: Death) -> None:
         task = self._consumer.app.tasks.get(message.headers.get("task"))
         is_recorded = task is None or getattr(task, "recorded", False)
         if self._journal is not None and is_recorded and isinstance(message.headers.get("id"), str):
             error = getattr(self.requests.get(message), "error", ("", ""))
-            self._journal.died(tenant_by(message.queue), message.headers, death, error)
+            self._journal.died(message.tenant, message.headers, death, error)
 
     def _publish(self, message: TenantMessage, headers: dict[str, Any], exchange: str, key: str) -> None:
         properties = {**message.properties, "application_headers": headers}

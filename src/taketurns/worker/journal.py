@@ -20,6 +20,7 @@ from taketurns.errors import RegistryRefused, RegistryUnavailable
 from taketurns.records.lifecycle import FINAL, Kind, Step, shortened
 from taketurns.records.record import written_error
 from taketurns.records.recorder import TAGS_HEADER
+from taketurns.tenants import owner_by, queue_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -48,7 +49,7 @@ class Journal:
     Args:
         records: where they are written.
         worker: this worker's name.
-        ended: told, in the journal's thread, of the tasks that have come to their end and are written down: by tenant
+        ended: told, in the journal's thread, of the tasks that have come to their end and are written down: by owner
             the state of each.
     """
 
@@ -70,7 +71,7 @@ class Journal:
         self._thread.start()
 
     def tell(self, tenant: str, headers: Mapping[str, Any], kind: Kind, **data: Any) -> None:
-        """Note a step of the task whose message has these headers, by this moment."""
+        """Note a step of the task whose message, of the tenant's queue, has these headers, by this moment."""
         self._steps.append((tenant, headers, kind, time.time(), data))
         if not self._any.is_set():
             self._any.set()
@@ -120,7 +121,11 @@ class Journal:
             taken = [self._steps.popleft() for _ in range(min(len(self._steps), _AT_ONCE))]
             steps: dict[str, list[Step]] = {}
             for tenant, headers, kind, at, data in taken:
-                steps.setdefault(tenant, []).append(self._step(headers, kind, at, data))
+                owner = owner_by(headers, tenant)
+                # A retry may be in another queue than the task was: owners can be mapped anew.
+                is_told = kind in _NAMED and (owner != tenant or headers.get("retries"))
+                step = self._step(headers, kind, at, data, queue_name(tenant) if is_told else "")
+                steps.setdefault(owner, []).append(step)
             try:
                 with suppress(
                     RegistryRefused
@@ -135,7 +140,9 @@ class Journal:
             except Exception:  # a defect in one record must not end all others
                 logger.exception("what became of %d tasks was not recorded", len(taken))
 
-    def _step(self, headers: Mapping[str, Any], kind: Kind, at: float, data: dict[str, Any]) -> Step:
+    def _step(
+        self, headers: Mapping[str, Any], kind: Kind, at: float, data: dict[str, Any], queue: str
+    ) -> Step:
         retries = number_of(headers.get("retries"))
         fields: dict[str, str | float] = {}
         if kind == "started":
@@ -143,6 +150,8 @@ class Journal:
             data = {"worker": self._worker, "attempt": retries + 1}
             if tags := headers.get(TAGS_HEADER):
                 fields["tags"] = json.dumps(tags, ensure_ascii=False, default=str)
+        if queue:
+            fields["queue"] = queue
         if "error" in data:
             fields["error"] = written_error(data["error"], data["message"])
         if "due" in data:
@@ -160,9 +169,9 @@ class Journal:
 
 
 def _ends(steps: Mapping[str, Sequence[Step]]) -> dict[str, dict[str, Stored]]:
-    """Return how the tasks stand that have ended, by tenant."""
+    """Return how the tasks stand that have ended, by owner."""
     ends = {
-        tenant: {step.task_id: step.state for step in some if step.state is not None and step.state in FINAL}
-        for tenant, some in steps.items()
+        owner: {step.task_id: step.state for step in some if step.state is not None and step.state in FINAL}
+        for owner, some in steps.items()
     }
-    return {tenant: states for tenant, states in ends.items() if states}
+    return {owner: states for owner, states in ends.items() if states}

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from kombu.transport import pyamqp
 
+from taketurns.tenants import owner_by, tenant_by
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -63,6 +65,16 @@ class TenantMessage(pyamqp.Message):
         self.kind = str(headers.get("task", ""))
         """The name of its task, as far as it has one."""
         self.came_at = monotonic()
+
+    @property
+    def tenant(self) -> str:
+        """The tenant whose queue it came from."""
+        return tenant_by(self.queue)
+
+    @property
+    def owner(self) -> str:
+        """Who submitted it: the tenant, or one of those that share it."""
+        return owner_by(self.headers, self.tenant)
 
     @property
     def is_ours(self) -> bool:

@@ -36,7 +36,7 @@ class TenantRequest(Request):
         retried: whether it is to be tried again.
         error: the type and the text of what it failed with.
         journal: where its steps are noted; None: they are not recorded.
-        tenant: whose task it is.
+        tenant: the tenant whose queue it came from.
     """
 
     death: Death | None = None

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from taketurns.errors import RegistryUnavailable
 from taketurns.locks.singleton import WAITING_HEADER, lock_of, when_busy
 from taketurns.task import TenantTask
-from taketurns.worker.throttle import tenant_by
 
 if TYPE_CHECKING:
     from taketurns.extension import TakeTurns
@@ -50,7 +49,7 @@ class Singletons:
         if not (isinstance(task, TenantTask) and task.singleton):
             return None
         args, kwargs, *_ = message.payload
-        lock = lock_of(task, tenant_by(message.queue), args, kwargs)
+        lock = lock_of(task, message.owner, args, kwargs)
         try:
             ticket = self._locks.take(lock, message.headers["id"])
         except RegistryUnavailable:

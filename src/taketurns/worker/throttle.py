@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from taketurns.limits.book import LimitBook
 from taketurns.limits.rate import parse_rate
 from taketurns.task import TenantTask
-from taketurns.tenants import tenant_of
+from taketurns.tenants import tenant_by
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -217,10 +217,3 @@ def _in_force(limits: Limits, queue: str, others_wait: Callable[[str], bool]) ->
     if limits.burst_when_idle and limits.max_concurrency is not None and not others_wait(queue):
         return replace(limits, max_concurrency=max(_ANY_NUMBER, limits.max_concurrency))
     return limits
-
-
-def tenant_by(queue: str) -> str:
-    """Return the tenant of a queue that is served, and so has one."""
-    tenant = tenant_of(queue)
-    assert tenant is not None
-    return tenant

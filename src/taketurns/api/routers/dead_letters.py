@@ -40,12 +40,14 @@ from taketurns.deadletters.selection import Selection
 endpoints = Endpoints("dead letters", prefix="/dead-letters", responses=RESPONSES)
 
 OfTenant = Annotated[str | None, Query(description="Those of this tenant.", examples=["acme"])]
+OfOwner = Annotated[str | None, Query(description="Those that this owner has submitted.", examples=["acme"])]
 
 
 @endpoints.get("", summary="List dead letters")
 def list_letters(
     turns: Turns,
     tenant: OfTenant = None,
+    owner: OfOwner = None,
     task: OfTask = None,
     task_id: OfTaskId = None,
     cause: OfCause = None,
@@ -57,7 +59,9 @@ def list_letters(
 
     10,000 letters are looked through in about a second, and nobody else can look meanwhile.
     """
-    chosen = ChosenLetters(tenant=tenant, task=task, task_id=task_id, cause=cause, since=since, until=until)
+    chosen = ChosenLetters(
+        tenant=tenant, owner=owner, task=task, task_id=task_id, cause=cause, since=since, until=until
+    )
     found = turns.dead_letters.look(filtered(chosen), limit=limit, brief=True)
     return DeadLetterList(letters=[letter_summary(each) for each in found.letters], total=found.total)
 

@@ -21,12 +21,17 @@ endpoints = Endpoints("me", prefix="/me")
     responses=describe(HTTPStatus.SERVICE_UNAVAILABLE),
 )
 def me(caller: CurrentCaller, turns: Turns) -> Me:
-    """Return the caller's own settings, what waits in its queue, and what is left of each of its limits."""
-    settings = turns.registry.get(caller.tenant)
-    view = tenant_view(look_at(turns, caller.tenant, settings))
-    rates = rates_of(turns, caller.tenant, settings, exposed_tasks(turns.app))
+    """Return the caller's own settings, what waits in its queue, and what is left of each of its limits.
+
+    Where several owners share a tenant, all of these are of the `tenant`; only the `owner` is the caller's own.
+    """
+    tenant = turns.tenant_of(caller.tenant)
+    settings = turns.registry.get(tenant)
+    view = tenant_view(look_at(turns, tenant, settings))
+    rates = rates_of(turns, tenant, settings, exposed_tasks(turns.app))
     return Me(
         **view.model_dump(include=set(TenantLimits.model_fields)),
+        owner=caller.tenant,
         operator=caller.operator,
         limits=[LimitStatus(**asdict(rate)) for rate in rates],
     )
@@ -40,6 +45,8 @@ def me(caller: CurrentCaller, turns: Turns) -> Me:
 def my_statistics(caller: CurrentCaller, turns: Turns) -> TenantStatistics:
     """Return how many tasks of the caller's tenant wait, run and have ended, how long that takes, and its limits.
 
-    Takes about a second if a worker does not answer. 404: the tenant has had no task yet.
+    Where several owners share a tenant, `queued`, `delayed`, `waits` and `runs` are of the caller's own tasks, and
+    all else is the whole tenant's. Takes about a second if a worker does not answer. 404: the tenant has had no task
+    yet.
     """
-    return statistics(turns, caller.tenant)
+    return statistics(turns, turns.tenant_of(caller.tenant), owner=caller.tenant)

@@ -125,5 +125,5 @@ def discard_own_letter(letter_id: LetterPath, caller: CurrentCaller, turns: Turn
 
 
 def _of(caller: Caller, selection: Selection) -> Selection:
-    """Return what is meant of the caller's letters; the tenant is checked, since None would mean everybody's."""
-    return replace(selection, tenant=validate_tenant(caller.tenant))
+    """Return what is meant of the caller's letters; the owner is checked, since None would mean everybody's."""
+    return replace(selection, owner=validate_tenant(caller.tenant))
