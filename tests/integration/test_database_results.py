@@ -72,9 +72,13 @@ def test_results_of_tenants_are_kept_in_a_database(
     database: str, shop: Any, settings: Settings, tmp_path: Path, eventually: Eventually
 ) -> None:
     """The API, ``AsyncResult`` and a chord have them, with what was called; what has expired is cleaned up."""
-    options = {"SHOP_RESULTS": f"db+{database}", "SHOP_RESULTS_EXTENDED": "1"}
+    options: dict[str, Any] = {
+        "SHOP_RESULTS": f"db+{database}",
+        "SHOP_RESULTS_EXTENDED": "1",
+        "TAKETURNS_WORKER_SERVE_TENANTS": "always",
+    }
     with (
-        worker(settings, tmp_path, "-P", "prefork", "-c", "2", "-Q", "ordinary", **options, **SERVES),
+        worker(settings, tmp_path, "-P", "prefork", "-c", "2", "-Q", "ordinary", **options),
         api_of(shop, database) as api,
         api.as_("acme") as acme,
         api.as_("bolt") as bolt,
@@ -94,6 +98,11 @@ def test_results_of_tenants_are_kept_in_a_database(
 
     engine = create_engine(database)
     with engine.begin() as connection:
+        history = text(
+            "SELECT name FROM celery_taskmeta WHERE queue = 'usersequence_acme' ORDER BY date_done"
+        )
+        names = [row.name.rpartition(".")[2] for row in connection.execute(history)]
+        assert sorted(names) == ["add", "add", "add", "fail", "work"]
         long_ago = datetime.now(UTC) - timedelta(days=100)
         old = text("UPDATE celery_taskmeta SET date_done = :then WHERE task_id = :id")
         connection.execute(old, {"then": long_ago.replace(tzinfo=None), "id": failed})
@@ -102,9 +111,6 @@ def test_results_of_tenants_are_kept_in_a_database(
     shop.app.tasks["celery.backend_cleanup"]()
     assert [shop.app.AsyncResult(each).state for each in (done, failed)] == ["SUCCESS", "PENDING"]
     engine.dispose()
-
-
-SERVES = {"TAKETURNS_WORKER_SERVE_TENANTS": "always"}
 
 
 @pytest.mark.parametrize(
