@@ -7,16 +7,22 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from celery import chain, chord, group
+from redis import Redis
 
 from support.canvas import build, rows
 from support.publishing import close
 from support.reaping import queues
 from support.workers import worker
 from taketurns import TakeTurns
+from taketurns.deadletters.selection import Selection
+from taketurns.dependencies.sweep import Sweep
+from taketurns.errors import InvalidInput
 from taketurns.reaper.reaper import Reaper
+from taketurns.resolving import Tenancy
 from taketurns.settings import TenantKeySettings
-from taketurns.tenant_key import shard_of
+from taketurns.tenant_key import TenantKey, shard_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -25,6 +31,7 @@ if TYPE_CHECKING:
     from celery import Celery
     from pika.adapters.blocking_connection import BlockingChannel
 
+    from support.workers import Ledger, Worker
     from taketurns.settings import Settings
 
     Eventually = Callable[..., None]
@@ -133,6 +140,162 @@ def test_what_follows_a_task_stays_with_its_owner(
         tasks["note"].apply_async(("second",), tenant=ben)
         eventually(lambda: TakeTurns.of(app).explain(shard).reason == "throttled")
         assert "second" not in whose(settings)
+
+
+def keyed(shop: Any, shards: int | None) -> Any:
+    """Have the publisher of ``support.shop`` map owners to so many shards."""
+    shop.turns.tenancy = Tenancy(key=TenantKey(shards=shards))
+    return shop
+
+
+@contextmanager
+def shards_served(settings: Settings, log: Path, shards: int, *options: str) -> Iterator[Worker]:
+    """Run a worker of ``support.shop`` that maps owners to so many shards."""
+    with worker(settings, log, *options, TAKETURNS_TENANT_KEY_SHARDS=str(shards)) as this:
+        yield this
+
+
+def state(shop: Any, owner: str, task_id: str) -> str:
+    record = shop.turns.tasks.get(owner, task_id)
+    return "" if record is None else str(shop.turns.tasks.state(record))
+
+
+def forget(settings: Settings) -> None:
+    """Have Redis lose everything of this test."""
+    with Redis.from_url(settings.redis.redis_url) as redis:
+        for key in redis.scan_iter(match=f"{settings.redis.redis_prefix}*", count=1000):
+            redis.delete(key)
+
+
+def test_what_becomes_of_tasks_is_told_of_their_owners(
+    shop: Any, ledger: Ledger, settings: Settings, tmp_path: Path, eventually: Eventually
+) -> None:
+    """Two in one tenant: records, progress, letters and what depends on them are each one's own."""
+    turns = keyed(shop, 1).turns
+    tasks: dict[str, dict[str, str]] = {}
+    for owner in ("ann", "ben"):
+        given: dict[str, Any] = {"tenant": owner}
+        parent = shop.work.apply_async((owner,), countdown=0.5, **given).id
+        failed = shop.fail.apply_async((f"{owner}-fails",), countdown=0.5, **given).id
+        tasks[owner] = {
+            "parent": parent,
+            "child": shop.work.apply_async((f"{owner}-child",), depends_on=[parent], **given).id,
+            "failed": failed,
+            "doomed": shop.work.apply_async((f"{owner}-doomed",), depends_on=[failed], **given).id,
+            "counted": shop.count.apply_async((3,), **given).id,
+            "flaky": shop.flaky.apply_async((f"{owner}-flaky",), **given).id,
+        }
+        with pytest.raises(InvalidInput, match="same tenant"):
+            shop.work.apply_async(tenant="ben" if owner == "ann" else "ann", depends_on=[parent])
+    ends = dict.fromkeys(("parent", "child", "counted", "flaky"), "SUCCESS") | dict.fromkeys(
+        ("failed", "doomed"), "FAILURE"
+    )
+    with shards_served(settings, tmp_path, 1, "-P", "threads", "-c", "4"):
+        for owner, ids in tasks.items():
+            eventually(lambda o=owner, i=ids: {k: state(shop, o, v) for k, v in i.items()} == ends, within=30)
+    assert sorted(label for label in ledger.labels() if "doomed" in label) == []
+    for owner, other in (("ann", "ben"), ("ben", "ann")):
+        page = turns.tasks.list(owner)
+        assert {record.id for record, _ in page.tasks} == set(tasks[owner].values())
+        assert {record.queue for record, _ in page.tasks} == {"usersequence_shard-0000"}
+        assert turns.tasks.get(other, tasks[owner]["counted"]) is None
+        progress = turns.tasks.get(owner, tasks[owner]["counted"]).progress
+        assert (progress.done, progress.total) == (3, 3)
+        assert turns.tasks.stats(owner).runs.count == 4
+        letters = turns.dead_letters.list(Selection(owner=owner))
+        assert {each.task_id for each in letters} == {tasks[owner][name] for name in ("failed", "doomed")}
+        assert {each.tenant for each in letters} == {"shard-0000"}
+    assert turns.tasks.list("shard-0000").tasks == ()
+    eventually(lambda: turns.registry.history.of("shard-0000").failed == 4)
+
+
+def test_who_shares_a_tenant_has_locks_of_its_own(
+    shop: Any, ledger: Ledger, settings: Settings, tmp_path: Path, eventually: Eventually
+) -> None:
+    """A singleton of one owner's waits for another one of its own alone, and its lock is the owner's."""
+    turns = keyed(shop, 1).turns
+    with shards_served(settings, tmp_path, 1, "-P", "threads", "-c", "4"), turns.lock("ann", "books"):
+        for label in ("ann-1", "ann-2"):
+            shop.alone.apply_async((label, 1.0), tenant="ann")
+        shop.alone.apply_async(("ben-1", 1.0), tenant="ben")
+        with turns.lock("ben", "books"):
+            eventually(lambda: len(ledger) == 3, within=30)
+    rows = {row["label"]: row for row in ledger.rows()}
+    first, second = sorted((rows["ann-1"], rows["ann-2"]), key=lambda row: row["started"])
+    assert first["ended"] <= second["started"]
+    assert rows["ben-1"]["started"] < second["started"]
+
+
+def test_a_record_that_redis_has_lost_begins_anew_with_its_owner(
+    shop: Any, settings: Settings, tmp_path: Path, eventually: Eventually
+) -> None:
+    """And so do dependencies: after a FLUSHALL they are known by the queue of what waits."""
+    keyed(shop, 1)
+    parent = shop.work.apply_async(("parent",), tenant="ann").id
+    child = shop.work.apply_async(("child",), tenant="ann", depends_on=[parent]).id
+    forget(settings)
+    sweep = Sweep(shop.turns, interval=0)
+    sweep.run_once()
+    with shards_served(settings, tmp_path, 1, "-P", "threads", "-c", "1"):
+        eventually(lambda: state(shop, "ann", parent) == "SUCCESS", within=20)
+        eventually(lambda: sweep.run_once() is not None and state(shop, "ann", child) == "SUCCESS", within=20)
+    assert shop.turns.tasks.get("ann", parent).queue == "usersequence_shard-0000"
+    assert shop.turns.tasks.list("shard-0000").tasks == ()
+
+
+def test_what_was_submitted_before_the_mapping_changed_is_its_owners(
+    shop: Any, ledger: Ledger, settings: Settings, tmp_path: Path, eventually: Eventually
+) -> None:
+    """It runs from the old queues, is seen and cancelled; what is retried, replayed or let go follows the new one.
+
+    From none to two shards, and back to none.
+    """
+    turns = shop.turns
+    steps: list[tuple[int | None, int | None]] = [(None, 2), (2, None)]
+    for before, after in steps:
+        keyed(shop, before)
+        owner = "ann" if before is None else "ben"
+        old, new = (f"usersequence_{TenantKey(shards=n).tenant_of(owner)}" for n in (before, after))
+        given: dict[str, Any] = {"tenant": owner}
+        queued = shop.work.apply_async((f"{owner}-queued",), **given).id
+        delayed = shop.work.apply_async((f"{owner}-delayed",), countdown=3, **given).id
+        tried = shop.flaky.apply_async((f"{owner}-tried",), **given).id
+        parent = shop.work.apply_async((f"{owner}-parent",), countdown=1, **given).id
+        child = shop.work.apply_async((f"{owner}-child",), depends_on=[parent], **given).id
+        unwanted = shop.work.apply_async((f"{owner}-unwanted",), **given).id
+        later = shop.work.apply_async((f"{owner}-unwanted",), countdown=2, **given).id
+        failed = shop.fail.apply_async((f"{owner}-fails",), **given).id
+        key = {**given, "idempotency_key": "once"}
+        once = shop.work.apply_async((f"{owner}-once",), **key).id
+
+        keyed(shop, after)
+        assert turns.tenant_of(owner) == new.removeprefix("usersequence_")
+        assert shop.work.apply_async((f"{owner}-once",), **key).id == once
+        assert set(turns.tasks.cancel(owner, [unwanted, later]).cancelled) == {unwanted, later}
+        variables = {} if after is None else {"TAKETURNS_TENANT_KEY_SHARDS": str(after)}
+        with worker(settings, tmp_path, "-P", "threads", "-c", "4", name=owner, **variables):
+            for task_id in (queued, delayed, tried, parent, child, once):
+                eventually(lambda o=owner, i=task_id: state(shop, o, i) == "SUCCESS", within=30)
+            eventually(lambda o=owner, i=failed: state(shop, o, i) == "FAILURE", within=20)
+            assert turns.dead_letters.replay(Selection(owner=owner)).done == 1
+            eventually(lambda o=owner: ledger.labels().count(f"{o}-fails") == 2, within=20)
+            eventually(lambda o=owner, i=failed: state(shop, o, i) == "FAILURE", within=20)
+        assert {state(shop, owner, each) for each in (unwanted, later)} == {"CANCELLED"}
+        queues_of = {
+            name: turns.tasks.get(owner, task_id).queue
+            for name, task_id in (
+                ("queued", queued),
+                ("delayed", delayed),
+                ("tried", tried),
+                ("child", child),
+                ("failed", failed),
+            )
+        }
+        assert queues_of == {"queued": old, "delayed": old, "tried": new, "child": new, "failed": new}
+        turns.dead_letters.discard(Selection(owner=owner))
+    ran = [label for label in ledger.labels() if not label.endswith("fails")]
+    each = ("queued", "delayed", "tried-0", "tried-1", "parent", "child", "once")
+    assert sorted(ran) == sorted(f"{owner}-{label}" for owner in ("ann", "ben") for label in each)
 
 
 def whose(settings: Settings) -> dict[str, Any]:

@@ -28,20 +28,33 @@ _BODY = b'[["i-1"], {}, {}]'
 
 
 def bury(
-    turns: TakeTurns, letter_id: str, tenant: str | None = "acme", *, body: bytes = _BODY, **death: Any
+    turns: TakeTurns,
+    letter_id: str,
+    tenant: str | None = "acme",
+    *,
+    owner: str | None = None,
+    body: bytes = _BODY,
+    **death: Any,
 ) -> None:
     """Put a task among the dead letters, as a worker does it; their queue is declared if need be."""
     turns.dead_letters.count()
-    bury_another(turns, letter_id, tenant, body=body, **death)
+    bury_another(turns, letter_id, tenant, owner=owner, body=body, **death)
 
 
 def bury_another(
-    turns: TakeTurns, letter_id: str, tenant: str | None = "acme", *, body: bytes = _BODY, **death: Any
+    turns: TakeTurns,
+    letter_id: str,
+    tenant: str | None = "acme",
+    *,
+    owner: str | None = None,
+    body: bytes = _BODY,
+    **death: Any,
 ) -> None:
     """Do so where the queue is known to be there."""
     told = Death(**{"cause": "failed", "reason": "ValueError('no')", "traceback": "in work", **death})
+    whose = {} if owner is None else {"taketurns_owner": owner}
     headers = buried(
-        {"task": "shop.anything", "id": f"task-{letter_id}", "retries": 1},
+        {"task": "shop.anything", "id": f"task-{letter_id}", "retries": 1, **whose},
         told,
         letter_id=letter_id,
         at="2026-01-01T00:00:00+00:00",

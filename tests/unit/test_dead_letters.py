@@ -32,6 +32,7 @@ def test_a_letter_tells_all_that_was_noted() -> None:
     assert letter == DeadLetter(
         id="d-1",
         tenant="acme",
+        owner="acme",
         queue="usersequence_acme",
         task="shop.work",
         task_id="t-1",
@@ -53,6 +54,17 @@ def test_a_revived_letter_has_all_its_retries_and_no_notes_but_the_count_of_its_
     twice = DeadLetter.read(dead(once), BODY)
     assert twice.replays == 1
     assert revived(dead(once))["taketurns_replays"] == 2
+
+
+def test_a_letter_is_its_owners_who_may_share_the_tenant() -> None:
+    """And of nobody, if nobody knows the tenant either."""
+    letter = DeadLetter.read(dead({**TASK, "taketurns_owner": "ann"}), BODY)
+    assert (letter.tenant, letter.owner) == ("acme", "ann")
+    assert Selection(owner="ann", tenant="acme").has(letter)
+    assert not Selection(owner="acme").has(letter)
+    assert DeadLetter.read(dead(TASK, tenant=None, queue="nowhere"), BODY).owner is None
+    with pytest.raises(InvalidTenant, match="owner"):
+        Selection(owner="no owner")
 
 
 def test_one_who_dies_again_has_the_notes_of_the_last_time() -> None:

@@ -15,7 +15,7 @@ from taketurns.inheritance import give_tenant
 from taketurns.resolving import Tenancy
 from taketurns.settings import Settings
 from taketurns.tenant_key import MOST_SHARDS, TenantKey, Whose, shard_of
-from taketurns.tenants import is_tenant, owner_of_headers
+from taketurns.tenants import is_tenant, owner_by, owner_of_headers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -74,6 +74,33 @@ def test_a_function_maps_owners_and_the_message_names_both() -> None:
     assert owner_of_headers(whose.headers()) == "ann@acme"
     assert owner_of_headers({"taketurns_tenant": "acme"}) == "acme"
     assert owner_of_headers(None) is None
+
+
+@pytest.mark.parametrize("other", [{}, {"taketurns_owner": "eve"}, {"taketurns_tenant": "acme"}])
+def test_what_headers_said_before_does_not_count(other: dict[str, Any]) -> None:
+    """Nor is anything else in them touched."""
+    headers = {**other, "id": "t-1"}
+    assert Whose("ann", "acme").in_headers(headers) == {
+        "id": "t-1",
+        "taketurns_tenant": "acme",
+        "taketurns_owner": "ann",
+    }
+    assert Whose("ann", "ann").in_headers(headers) == {"id": "t-1", "taketurns_tenant": "ann"}
+
+
+@pytest.mark.parametrize("named", ["ann", None, "", 7, "no owner"])
+def test_a_message_of_a_tenants_queue_is_the_owners_or_the_tenants(named: Any) -> None:
+    """Whoever else wrote into the queue wrote for the tenant."""
+    headers = {"taketurns_owner": named, "taketurns_tenant": "bolt"}
+    assert owner_by(headers, "acme") == ("ann" if named == "ann" else "acme")
+    assert owner_by(None, "acme") == "acme"
+
+
+def test_what_was_accepted_goes_on_if_the_function_fails(caplog: pytest.LogCaptureFixture) -> None:
+    """In the queue that it had."""
+    assert TenantKey(organisation_of).whose_now("ann@acme", "bolt") == Whose("ann@acme", "acme")
+    assert TenantKey(lambda _: str(1 / 0)).whose_now("ann", "bolt") == Whose("ann", "bolt")
+    assert "ZeroDivision" in caplog.text
 
 
 @pytest.mark.parametrize("returned", [None, "", "no tenant", 7, "ä"])
