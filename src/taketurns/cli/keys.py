@@ -28,7 +28,9 @@ app = typer.Typer(
 @app.command(epilog="Example: taketurns -A shop keys create acme --name 'nightly import' --expires 90d")
 def create(
     context: typer.Context,
-    tenant: Annotated[str, typer.Argument(metavar="TENANT", help="The tenant that it speaks for.")],
+    tenant: Annotated[
+        str, typer.Argument(metavar="TENANT", help="The tenant, or the owner, that it speaks for.")
+    ],
     *,
     operator: Annotated[bool, typer.Option("--operator", help="Let it see and change all tenants.")] = False,
     name: Annotated[str, typer.Option(metavar="TEXT", help="What it is for.")] = "",

@@ -25,7 +25,7 @@ app = typer.Typer(
 
 _NONE: Final = "none"
 
-Tenant = Annotated[str, typer.Argument(metavar="TENANT", help="The tenant's id.")]
+Tenant = Annotated[str, typer.Argument(metavar="TENANT", help="The tenant's id, or an owner's.")]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The schedule's name.")]
 OfCron = Annotated[
     str | None,

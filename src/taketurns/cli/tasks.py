@@ -26,7 +26,7 @@ app.command("submit", epilog="Example: taketurns -A shop tasks submit acme --fil
     tenants_submit.submit
 )
 
-Tenant = Annotated[str, typer.Argument(metavar="TENANT", help="The tenant's id.")]
+Tenant = Annotated[str, typer.Argument(metavar="TENANT", help="The tenant's id, or an owner's.")]
 TaskId = Annotated[str, typer.Argument(metavar="ID", help="The task's id.")]
 Ids = Annotated[list[str] | None, typer.Argument(metavar="ID", help="The tasks' ids.")]
 States = Annotated[

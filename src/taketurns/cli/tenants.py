@@ -73,6 +73,21 @@ def show(context: typer.Context, tenant: Name, *, as_json: Json = False) -> None
         print_tenant(known_tenant(turns, tenant), as_json=as_json)
 
 
+@app.command("of", epilog="Example: taketurns -A shop tenants of ann@acme")
+def tenant_of_owner(
+    context: typer.Context,
+    owner: Annotated[str, typer.Argument(metavar="OWNER", help="Who submits, as a token's claim names it.")],
+    *,
+    as_json: Json = False,
+) -> None:
+    """Say which tenant's queue and limits an owner's tasks have: its own, unless a tenant key maps it."""
+    from taketurns.cli.application import load_turns_once  # Celery takes its time to import
+
+    with closing(load_turns_once(context.obj)) as turns:
+        tenant = turns.tenant_of(owner)
+    typer.echo(json.dumps({"owner": owner, "tenant": tenant}) if as_json else tenant)
+
+
 @app.command(epilog="Example: taketurns -A shop tenants stats acme")
 def stats(context: typer.Context, tenant: Name, *, as_json: Json = False) -> None:
     """Say how many tasks of a tenant wait, run and have ended, and how its rates stand."""

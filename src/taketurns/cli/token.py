@@ -10,7 +10,9 @@ from taketurns.settings import Settings
 
 def token(
     context: typer.Context,
-    tenant: Annotated[str, typer.Argument(metavar="TENANT", help="The tenant that it speaks for.")],
+    tenant: Annotated[
+        str, typer.Argument(metavar="TENANT", help="The tenant, or the owner, that it speaks for.")
+    ],
     *,
     operator: Annotated[bool, typer.Option("--operator", help="Let it see and change all tenants.")] = False,
     hours: Annotated[float, typer.Option(min=0.01, max=24 * 366, help="How long it is valid.")] = 24.0,

@@ -12,6 +12,7 @@ from taketurns.deadletters.letter import REPLAYS_HEADER, number_of
 from taketurns.errors import InvalidInput, RegistryUnavailable
 from taketurns.records.lifecycle import Step, shortened
 from taketurns.records.record import written_error
+from taketurns.tenants import queue_name
 from taketurns.texts import is_encodable
 
 if TYPE_CHECKING:
@@ -99,7 +100,8 @@ class Recorder:
         """
         later = {} if due is None else {"due": due}
         kind: Kind = "queued" if due is None else "delayed"
-        self._tell(task, whose.owner, headers, kind, later, later | _elsewhere(whose))
+        # It may have been submitted for another tenant's queue: owners can be mapped anew.
+        self._tell(task, whose.owner, headers, kind, later, {**later, "queue": queue_name(whose.tenant)})
 
     def failed(self, task: Any, owner: str, headers: Mapping[str, Any], error: str, message: str) -> None:
         """Record that a task has failed without being run, because of an error of this type and text."""
@@ -122,7 +124,7 @@ class Recorder:
             time.time(),
             name=letter.task or "",
             replays=letter.replays + 1,
-            fields=_elsewhere(whose),
+            fields={"queue": queue_name(whose.tenant)},
         )
         self._write(whose.owner, step)
 
@@ -187,11 +189,6 @@ class Recorder:
         with suppress(RegistryUnavailable):  # the store has said that Redis is away
             for start in range(0, len(steps), _WRITTEN_AT_ONCE):
                 self._records.write({owner: steps[start : start + _WRITTEN_AT_ONCE]})
-
-
-def _elsewhere(whose: Whose) -> dict[str, str | float]:
-    """Return what a record tells of the queue, if that has not the owner's name."""
-    return {} if whose.other_queue is None else {"queue": whose.other_queue}
 
 
 def _submission(
