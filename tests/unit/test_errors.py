@@ -48,7 +48,6 @@ EXAMPLES = [
     UnknownTask("shop.nothing"),
     BacklogFull("acme", 12, 10, 1.5),
     ResolverFailed("shop.thumbnail", "shop.by_customer", "KeyError('customer')"),
-    TenantKeyFailed("ann", "shop.organisation_of", "KeyError('ann')"),
     UnknownTenant("acme"),
     TenantExists("acme"),
     TenantInUse("acme", "2 messages"),
@@ -64,6 +63,7 @@ EXAMPLES = [
     UnknownSchedule("acme", "nightly"),
     ScheduleExists("acme", "nightly"),
     TooManySchedules("acme", 100),
+    TenantKeyFailed("ann", "shop.organisation_of", "KeyError('ann')"),
 ]
 
 
@@ -143,6 +143,7 @@ def test_a_plain_error_survives_pickling(kind: type[TaketurnsError]) -> None:
             "nothing of tenant 'acme' was removed, since its queue is not empty or in use: 2 messages",
         ),
         (EXAMPLES[13], "RabbitMQ's user 'api' may not write exchange 'usersequence'; grant it"),
+        (EXAMPLES[-1], "tenant_key shop.organisation_of failed for owner 'ann': KeyError('ann')"),
     ],
 )
 def test_a_message_names_the_field_and_what_to_do(error: TaketurnsError, message: str) -> None:
