@@ -46,9 +46,10 @@ def test_an_owners_tasks_are_submitted_listed_and_cancelled(sharing: Run) -> Non
     assert parsed(sharing("tasks", "list", "shard-0000", "--json")) == []
     refused = sharing("tasks", "show", "ann", theirs[0]["task_id"])
     assert_one_line(refused, f"of ann no task .*{theirs[0]['task_id']}.*")
-    for given in ((theirs[0]["task_id"],), ("--all", "--yes")):
-        cancelled = parsed(sharing("tasks", "cancel", "ann", *given, "--json"))["cancelled"]
-        assert cancelled == (0 if given[0] != "--all" else 2)
+    refused = sharing("tasks", "cancel", "ann", theirs[0]["task_id"])
+    assert refused.returncode == 1
+    assert f"of ann no task of the id {theirs[0]['task_id']!r}" in refused.stderr
+    assert parsed(sharing("tasks", "cancel", "ann", "--all", "--yes", "--json"))["cancelled"] == 2
     assert {each["status"] for each in parsed(sharing("tasks", "list", "ben", "--json"))} == {"QUEUED"}
 
 
