@@ -127,9 +127,7 @@ class Journal:
                 step = self._step(headers, kind, at, data, queue_name(tenant) if is_told else "")
                 steps.setdefault(owner, []).append(step)
             try:
-                with suppress(
-                    RegistryRefused
-                ):  # the store has said why; it would be so for ever, and the others are written
+                with suppress(RegistryRefused):  # for ever, as the store has said; the others are written
                     self._records.write(steps)
                 self._ended(_ends(steps))
             except RegistryUnavailable:  # the store has said that Redis is away
