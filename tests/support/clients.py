@@ -45,7 +45,7 @@ class _Blocking:
             return self._each(told)
         return self._portal.call(_awaited, told)
 
-    def _each(self, items: AsyncGenerator[Any, None]) -> Iterator[Any]:
+    def _each(self, items: AsyncGenerator[Any, Any]) -> Iterator[Any]:
         try:
             while True:
                 yield self._portal.call(anext, items)

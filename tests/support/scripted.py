@@ -53,7 +53,7 @@ class Scripted:
             def _answer(self) -> None:
                 length = int(self.headers.get("Content-Length", 0))
                 asked.append(
-                    Asked(self.command, self.path, {**self.headers.items()}, self.rfile.read(length))
+                    Asked(self.command, self.path, dict(self.headers.items()), self.rfile.read(length))
                 )
                 answer = left.pop(0)
                 if answer.status:

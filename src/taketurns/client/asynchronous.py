@@ -132,7 +132,7 @@ class AsyncClient(Base[httpx.AsyncClient]):
         self, call: Call[Any], after: str | None, *, of_task: bool
     ) -> AsyncGenerator[Event, None]:
         following = Following(after)
-        attempts = Attempts(self._retries, is_repeatable=True)
+        attempts = Attempts(self._reconnects, is_repeatable=True)
         while not following.is_over:
             request = self._stream_request(call, following.headers, None)
             with attempts:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 import httpx
 
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from taketurns.client.call import Call
 
 H = TypeVar("H", httpx.Client, httpx.AsyncClient)
+
+_ANY_NUMBER: Final = httpx.Limits(max_connections=None, max_keepalive_connections=20)
+"""Of connections, since each stream that is open has one; httpx would let the 101st wait."""
 
 
 class Base(ABC, Generic[H]):
@@ -33,6 +36,7 @@ class Base(ABC, Generic[H]):
         timeout: float = 30.0,
         verify: bool | ssl.SSLContext = True,
         retries: int = 3,
+        reconnects: int = 10,
     ) -> None:
         """Connect to nothing yet.
 
@@ -46,7 +50,10 @@ class Base(ABC, Generic[H]):
             verify: how the API's certificate is checked; a context that ``ssl.create_default_context`` has made knows
                 other authorities, and may have a certificate of the client's own.
             retries: how often at most a request is sent again that does no harm then, if the connection fails or the
-                API says that it is worth it. 0: never.
+                API says that it is worth it. 0: never. The pauses double, from a quarter of a second to ten, or are
+                as long as the API asks for, if that is a minute at most.
+            reconnects: how often in a row at most a stream of events is opened again, with the same pauses, which is
+                half a minute at least by default; each event that comes begins that anew.
 
         Raises:
             ValueError: the address is none of HTTP, or both a token and an API key are given.
@@ -59,6 +66,7 @@ class Base(ABC, Generic[H]):
             raise ValueError("api_key: accepted is either token or api_key, not both")
         self._timeout = timeout
         self._retries = retries
+        self._reconnects = reconnects
         credential = token if api_key is None else api_key
         self._http: H = self._connect(
             base_url=base_url,
@@ -66,6 +74,7 @@ class Base(ABC, Generic[H]):
             headers=headers,
             timeout=timeout,
             verify=verify,
+            limits=_ANY_NUMBER,
         )
 
     @abstractmethod

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field, replace
 from functools import cache
-from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar, cast
 from urllib.parse import quote
 
 from pydantic import TypeAdapter, ValidationError
@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from taketurns.client.errors import UnexpectedAnswer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Hashable, Mapping
 
 T = TypeVar("T")
 
@@ -58,7 +58,7 @@ def a(model: type[T]) -> Callable[[bytes], T]:
 
     def read(body: bytes) -> T:
         try:
-            answer: T = _reader(model).validate_json(body)
+            answer: T = _reader(cast("Hashable", model)).validate_json(body)
         except ValidationError as error:
             message = f"this is no {model.__name__}: {error}"
             raise UnexpectedAnswer(None, "unexpected_answer", message) from error

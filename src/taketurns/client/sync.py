@@ -139,7 +139,7 @@ class Client(Base[httpx.Client]):
         self, call: Call[Any], after: str | None, deadline: Deadline, *, of_task: bool
     ) -> Generator[Event, None, None]:
         following = Following(after)
-        attempts = Attempts(self._retries, is_repeatable=True)
+        attempts = Attempts(self._reconnects, is_repeatable=True)
         while not following.is_over:
             within = deadline.allow(time.monotonic())
             request = self._stream_request(call, following.headers, within)
