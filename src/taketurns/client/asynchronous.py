@@ -1,12 +1,12 @@
-"""The client for event loops, asyncio's and trio's."""
+"""The client for event loops."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterable
 from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar, Unpack
 
-import anyio
 import httpx
 
 from taketurns.client import calls
@@ -36,7 +36,7 @@ def _method(
 
 
 class AsyncClient(Base[httpx.AsyncClient]):
-    """A client for event loops, of asyncio and trio. Close it, or use it in ``async with``.
+    """A client for an event loop of asyncio's, whose tasks may share one. Close it, or use it in ``async with``.
 
     Its methods raise [ApiError][], or one of its subclasses.
     """
@@ -90,7 +90,7 @@ class AsyncClient(Base[httpx.AsyncClient]):
     async def wait(self, task_id: str, *, timeout: float | None = None) -> TaskState:  # noqa: ASYNC109  # as in Client
         """Do what [Client.wait][] does."""
         try:
-            with anyio.fail_after(timeout):
+            async with asyncio.timeout(timeout):
                 async with aclosing(self.task_events(task_id)) as events:
                     async for _ in events:
                         pass
@@ -126,7 +126,7 @@ class AsyncClient(Base[httpx.AsyncClient]):
                 response = await self._http.send(self._request(call))
                 check(response)
                 return call.read(response.content)
-            await anyio.sleep(attempts.pause)
+            await asyncio.sleep(attempts.pause)
 
     async def _follow(
         self, call: Call[Any], after: str | None, *, of_task: bool
@@ -144,7 +144,7 @@ class AsyncClient(Base[httpx.AsyncClient]):
                             yield event
                     following.ended(of_task=of_task)
             if not following.is_over:
-                await anyio.sleep(attempts.pause)
+                await asyncio.sleep(attempts.pause)
 
     @asynccontextmanager
     async def _streaming(self, request: httpx.Request) -> AsyncIterator[httpx.Response]:
