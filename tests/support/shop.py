@@ -95,7 +95,7 @@ def fail(label: str) -> None:
     raise ValueError(f"no {label}")
 
 
-@task(base=TenantTask, bind=True, expose=True)
+@task(base=TenantTask, bind=True)
 def count(self: Any, to: int) -> int:
     """Tell how far it is, step by step."""
     for done in range(1, to + 1):

@@ -280,6 +280,26 @@ def test_streams_outlive_the_api(kind: str, settings: Settings) -> None:
                 assert [each.kind for each in events] == ["started", "completed"]
 
 
+def test_nobody_follows_an_api_that_is_gone(kind: str, settings: Settings) -> None:
+    """A stream ends with an error if it does not come back; whoever waits does so until the time is up."""
+    turns = shop(settings)
+    tell(turns, "t", "queued")
+    with ExitStack() as there:
+        api = there.enter_context(serving(turns))
+        url, token = str(api.base_url), api.tokens.issue("acme")
+        with (
+            connected(kind, url, token=token, reconnects=2) as hasty,
+            connected(kind, url, token=token, reconnects=1000) as patient,
+        ):
+            events = hasty.task_events("t")
+            assert [next(events).kind for _ in range(2)] == ["connected", "queued"]
+            there.close()
+            with pytest.raises(ConnectionFailed):
+                next(events)
+            with pytest.raises(TimeoutError):
+                patient.wait("t", timeout=2)
+
+
 def test_waiting_has_an_end(client: Client, turns: TakeTurns) -> None:
     """A task that has not ended in time is a TimeoutError, one that is not known NotFound."""
     tell(turns, "t", "queued")
