@@ -43,14 +43,14 @@ def turns(settings: Settings) -> Iterator[TakeTurns]:
 def start(
     settings: Settings, tmp_path: Path, eventually: Callable[..., None]
 ) -> Iterator[Callable[..., Api]]:
-    """Return a function that starts the API of an app on a free port."""
+    """Return a function that starts the API of an app, on a free port unless one is given."""
     started: list[subprocess.Popen[bytes]] = []
 
-    def run(app: str = "support.shop", **variables: str) -> Api:
+    def run(app: str = "support.shop", *, port: int = 0, **variables: str) -> Api:
         log = tmp_path / f"api-{len(started)}.log"
         with log.open("wb") as output:
             process = subprocess.Popen(  # our own command
-                [COMMAND, "-A", app, "api", "--port", "0"],
+                [COMMAND, "-A", app, "api", "--port", str(port)],
                 env=environment(settings, TAKETURNS_API_JWT_SECRET=SECRET, **variables),
                 stderr=output,
             )

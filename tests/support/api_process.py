@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import subprocess
     from pathlib import Path
 
-WITHIN = 40.0
+WITHIN = 90.0
 
 
 class Api:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 TESTS = Path(__file__).parents[1]
 ALONE = "--without-mingle"
 """At each start it would wait a second for others' answers, of which nothing here depends."""
-START_WITHIN = 40.0
+START_WITHIN = 90.0
 
 
 def environment(settings: Settings, **more: str) -> dict[str, str]:
