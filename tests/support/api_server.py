@@ -92,6 +92,7 @@ def shop(settings: Settings, *, results: bool = True, **changes: Any) -> TakeTur
     app.task(anything, name="shop.anything", expose=True, **tenants)
     app.task(silent, name="shop.silent", expose=True, ignore_result=True, **tenants)
     app.task(nap, name="shop.nap", expose=True, **tenants)
+    app.task(fail, name="shop.fail", expose=True, **tenants)
     app.task(internal, name="shop.internal", **tenants)
     app.task(ordinary, name="shop.ordinary", shared=False)
     api = settings.api.model_copy(update={"jwt_secret": SecretStr(SECRET)} | changes)
@@ -114,6 +115,11 @@ def silent() -> None:
 def nap(seconds: float) -> None:
     """Take some time."""
     time.sleep(seconds)
+
+
+def fail(label: str) -> None:
+    """Fail, for good."""
+    raise ValueError(label)
 
 
 def internal() -> None:
