@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+import secrets
 import uuid
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from taketurns import TenantTask
@@ -16,6 +19,9 @@ if TYPE_CHECKING:
     from taketurns import TakeTurns
 
 WITHIN = 60.0
+_EVENT = re.compile(r"(\d+)-(\d+)")
+_HEXADECIMAL = re.compile(r"(?<=-)[0-9a-f]{12,}$")
+"""The last part of a UUID, and what makes a secret one."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +95,15 @@ class Belongings:
             "settings": turns.registry.get(self.tenant),
             "keys": [key for key in turns.registry.api_keys.all() if key.tenant == self.tenant],
         }
+
+
+@cache
+def nobodys(name: str) -> str:
+    """Return a name of the same form that nothing has, the same one each time."""
+    if is_event := _EVENT.fullmatch(name):
+        return f"{is_event[1]}-{int(is_event[2]) + 500}"
+    found = _HEXADECIMAL.sub(lambda digits: secrets.token_hex(len(digits[0]))[: len(digits[0])], name)
+    return found if found != name else f"nobody-{name}"
 
 
 def acquire(

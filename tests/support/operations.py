@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
 EVENTS = "text/event-stream"
+WEBSOCKET = "WEBSOCKET"
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ def operations_of(app: FastAPI) -> list[Operation]:
     for route in iter_route_contexts(app.routes):
         path = route.path_format or route.path or ""
         if isinstance(route.original_route, APIWebSocketRoute):
-            found.append(Operation("WEBSOCKET", path, tuple(_of_websocket(route.original_route))))
+            found.append(Operation(WEBSOCKET, path, tuple(_of_websocket(route.original_route))))
             continue
         told = document["paths"].get(path, {})
         for method in sorted(route.methods or {"MOUNT"}):
