@@ -76,9 +76,9 @@ class Belongings:
         }
 
     def marks(self) -> set[str]:
-        """Return the texts that show that something is of it."""
-        names = {text for several in self.named().values() for text in several}
-        return {*names, *self.events, self.owner, f"usersequence_{self.tenant}", self.api_key}
+        """Return the texts that show that something is of it; ids of events are times, which others may have too."""
+        names = {text for several in self.named().values() for text in several} - set(self.events)
+        return {*names, self.owner, f"usersequence_{self.tenant}", self.api_key}
 
     def as_it_is(self, turns: TakeTurns) -> dict[str, Any]:
         """Return all of it as it is stored, to be compared with what it is later."""

@@ -24,7 +24,7 @@ _KNOWN: Mapping[str, Callable[[str], Any]] = {
 
 
 @schemathesis.hook
-def before_call(_: schemathesis.HookContext, case: schemathesis.Case, kwargs: dict[str, Any]) -> None:
+def before_call(_: schemathesis.HookContext, case: schemathesis.Case[Any], kwargs: dict[str, Any]) -> None:
     """Have most of the requests that fit the document be accepted too, so that something comes of them."""
     if case.meta is None or not case.meta.generation.mode.is_positive:
         return

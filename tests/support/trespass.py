@@ -81,11 +81,15 @@ class Answer:
     kind: str = ""
 
     def but_for(self, names: Iterable[str]) -> Answer:
-        """Return it without these names, and without what is another in each answer."""
+        """Return it without these names, and without what is another in each answer, and each line once.
+
+        A stream tells the same of each task, and there are more of the asker's each time.
+        """
         text = self.text
         for name in sorted(names, key=len, reverse=True):
             text = text.replace(name, "…")
-        return Answer(self.status, _OF_EACH_ANSWER.sub("…", text), self.kind)
+        lines = dict.fromkeys(_OF_EACH_ANSWER.sub("…", text).splitlines())
+        return Answer(self.status, "\n".join(lines), self.kind)
 
 
 @dataclass(frozen=True)
@@ -101,7 +105,18 @@ class Attempt:
     nobodys: Given | None
 
 
-def attempts(operation: Operation, victim: Belongings, own: Belongings | None) -> Iterator[Attempt]:
+def check_that_it_is_known(operation: Operation, someone: Belongings) -> None:
+    """Check that attempts can try all that an operation takes, as one may that is new."""
+    if operation.body is not None:
+        assert str(operation) in BODIES, f"say in BODIES what {operation} is content with"
+    known = {*someone.named(), *EVERYBODYS, *NAMES_NOTHING}
+    unknown = {each.name for each in operation.parameters} - known
+    assert not unknown, f"say in Belongings.named what of somebody's is named by {unknown} of {operation}"
+
+
+def attempts(
+    operation: Operation, victim: Belongings, own: Belongings | None = None, *, most: int | None = None
+) -> Iterator[Attempt]:
     """Return requests that would get at what is a victim's by each parameter and field.
 
     Args:
@@ -109,21 +124,16 @@ def attempts(operation: Operation, victim: Belongings, own: Belongings | None) -
         victim: whose things they are.
         own: what the asker has. What is only looked at is asked for together with these; what is changed with the
             victim's.
+        most: how many names of a kind, at most; None: all.
     """
-    if operation.body is not None:
-        assert str(operation) in BODIES, f"say in BODIES what {operation} is content with"
     looks = operation.method in {"GET", WEBSOCKET}
     path = _path(operation, own if looks and own else victim)
     nowhere = path if looks and own else {place: nobodys(name) for place, name in path.items()}
     yield Attempt(path, None)
     names = victim.named()
     for each in operation.parameters:
-        known = each.name in names or each.name in EVERYBODYS or each.name in NAMES_NOTHING
-        assert known, (
-            f"say in Belongings.named what of somebody's {each.name} of {operation} names, if it does"
-        )
         place = (each.place, each.name)
-        for name in names.get(each.name, ()):
+        for name in names.get(each.name, [])[:most]:
             yield Attempt(
                 {**path, place: _fitting(each, name)}, {**nowhere, place: _fitting(each, nobodys(name))}
             )
