@@ -109,10 +109,10 @@ def test_what_is_anothers_is_answered_like_what_is_nobodys(
         before = [each.as_it_is(turns) for each in victims]
         for operation in mine:
             check_that_it_is_known(operation, other)
-        for client, own in ((other.client, other), (operator, None)):
+        for client, own, most in ((other.client, other, None), (operator, None, 1)):
             for operation in in_order(mine, LOOKS_FIRST):
                 for victim in victims:
-                    for attempt in attempts(operation, victim, own):
+                    for attempt in attempts(operation, victim, own, most=most):
                         answered(client, operation, attempt, victim)
         assert [each.as_it_is(turns) for each in victims] == before
         for operation in in_order(mine, REMOVES_LAST):
