@@ -30,13 +30,9 @@ _CHECKS = (
 STREAMS = ("/events", "/tasks/{task_id}/events")
 """Paths whose answers don't end, which schemathesis would wait for."""
 
-LARGEST = "TAKETURNS_FUZZ_LARGEST"
-"""The variable that tells the hooks how many tasks a batch may have; unset: as many as the document says."""
-
 _SHORT = ("--generation-deterministic", "--max-examples=5")
-_SMALL = {LARGEST: "50"}
 _ANSWER_WITHIN = 120
-"""Seconds; a batch may have 10,000 tasks."""
+"""Seconds."""
 
 
 def fuzz(client: Client, folder: Path, *, examples: int | None = None) -> str:
@@ -49,7 +45,6 @@ def fuzz(client: Client, folder: Path, *, examples: int | None = None) -> str:
             always the same ones as far as ids don't differ.
     """
     how = _SHORT if examples is None else [f"--max-examples={examples}"]
-    small = _SMALL if examples is None else {}
     arguments = [
         f"--config-file={_CONFIG}",
         "run",
@@ -67,7 +62,7 @@ def fuzz(client: Client, folder: Path, *, examples: int | None = None) -> str:
     done = subprocess.run(
         [sys.executable, "-m", "schemathesis.cli", *arguments],
         cwd=folder,
-        env={**os.environ, **hooks, **small},
+        env={**os.environ, **hooks},
         capture_output=True,
         text=True,
         check=False,
