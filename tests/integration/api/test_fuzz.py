@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from support.api_server import assert_problem
+from support.api_server import assert_problem, patient
 from support.fuzzing import STREAMS, fuzz
 from support.operations import EVENTS
 from support.workers import worker
@@ -18,12 +18,17 @@ if TYPE_CHECKING:
     from taketurns.settings import Settings
 
 
+@pytest.fixture
+def settings(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    return patient(settings, monkeypatch)
+
+
 @pytest.mark.parametrize("operator", [True, False], ids=["operator", "tenant"])
 def test_the_api_answers_as_its_document_says(
     operator: bool, api: Client, settings: Settings, tmp_path: Path, pytestconfig: pytest.Config
 ) -> None:
     with (
-        worker(settings, tmp_path, "-c", "1", app="support.api_app"),
+        worker(settings, tmp_path, "-c", "1", app="support.api_app", TAKETURNS_REDIS_TIMEOUT="0.9"),
         api.as_("root", operator=operator) as client,
     ):
         for _ in range(3):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from support.api_server import patient
 from support.belongings import acquire, nobodys
 from support.operations import WEBSOCKET, operations_of
 from support.trespass import Attempt, ask, attempts, check_that_it_is_known
@@ -47,6 +48,11 @@ REMOVES_LAST = ("GET", WEBSOCKET, "POST", "PATCH", "DELETE")
 
 
 @pytest.fixture
+def settings(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    return patient(settings, monkeypatch)
+
+
+@pytest.fixture
 def operations(turns: TakeTurns) -> list[Operation]:
     """What needs a token, as the application itself tells."""
     found = operations_of(create_app(turns))
@@ -62,7 +68,12 @@ def acquired(
 
     @contextmanager
     def acquiring(*owners: str) -> Iterator[list[Belongings]]:
-        with worker(settings, tmp_path, f"-c{len(owners)}", app="support.api_app"), ExitStack() as stack:
+        with (
+            worker(
+                settings, tmp_path, f"-c{len(owners)}", app="support.api_app", TAKETURNS_REDIS_TIMEOUT="0.9"
+            ),
+            ExitStack() as stack,
+        ):
             people = acquire(turns, api, owners, eventually)
             for each in people:
                 stack.callback(each.client.close)
