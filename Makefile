@@ -10,7 +10,7 @@ BIN := .venv/bin
 # Ends the command should make itself be killed; its servers end with it.
 RUN := $(if $(shell command -v setpriv),setpriv --pdeathsig TERM --) $(BIN)
 
-.PHONY: help setup environment demo test bench costs chaos lint format lock clean
+.PHONY: help setup environment demo test bench costs chaos fuzz lint format lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +38,10 @@ costs: setup ## Measure what tenants cost the broker, and a worker's start (FULL
 
 chaos: setup ## Break everything under load, and account for every task (SOAK=1: for long, ARGS="--only kill-broker")
 	@PYTHONPATH=tests $(RUN)/python -m chaos $(if $(SOAK),--soak) $(ARGS)
+
+# A run of minutes; the tests have a short one.
+fuzz: setup ## Send the API random requests by its OpenAPI document, at length (EXAMPLES=500 for more)
+	@$(RUN)/pytest tests/integration/api/test_fuzz.py -n 2 --fuzz $(or $(EXAMPLES),100) $(ARGS)
 
 lint: environment ## Check style and types
 	@$(BIN)/ruff check

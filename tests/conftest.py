@@ -31,6 +31,11 @@ if TYPE_CHECKING:
 SERVER_VARIABLES = ("TAKETURNS_AMQP_URL", "TAKETURNS_MANAGEMENT_URL", "TAKETURNS_REDIS_URL")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    told = "have the API fuzzed at length: how many random requests each operation gets, at most"
+    parser.addoption("--fuzz", type=int, metavar="COUNT", help=told)
+
+
 @pytest.fixture(scope="session")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
     given = [os.environ.get(name) for name in SERVER_VARIABLES]

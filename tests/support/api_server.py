@@ -14,6 +14,7 @@ from celery import Celery
 from pydantic import SecretStr
 
 from taketurns import TakeTurns, TenantTask
+from taketurns.api import batches, submission
 from taketurns.api.app import create_app  # FastAPI is an extra
 from taketurns.api.auth import Tokens  # PyJWT is an extra
 from taketurns.api.server import Server
@@ -21,12 +22,14 @@ from taketurns.api.server import Server
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    import pytest
     from fastapi import FastAPI
 
     from taketurns.settings import Settings
 
 SECRET = "the secret of the tests, which is long enough"
 START_WITHIN = 10.0
+PATIENCE = 30.0
 
 
 class Client(httpx.Client):
@@ -92,10 +95,27 @@ def shop(settings: Settings, *, results: bool = True, **changes: Any) -> TakeTur
     app.task(anything, name="shop.anything", expose=True, **tenants)
     app.task(silent, name="shop.silent", expose=True, ignore_result=True, **tenants)
     app.task(nap, name="shop.nap", expose=True, **tenants)
+    app.task(fail, name="shop.fail", expose=True, **tenants)
     app.task(internal, name="shop.internal", **tenants)
     app.task(ordinary, name="shop.ordinary", shared=False)
     api = settings.api.model_copy(update={"jwt_secret": SecretStr(SECRET)} | changes)
     return TakeTurns(app, replace(settings, api=api))
+
+
+def patient(settings: Settings, patch: pytest.MonkeyPatch) -> Settings:
+    """Return settings by which the API waits for servers that are busy, where it would answer 503 otherwise.
+
+    For Redis and for submissions that is longer than anybody may set it.
+    """
+    for module in (submission, batches):
+        patch.setattr(module, "ANSWER_WITHIN", PATIENCE)
+    return replace(
+        settings,
+        redis=settings.redis.model_copy(update={"redis_timeout": PATIENCE}),
+        broker=settings.broker.model_copy(
+            update={"publish_timeout": PATIENCE, "management_timeout": PATIENCE}
+        ),
+    )
 
 
 def thumbnail(image_id: str, size: int = 128) -> str:
@@ -114,6 +134,11 @@ def silent() -> None:
 def nap(seconds: float) -> None:
     """Take some time."""
     time.sleep(seconds)
+
+
+def fail(label: str) -> None:
+    """Fail, for good."""
+    raise ValueError(label)
 
 
 def internal() -> None:

@@ -12,6 +12,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from taketurns.api import faults
+from taketurns.api.allowed import allowed_methods
 from taketurns.api.auth import NotAuthenticated
 from taketurns.api.schemas import Problem
 from taketurns.api.signing_keys import KeysUnavailable
@@ -223,9 +224,12 @@ def _retry_after(seconds: float) -> dict[str, str]:
     return {"Retry-After": str(max(1, math.ceil(seconds)))}
 
 
-async def _http(_: Request, error: StarletteHTTPException) -> JSONResponse:
+async def _http(request: Request, error: StarletteHTTPException) -> JSONResponse:
     code = HTTPStatus(error.status_code).name.lower()
-    return problem(error.status_code, code, str(error.detail), headers=error.headers)
+    headers = error.headers
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers = {**(headers or {}), "Allow": ", ".join(allowed_methods(request))}
+    return problem(error.status_code, code, str(error.detail), headers=headers)
 
 
 async def _unexpected(_: Request, __: Exception) -> JSONResponse:

@@ -291,4 +291,10 @@ def test_a_path_that_is_not_there_is_an_error_of_the_same_shape(api: Client) -> 
     assert_problem(api.get("/nothing"), 404, code="not_found")
     response = api.put("/tasks")
     assert_problem(response, 405, code="method_not_allowed")
+    assert response.headers["Allow"] == "DELETE, GET, POST"
+    assert api.get("/tasks/batch").status_code == 401  # as the task of this id
+    assert api.patch("/tasks/batch").headers["Allow"] == "POST"
+    assert api.put("/tenants/acme").headers["Allow"] == "DELETE, GET, PATCH"
+    response = api.patch("/tenants/acme/purge")
+    assert_problem(response, 405, code="method_not_allowed")
     assert response.headers["Allow"] == "POST"

@@ -109,6 +109,7 @@ def test_a_tenant_lists_its_own_tasks_by_pages_and_filters(api: Client, acme: Cl
     [
         ({"state": "DONE"}, "state"),
         ({"cursor": "x"}, "cursor"),
+        ({"cursor": "nan:x"}, "cursor"),
         ({"limit": 0}, "limit"),
         ({"limit": 1001}, "limit"),
         ({"since": "x"}, "since"),

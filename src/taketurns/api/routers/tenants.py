@@ -4,7 +4,7 @@ from bisect import bisect_right
 from dataclasses import asdict
 from http import HTTPStatus
 from operator import attrgetter
-from typing import Annotated
+from typing import Annotated, Final
 from urllib.parse import quote
 
 from fastapi import Query, Request, Response
@@ -53,8 +53,19 @@ class _Whole(Convertor[str]):
         return value
 
 
+class _Rest(_Whole):
+    """Takes it unless it ends as the path of an endpoint does that is about a part of a tenant.
+
+    Another method of that path is then not allowed, and not asked for a tenant of this name.
+    """
+
+    regex = r"(?s:(?!.*/(?:explain|stats|purge|tasks/[^/]*/release)\Z).*)"
+
+
 register_url_convertor("whole", _Whole())
-ONE = "/{tenant:whole}"
+register_url_convertor("rest", _Rest())
+_ONE: Final = "/{tenant:rest}"
+_PART: Final = "/{tenant:whole}"
 
 
 @endpoints.get("", summary="List the tenants")
@@ -99,7 +110,7 @@ def create_tenant(creation: TenantCreation, turns: Turns, request: Request, resp
 
 
 @endpoints.get(
-    f"{ONE}/explain",
+    f"{_PART}/explain",
     summary="See why a tenant's next task has not started",
     responses=describe(HTTPStatus.NOT_FOUND),
 )
@@ -112,7 +123,7 @@ def explain_tenant(tenant: TenantPath, turns: Turns) -> Explanation:
 
 
 @endpoints.get(
-    f"{ONE}/stats",
+    f"{_PART}/stats",
     summary="See how many tasks of a tenant wait, run and have ended",
     responses=describe(HTTPStatus.NOT_FOUND),
 )
@@ -122,7 +133,7 @@ def see_statistics(tenant: TenantPath, turns: Turns) -> TenantStatistics:
 
 
 @endpoints.post(
-    f"{ONE}/purge",
+    f"{_PART}/purge",
     summary="Throw away the tasks of a tenant that wait",
     responses=describe(HTTPStatus.NOT_FOUND, conflict="Its queue is being removed at this moment."),
 )
@@ -134,14 +145,14 @@ def purge_tenant(tenant: TenantPath, turns: Turns) -> TenantPurged:
     return TenantPurged(**asdict(turns.purge(tenant)))
 
 
-@endpoints.get(ONE, summary="See a tenant", responses=describe(HTTPStatus.NOT_FOUND))
+@endpoints.get(_ONE, summary="See a tenant", responses=describe(HTTPStatus.NOT_FOUND))
 def see_tenant(tenant: TenantPath, turns: Turns) -> TenantView:
     """Return a tenant's settings and backlog."""
     return tenant_view(known_tenant(turns, tenant))
 
 
 @endpoints.post(
-    f"{ONE}/tasks/{{task_id}}/release",
+    f"{_PART}/tasks/{{task_id}}/release",
     summary="Let go of what waits for a task",
 )
 def release_tasks(tenant: TenantPath, task_id: TaskIdPath, turns: Turns) -> TasksReleased:
@@ -154,7 +165,7 @@ def release_tasks(tenant: TenantPath, task_id: TaskIdPath, turns: Turns) -> Task
 
 
 @endpoints.patch(
-    ONE, summary="Change a tenant's settings", responses=describe(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+    _ONE, summary="Change a tenant's settings", responses=describe(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
 )
 def change_tenant(tenant: TenantPath, patch: TenantPatch, turns: Turns) -> TenantView:
     """Change what is given, and nothing else. It applies at once, to the tasks that wait already too.
@@ -169,7 +180,7 @@ def change_tenant(tenant: TenantPath, patch: TenantPatch, turns: Turns) -> Tenan
 
 
 @endpoints.delete(
-    ONE,
+    _ONE,
     status_code=HTTPStatus.NO_CONTENT,
     summary="Remove a tenant",
     response_description="Its settings and its queue are gone.",
