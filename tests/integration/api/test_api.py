@@ -169,6 +169,7 @@ def test_me_shows_the_callers_own_limits(acme: Client, turns: TakeTurns) -> None
     tenant, task = me.pop("limits")
     assert me == {
         "tenant": "acme",
+        "owner": "acme",
         "operator": False,
         "queue": "usersequence_acme",
         "has_queue": True,
