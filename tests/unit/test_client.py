@@ -73,6 +73,8 @@ CHANGES: ScheduleChanges = {
     "timezone": "t",
     "missed": "all",
     "paused": True,
+    "priority": "high",
+    "expires": 1.0,
 }
 
 CALLS: list[tuple[str, Call[Any], str | None]] = [
@@ -388,7 +390,7 @@ def bare(schema: Any) -> Any:
         for name, each in schema.items()
         if not (
             (name in {"title", "description"} and isinstance(each, str))
-            or name in {"examples", "minLength", "maxLength"}
+            or name in {"examples", "minLength", "maxLength", "maximum", "exclusiveMinimum"}
             or (name == "default" and not (each and isinstance(each, dict)))
         )
     }

@@ -57,6 +57,8 @@ class ScheduleChanges(TypedDict, total=False):
     timezone: str | None
     missed: models.Missed
     paused: bool
+    priority: models.Priority | None
+    expires: float | None
 
 
 def submitting(make: Callable[P, Submission]) -> Callable[P, Call[models.TaskAccepted]]:
@@ -157,8 +159,13 @@ def create_schedule(
     timezone: str | None = None,
     missed: models.Missed = "skip",
     paused: bool = False,
+    priority: models.Priority | None = None,
+    expires: float | None = None,
 ) -> Call[models.ScheduleView]:
-    """Have a task submitted again and again: by the clock (``cron``), or at an interval (``every="30s"``)."""
+    """Have a task submitted again and again: by the clock (``cron``), or at an interval (``every="30s"``).
+
+    A run that has not started ``expires`` seconds after its submission expires.
+    """
     body = {
         "name": name,
         "task": task,
@@ -169,6 +176,8 @@ def create_schedule(
         "timezone": timezone,
         "missed": missed,
         "paused": paused,
+        "priority": priority,
+        "expires": expires,
     }
     return Call("POST", "/schedules", a(models.ScheduleView), body=encoded(body), is_repeatable=False)
 

@@ -167,6 +167,7 @@ class Me:
     max_backlog: int | None
     priority_rate_limits: dict[str, str]
     paused: bool
+    owner: str
     operator: bool
     limits: list[LimitStatus]
 
@@ -192,8 +193,8 @@ class TenantStatistics:
     failed: int
     created_at: float | None
     share: float | None
-    queued: dict[str, int]
-    delayed: int
+    queued: dict[str, int] | None
+    delayed: int | None
     waits: Durations | None
     runs: Durations | None
     limits: list[LimitStatus]
@@ -211,6 +212,8 @@ class ScheduleView:
     timezone: str | None = None
     missed: SkipValidation[Missed] = "skip"
     paused: bool = False
+    priority: SkipValidation[Priority] | None = None
+    expires: float | None = None
     tenant: str
     name: str
     created_at: float | None
