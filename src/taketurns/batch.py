@@ -2,18 +2,10 @@
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from celery.backends.redis import RedisBackend
-from celery.utils import uuid
-from kombu.exceptions import EncodeError
-from kombu.utils.json import dumps
-
-from taketurns.arguments import misfit
-from taketurns.delays import ETA_HEADER
-from taketurns.dependencies.waiting import checked_parents
+from taketurns.dependencies.waiting import nowhere_to_wait
 from taketurns.errors import (
     BrokerUnavailable,
     InvalidBatch,
@@ -23,47 +15,25 @@ from taketurns.errors import (
     TaketurnsError,
     UnknownTask,
 )
-from taketurns.idempotency import Wanted, checked_key, fingerprint
-from taketurns.options import checked_id, due_at, expires_at, priority_of
-from taketurns.records.recorder import TAGS_HEADER, checked_task_tags
-from taketurns.retries import OPTIONS as RETRY_OPTIONS
-from taketurns.retries import RETRY_HEADER, RetryOptions
+from taketurns.idempotency import Wanted
+from taketurns.ready import OPTIONS, check_arguments, checked
 from taketurns.tenants import validate_tenant
-from taketurns.time_limits import check_time_limits
-from taketurns.topology import EXCHANGE, tenant_queue
+from taketurns.together import Sending
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-    from datetime import datetime
-
-    from celery import Celery
 
     from taketurns.extension import TakeTurns
     from taketurns.idempotency import Claim
     from taketurns.idempotency.keys import Outcome
-    from taketurns.producers import WindowProducer
+    from taketurns.ready import Ready
     from taketurns.task import TenantTask
-
-OPTIONS: Final = frozenset(
-    {
-        "task_id",
-        "priority",
-        "countdown",
-        "eta",
-        "expires",
-        "time_limit",
-        "soft_time_limit",
-        "tags",
-        "depends_on",
-        "idempotency_key",
-        "shadow",
-        *RETRY_OPTIONS,
-    }
-)
-"""What may be said of each task; it means what it means to ``apply_async``."""
 
 _SECONDS_EACH: Final = 0.005
 """Seconds that each task adds to the publish timeout, which is for one."""
+
+_SECONDS_EACH_DEPENDENT: Final = 0.02
+"""Seconds that each task which depends on others adds besides: it may have a queue of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,44 +51,6 @@ class Submitted:
     duplicate: bool = False
     error: TaketurnsError | None = None
     blocked: bool = False
-
-
-@dataclass(slots=True)
-class Ready:
-    """A task that is ready to be submitted.
-
-    Attributes:
-        task: the task.
-        task_id: its id.
-        args: its positional arguments.
-        kwargs: its keyword arguments.
-        given: the options as they were given.
-        headers: its message's headers of ours.
-        priority: its priority.
-        due: when it is to start at the earliest, if not at once.
-        expires: when it is too late, if ever.
-        tags: its tags.
-        key: its idempotency key.
-        fingerprint: what its key is for.
-    """
-
-    task: TenantTask
-    task_id: str
-    args: Sequence[Any]
-    kwargs: Mapping[str, Any]
-    given: Mapping[str, Any]
-    headers: dict[str, Any]
-    priority: int
-    due: datetime | None
-    expires: datetime | None
-    tags: list[str] = field(default_factory=list)
-    key: str | None = None
-    fingerprint: str = ""
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether nothing but the ordinary is done when it is submitted."""
-        return self.task.is_submitted_plainly and not self.given.get("depends_on")
 
 
 class Batch:
@@ -152,7 +84,12 @@ class Batch:
     @property
     def seconds(self) -> float:
         """Seconds that [submit][] takes at most, from when the first task is published."""
-        return self._turns.settings.broker.publish_timeout + len(self._ready) * _SECONDS_EACH
+        dependent = sum(bool(each.parents) for each in self._ready)
+        return (
+            self._turns.settings.broker.publish_timeout
+            + len(self._ready) * _SECONDS_EACH
+            + dependent * _SECONDS_EACH_DEPENDENT
+        )
 
     def add(
         self, task: TenantTask | str, args: Sequence[Any], kwargs: Mapping[str, Any], **options: Any
@@ -168,8 +105,8 @@ class Batch:
             raise UnknownTask(str(task))
         for name in options.keys() - OPTIONS:
             raise InvalidInput(name, f"only {', '.join(sorted(OPTIONS))} here", field="options")
-        ready = _checked(self._turns.app, found, args, kwargs, options)
-        _check_arguments(ready)
+        ready = checked(self._turns.app, found, args, kwargs, options)
+        check_arguments(ready)
         self._append(ready)
 
     def add_fitting(
@@ -180,7 +117,7 @@ class Batch:
         Raises:
             InvalidInput: an option does not have the accepted form.
         """
-        self._append(_checked(self._turns.app, task, args, kwargs, options))
+        self._append(checked(self._turns.app, task, args, kwargs, options))
 
     def submit(self, may_publish: Callable[[], bool] = lambda: True) -> list[Submitted]:
         """Submit all that was added; the errors are those of [submit_many][taketurns.TakeTurns.submit_many].
@@ -255,9 +192,10 @@ class Batch:
         self, new: Sequence[Ready], may_publish: Callable[[], bool]
     ) -> dict[str, TaketurnsError | None]:
         """Publish, and return why not, by the tasks' ids; None: it is confirmed."""
-        turns, errors = self._turns, dict[str, "TaketurnsError | None"]()
-        owner, tenant = self._whose.owner, self._whose.tenant
+        turns, tenant = self._turns, self._whose.tenant
         if turns.app.conf.task_always_eager or not turns.canary.has(tenant):
+            if not turns.app.conf.task_always_eager and (dependent := [each for each in new if each.parents]):
+                raise self._invalid({each.task_id: nowhere_to_wait(each.parents) for each in dependent})
             self._ask(may_publish)
             return self._one_by_one(new)
         with turns.publisher.in_time():
@@ -266,14 +204,69 @@ class Batch:
             if (latest := max((each.due.timestamp() for each in new if each.due), default=None)) is not None:
                 turns.publisher.delayed(0)  # the ladder is there then
                 turns.publisher.touch(tenant, until=latest)
+        self._look_at_parents(new)
         self._ask(may_publish)
-        plain = [each for each in new if each.is_plain]
-        turns.recorder.submitted_together(owner, plain, self._whose.other_queue)
-        errors |= _Sending(turns, tenant, queue).send(plain, self.seconds)
-        for each in plain:
+        with turns.publisher.in_time(self.seconds):
+            ordinary = [each for each in new if each.task.is_submitted_plainly]
+            others = [each for each in new if not each.task.is_submitted_plainly]
+            dependent = [each for each in new if each.blocked is not None]
+            errors = self._together([each for each in ordinary if each.blocked is None], queue)
+            errors |= self._one_by_one([each for each in others if each.blocked is None])
+            if any(each.blocked is not None for each in others):
+                return errors | self._one_by_one(dependent)
+            for level in _levels(dependent):
+                errors |= self._together(level, queue, before=errors)
+            return errors
+
+    def _together(
+        self, several: Sequence[Ready], queue: str, before: Mapping[str, TaketurnsError | None] | None = None
+    ) -> dict[str, TaketurnsError | None]:
+        """Publish some that don't depend on each other, and return why not; ``before`` tells that of others."""
+        turns, owner = self._turns, self._whose.owner
+        orphans = {
+            each.task_id: parent
+            for each in several
+            for parent in each.parents
+            if before and before.get(parent) is not None
+        }
+        errors: dict[str, TaketurnsError | None] = {
+            task_id: BrokerUnavailable(f"nothing was submitted: task {parent}, which it depends on, was not")
+            for task_id, parent in orphans.items()
+        }
+        left = [each for each in several if each.task_id not in orphans]
+        turns.recorder.submitted_together(owner, left, self._whose.other_queue)
+        errors |= Sending(turns, self._whose, queue).send(left)
+        for each in left:
             if errors[each.task_id] is not None:
                 turns.recorder.not_submitted(each.task, owner, each.task_id)
-        return errors | self._one_by_one([each for each in new if not each.is_plain])
+        waiting = {
+            each.task_id: each.blocked for each in left if each.blocked and errors[each.task_id] is None
+        }
+        self._blocked |= waiting.keys()
+        turns.dependencies.submitted(owner, list(waiting.values()))
+        return errors
+
+    def _look_at_parents(self, new: Sequence[Ready]) -> None:
+        """Find out what tasks wait for, before the first is published.
+
+        Raises:
+            InvalidBatch: some depend on what they can't depend on.
+            RegistryUnavailable: Redis is away; nothing can be said of the parents.
+        """
+        dependent = {each.task_id: each.parents for each in new if each.parents}
+        if not dependent:
+            return
+        others = {each.task_id for each in new if not each.parents}
+        waits, errors = self._turns.dependencies.check_together(self._whose.owner, dependent, others)
+        if errors:
+            raise self._invalid(errors)
+        for each in new:
+            each.blocked = waits.get(each.task_id)
+
+    def _invalid(self, errors: Mapping[str, InvalidInput]) -> InvalidBatch:
+        return InvalidBatch(
+            {place: errors[each.task_id] for place, each in enumerate(self._ready) if each.task_id in errors}
+        )
 
     def _ask(self, may_publish: Callable[[], bool]) -> None:
         if not may_publish():
@@ -296,130 +289,17 @@ class Batch:
         return errors
 
 
-class _Sending:
-    """Publishes tasks to a tenant's queue as ``apply_async`` does, on one connection, and confirmed together."""
-
-    def __init__(self, turns: TakeTurns, tenant: str, queue: str) -> None:
-        self._turns = turns
-        self._app = turns.app
-        self._routing_key = queue
-        self._queue = tenant_queue(tenant)
-        self._is_redis = isinstance(turns.app.backend, RedisBackend)
-        running = turns.app.current_worker_task
-        self._above = (
-            {}
-            if running is None
-            else {"root_id": running.request.root_id or running.request.id, "parent_id": running.request.id}
-        )
-
-    def send(self, several: Sequence[Ready], seconds: float) -> dict[str, BrokerUnavailable | None]:
-        """Publish them, within so many seconds, and return why not, by their ids; None: it is confirmed."""
-        sent: dict[str, Any] = {}
-        failure: BrokerUnavailable | None = None
-        try:
-            with self._turns.publisher.in_time(seconds), self._turns.publisher.together() as producer:
-                for each in several:
-                    sent[each.task_id] = None  # if it fails now, it may have been stored
-                    sent[each.task_id] = self._send(producer, each)
-                producer.settle()
-        except BrokerUnavailable as error:
-            failure = error
-        errors: dict[str, BrokerUnavailable | None] = {}
-        for each in several:
-            if each.task_id not in sent:
-                errors[each.task_id] = BrokerUnavailable(f"nothing was submitted: {failure}")
-            elif (of_task := sent[each.task_id]) is None:
-                errors[each.task_id] = failure
-            else:
-                errors[each.task_id] = of_task.failure()
-        return errors
-
-    def _send(self, producer: WindowProducer, each: Ready) -> Any:
-        task, amqp = each.task, self._app.amqp
-        exchange = EXCHANGE
-        if each.due is not None:
-            seconds = max(0.0, (each.due - self._app.now()).total_seconds())
-            exchange, bits = self._turns.publisher.delayed(seconds)
-            each.headers |= {**bits, ETA_HEADER: each.due.isoformat()}
-        ignored = task.ignore_result
-        message = amqp.create_task_message(
-            each.task_id,
-            task.name,
-            each.args,
-            each.kwargs,
-            expires=each.expires,
-            reply_to=self._app.thread_oid,
-            time_limit=each.given.get("time_limit", task.time_limit),
-            soft_time_limit=each.given.get("soft_time_limit", task.soft_time_limit),
-            create_sent_event=self._app.conf.task_send_sent_event,
-            shadow=each.given.get("shadow") or task.shadow_name(each.args, each.kwargs, each.given),
-            ignore_result=ignored,
-            **self._above,
-        )
-        if not ignored and not self._is_redis:
-            self._app.backend.on_task_call(producer, each.task_id)
-        return amqp.send_task_message(
-            producer,
-            task.name,
-            message,
-            exchange=exchange,
-            routing_key=self._routing_key,
-            queue=self._queue,
-            serializer="json",
-            compression=getattr(task, "compression", None),
-            delivery_mode=2,
-            declare=[],
-            headers=each.headers,
-            mandatory=True,
-            priority=each.priority,
-            timestamp=int(each.due.timestamp() if each.due is not None else time.time()),
-        )
-
-
-def _checked(
-    app: Celery, task: TenantTask, args: Sequence[Any], kwargs: Mapping[str, Any], given: Mapping[str, Any]
-) -> Ready:
-    """Return a submission that was checked, but for its arguments."""
-    if not isinstance(args, list | tuple):
-        raise InvalidInput(args, "a list or tuple", field="args")
-    if not isinstance(kwargs, dict):
-        raise InvalidInput(kwargs, "a dictionary", field="kwargs")
-    options = dict(given)
-    check_time_limits(options)
-    headers: dict[str, Any] = {}
-    if asked := RetryOptions.taken_from(options).header():
-        headers[RETRY_HEADER] = asked
-    if tags := checked_task_tags(options.get("tags")):
-        headers[TAGS_HEADER] = tags
-    checked_parents(options.get("depends_on"))
-    priority, expires, key = options.get("priority"), options.get("expires"), options.get("idempotency_key")
-    headers["ignore_result"] = task.ignore_result
-    return Ready(
-        task,
-        uuid() if options.get("task_id") is None else checked_id(options["task_id"]),
-        args,
-        kwargs,
-        given,
-        headers,
-        priority_of(task.priority if priority is None else priority),
-        due_at(app, options.get("countdown"), options.get("eta")),
-        expires_at(app, task.expires if expires is None else expires),
-        tags,
-        checked_key(key),
-        "" if key is None else fingerprint(task.name, args, kwargs),
-    )
-
-
-def _check_arguments(ready: Ready) -> None:
-    """Check that the arguments fit the task, and that a message can carry them."""
-    if ready.task.takes_models:
-        return  # that is checked where they are dumped
-    if (why := misfit(ready.task, ready.args, ready.kwargs)) is not None:
-        raise InvalidInput(ready.args, f"what the task takes ({why})", field="args")
-    try:
-        dumps((ready.args, ready.kwargs))
-    except (EncodeError, TypeError, ValueError, RecursionError) as error:
-        raise InvalidInput(ready.args, f"what JSON can carry ({error})", field="args") from None
+def _levels(several: Iterable[Ready]) -> Iterator[list[Ready]]:
+    """Return those that wait for others so that what one waits for comes before it, as many at a time as can be."""
+    levels: list[list[Ready]] = []
+    level_of: dict[str, int] = {}
+    for each in several:
+        if each.blocked is not None:
+            level = level_of[each.task_id] = max(level_of.get(parent, -1) for parent in each.parents) + 1
+            if level == len(levels):
+                levels.append([])
+            levels[level].append(each)
+    yield from levels
 
 
 def _outcome(error: TaketurnsError | None) -> Outcome:

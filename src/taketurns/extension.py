@@ -308,7 +308,7 @@ class TakeTurns:
         Args:
             tenant: the tenant.
             submissions: of each task the task or its name, args, kwargs and options, which are some of those of
-                ``apply_async``; see [OPTIONS][taketurns.batch.OPTIONS].
+                ``apply_async``; see [OPTIONS][taketurns.ready.OPTIONS].
 
         Returns:
             What became of each, in the same order.

@@ -75,7 +75,19 @@ class WindowProducer(ConfirmedProducer):
     ) -> None:
         super().__init__(connection, left, attempt)
         self._sent: list[Sent] = []
+        self._queues: dict[str, Queue] = {}
         self._on: Channel | None = None
+
+    def declare(self, queue: Queue) -> None:
+        """Declare a queue, once, and again on the next connection if this one is lost or the queue was not there.
+
+        Raises:
+            BrokerUnavailable: it was not declared.
+        """
+        if queue.name not in self._queues:
+            self._queues[queue.name] = queue
+            self._lent.extend(self._left())
+            self._attempt(lambda: queue(self._resume()).declare())
 
     def publish(self, body: Any, **options: Any) -> Sent:
         """Publish, and return when the message is sent; its outcome is known after [settle][].
@@ -127,5 +139,7 @@ class WindowProducer(ConfirmedProducer):
             self.revive(channel)
             for sent in self._sent:
                 if sent.stored is None or sent.returned is not None:
+                    if queue := self._queues.get(sent.options.get("routing_key", "")):
+                        queue(channel).declare()
                     channel.send(sent)
         return channel

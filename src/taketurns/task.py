@@ -15,10 +15,9 @@ from taketurns.bound import BoundTask
 from taketurns.celerys_own import is_celerys_own, without_tenants
 from taketurns.declared import check_declaration
 from taketurns.delays import ETA_HEADER, without_traces
-from taketurns.dependencies.waiting import checked_parents
+from taketurns.dependencies.waiting import checked_parents, nowhere_to_wait
 from taketurns.errors import (
     BrokerUnavailable,
-    InvalidInput,
     InvalidSettings,
     MissingTenant,
     TaketurnsError,
@@ -47,7 +46,7 @@ if TYPE_CHECKING:
     from celery.result import AsyncResult as Result
     from kombu import Queue
 
-    from taketurns.dependencies.dependencies import Blocked
+    from taketurns.dependencies.waiting import Blocked
     from taketurns.limits.rate import RateLimit
     from taketurns.locks.hold import Hold
     from taketurns.locks.singleton import Singleton, WhenBusy
@@ -418,9 +417,7 @@ class TenantTask(Task):
         parents = options.pop("depends_on", ())
         if whose is None or not turns.canary.has(whose.tenant):
             if parents:
-                raise InvalidInput(
-                    parents, "nothing for a tenant without a queue of its own (canary)", field="depends_on"
-                )
+                raise nowhere_to_wait(parents)
             return self._publish_as_ordinary(turns, whose, args, kwargs, {**came_by, **options})
         refuse_destinations(self.name, options)
         if came_by and tenant_of(str(came_by.get("routing_key"))) is None:  # an old queue's message retries
@@ -477,7 +474,7 @@ class TenantTask(Task):
         with self._recorded(turns, whose, options, None, parents=blocked.parents):
             result = self._send(turns, args, kwargs, options, None, into=queue)
         result.blocked = True
-        turns.dependencies.submitted(whose.owner, blocked)
+        turns.dependencies.submitted(whose.owner, [blocked])
         return result
 
     def _publish_as_ordinary(

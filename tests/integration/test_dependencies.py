@@ -17,7 +17,7 @@ from redis import Redis
 from support.workers import worker
 from taketurns.deadletters.selection import Selection
 from taketurns.dependencies.sweep import Sweep
-from taketurns.errors import DependencyFailed, InvalidInput
+from taketurns.errors import DependencyFailed, InvalidBatch, InvalidInput
 from taketurns.records.lifecycle import Step
 from taketurns.tenant_tasks import Chosen
 
@@ -132,19 +132,71 @@ def test_a_task_that_waits_for_several_fails_with_the_first_that_fails(shop: Any
     assert state(shop, patient) == "FAILURE"
 
 
-def test_tasks_of_a_batch_may_depend_on_others_and_on_those_before_them(shop: Any) -> None:
-    """Those that can't are told one by one; an idempotency key gives the blocked task again."""
-    parent = submit(shop, "parent")
+def test_tasks_of_a_batch_may_depend_on_others_and_on_those_before_them(
+    shop: Any, ledger: Ledger, settings: Settings, tmp_path: Path, eventually: Eventually
+) -> None:
+    """A chain, one that waits for all others, one that has nothing to wait for and one that can only fail."""
+    parent, done, failed = submit(shop, "parent"), submit(shop, "done"), submit(shop, "failed")
+    ends = [Step(done, "completed", time.time()), Step(failed, "failed", time.time())]
+    shop.turns.records.write({"acme": ends})
+    chain: list[Any] = [
+        (shop.work, (f"c{place}",), {}, {"task_id": f"c{place}", "depends_on": [f"c{place - 1}"]})
+        for place in range(1, 20)
+    ]
     told = shop.turns.submit_many(
         "acme",
         [
-            (shop.work, ("a",), {}, {"task_id": "first"}),
-            (shop.work, ("b",), {}, {"depends_on": [parent, "first"]}),
-            (shop.work, ("c",), {}, {"depends_on": ["unknown"]}),
+            *chain,
+            (shop.work, ("last",), {}, {"depends_on": [f"c{place}" for place in range(20)] + [parent]}),
+            (shop.work, ("free",), {}, {"depends_on": [done]}),
+            (shop.work, ("never",), {}, {"depends_on": [failed, parent]}),
+            (shop.work, ("c0",), {}, {"task_id": "c0"}),
         ],
     )
-    assert [each.error is None for each in told] == [True, True, False]
-    assert state(shop, told[1].task_id) == "BLOCKED"
+    assert [each.error for each in told] == [None] * 23
+    assert [state(shop, each.task_id) for each in told] == ["BLOCKED"] * 20 + ["QUEUED", "FAILURE", "QUEUED"]
+    assert [each.blocked for each in told] == [True] * 20 + [False, True, False]
+    with worker(settings, tmp_path, "-c", "2"):
+        eventually(lambda: state(shop, told[19].task_id) == "SUCCESS", within=60)
+    labels = ledger.labels()
+    assert [each for each in labels if each[0] == "c"] == [f"c{place}" for place in range(20)]
+    assert (labels[-1], "free" in labels, "never" in labels) == ("last", True, False)
+
+
+def test_many_of_a_batch_wait_for_one(shop: Any) -> None:
+    parent = submit(shop, "parent")
+    told = shop.turns.submit_many(
+        "acme", [(shop.work, (str(n),), {}, {"depends_on": [parent]}) for n in range(1500)]
+    )
+    assert {(each.error, each.blocked) for each in told} == {(None, True)}
+    (queue,) = waiting(shop)
+    assert shop.turns.publisher.waiting(queue) == 1500
+
+
+@pytest.mark.parametrize("parents", [["unknown"], ["second"], ["first"], ["other", "third"]])
+def test_a_task_of_a_batch_that_can_never_run_keeps_all_from_being_submitted(
+    parents: list[str], shop: Any
+) -> None:
+    """It depends on what nobody knows, on itself or on one after it, which would be a cycle."""
+    known = submit(shop, "known")
+    several: list[Any] = [
+        (shop.work, ("o",), {}, {"task_id": "other"}),
+        (shop.work, ("a",), {}, {"task_id": "first", "depends_on": parents}),
+        (shop.work, ("b",), {}, {"task_id": "second", "depends_on": ["first"]}),
+        (shop.work, ("c",), {}, {"task_id": "third", "depends_on": [known]}),
+    ]
+    with pytest.raises(InvalidBatch) as caught:
+        shop.turns.submit_many("acme", several)
+    assert {place: str(error).partition(":")[0] for place, error in caught.value.errors.items()} == {
+        1: "depends_on"
+    }
+    assert waiting(shop) == []
+    assert shop.turns.publisher.waiting("usersequence_acme") == 1
+    assert len(shop.turns.tasks.list("acme").tasks) == 1
+
+
+def test_an_idempotency_key_gives_the_blocked_task_again(shop: Any) -> None:
+    parent = submit(shop, "parent")
     options = {"tenant": "acme", "depends_on": [parent], "idempotency_key": "k"}
     results = [shop.work.apply_async(("d",), **options) for _ in range(2)]
     assert (results[0].blocked, results[1].duplicate) == (True, True)

@@ -67,17 +67,18 @@ class Awaited:
         found: set[str] = self._store.call(lambda redis: redis.smembers(self._workers(tenant)))
         return found
 
-    def mark(self, tenant: str, parents: Collection[str], *, at: Collection[str]) -> None:
-        """Note that the ends of tasks matter, and that somebody waits in the queues of some of them."""
+    def mark(self, tenant: str, waits: Sequence[tuple[Collection[str], str]]) -> None:
+        """Note that ends of tasks matter: of the parents of each who waits, and of the one in whose queue it is."""
 
         def note(redis: Client) -> int:
             now = time.time()
             with redis.pipeline() as pipe:
-                for parent in set(parents) - set(at):
-                    pipe.sadd(self._elsewhere(tenant, parent), *at)
-                    pipe.expire(self._elsewhere(tenant, parent), _KEPT)
-                pipe.zadd(self._awaited(tenant), dict.fromkeys([*parents, *at], now))
-                pipe.sadd(self._waiting(tenant), *at)
+                for parents, at in waits:
+                    for parent in set(parents) - {at}:
+                        pipe.sadd(self._elsewhere(tenant, parent), at)
+                        pipe.expire(self._elsewhere(tenant, parent), _KEPT)
+                    pipe.zadd(self._awaited(tenant), dict.fromkeys([*parents, at], now))
+                pipe.sadd(self._waiting(tenant), *{at for _, at in waits})
                 pipe.zcard(self._awaited(tenant))
                 for key in (self._awaited(tenant), self._waiting(tenant), self._ends(tenant)):
                     pipe.expire(key, _KEPT)

@@ -5,21 +5,18 @@ from __future__ import annotations
 import logging
 import time
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from taketurns.dependencies.awaited import Awaited
-from taketurns.dependencies.judging import judge
+from taketurns.dependencies.judging import waits_for
 from taketurns.dependencies.release import release
-from taketurns.dependencies.waiting import COUNTDOWN_HEADER, DEPENDS_HEADER, after_queue
 from taketurns.errors import BrokerUnavailable, InvalidInput, TaketurnsError
 from taketurns.records.lifecycle import FINAL, Step
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
-    from kombu import Queue
-
+    from taketurns.dependencies.waiting import Blocked
     from taketurns.extension import TakeTurns
     from taketurns.records.lifecycle import Stored
 
@@ -35,30 +32,11 @@ _KNOWN_WITHIN: Final = 1.2
 
 _LOOK_EVERY: Final = 0.01
 
+_AT_ONCE: Final = 250
+"""Submissions, or parents, of one call to Redis, which answers nobody else meanwhile."""
+
 _BY_SUBMITTER: Final = 100
 """Tasks that a submission lets go of, at most, if its parent has ended meanwhile; others see to the rest."""
-
-
-@dataclass(frozen=True, slots=True)
-class Blocked:
-    """A submission that waits for others.
-
-    Attributes:
-        parents: the parents that have not succeeded.
-        at: the one in whose queue it waits first.
-    """
-
-    parents: tuple[str, ...]
-    at: str
-
-    def queue(self, tenant: str) -> Queue:
-        """Return where it waits."""
-        return after_queue(tenant, self.at)
-
-    def headers(self, countdown: float | None) -> dict[str, Any]:
-        """Return what its message says of that."""
-        later = {COUNTDOWN_HEADER: float(countdown)} if countdown is not None and countdown > 0 else {}
-        return {DEPENDS_HEADER: list(self.parents), **later}
 
 
 class Dependencies:
@@ -86,45 +64,71 @@ class Dependencies:
             InvalidInput: a parent is the task itself, or no task of the tenant that is remembered.
             RegistryUnavailable: Redis is away; nothing can be said of the parents.
         """
+        waits, errors = self.check_together(tenant, {task_id: parents}, ())
+        if errors:
+            raise errors[task_id]
+        return waits[task_id]
+
+    def check_together(
+        self, tenant: str, wanted: Mapping[str, Sequence[str]], others: Collection[str]
+    ) -> tuple[dict[str, Blocked | None], dict[str, InvalidInput]]:
+        """Return what each of several submissions has to wait for, as [check][] does, and what is wrong with others.
+
+        Args:
+            tenant: the tenant.
+            wanted: the parents of each, in the order in which they are submitted: one may depend on those before it.
+            others: the tasks that are submitted before all of them.
+
+        Raises:
+            RegistryUnavailable: Redis is away; nothing can be said of the parents.
+        """
         if not self._turns.settings.records.enabled:
-            raise InvalidInput(
-                list(parents), "nothing while TAKETURNS_RECORDS_ENABLED is false", field="depends_on"
-            )
-        if task_id in parents:
-            raise InvalidInput(task_id, "another task than itself", field="depends_on")
+            accepted = "nothing while TAKETURNS_RECORDS_ENABLED is false"
+            return {}, {
+                task_id: InvalidInput(list(parents), accepted, field="depends_on")
+                for task_id, parents in wanted.items()
+            }
         self._attend(tenant)
-        standings = self.awaited.standings(tenant, parents)
-        for parent, state in standings.items():
-            if state is None:
-                raise InvalidInput(
-                    parent,
-                    "the id of a task of the same tenant that is remembered (see TAKETURNS_RECORDS_*)",
-                    field="depends_on",
-                )
-        verdict = judge(standings)
-        if not (verdict.because or verdict.waits_for):
-            return None
-        left = tuple(parent for parent, state in standings.items() if state != "SUCCESS")
-        failed = (parent for parent in left if standings[parent] in FINAL)
-        return Blocked(left, next(failed, verdict.waits_for or left[0]))
+        states: dict[str, Stored | None] = dict.fromkeys(others, "QUEUED")
+        asked = {parent for parents in wanted.values() for parent in parents} - states.keys() - wanted.keys()
+        states |= self._standings(tenant, asked)
+        waits: dict[str, Blocked | None] = {}
+        errors: dict[str, InvalidInput] = {}
+        for task_id, parents in wanted.items():
+            try:
+                waits[task_id] = waits_for(task_id, {parent: states.get(parent) for parent in parents})
+            except InvalidInput as error:
+                errors[task_id] = error
+            states[task_id] = "BLOCKED"
+        return waits, errors
 
-    def submitted(self, tenant: str, blocked: Blocked) -> None:
-        """Look after a submission that waits, once the broker has confirmed it. Never fails.
+    def submitted(self, tenant: str, several: Sequence[Blocked]) -> None:
+        """Look after submissions that wait, once the broker has confirmed them. Never fails.
 
-        Its parents may have ended since they were looked at. If a server is away now the reaper sees to it later.
+        Their parents may have ended since they were looked at. If a server is away now the reaper sees to it later.
         """
         try:
-            self.awaited.mark(tenant, blocked.parents, at=[blocked.at])
-            ends = {
-                parent: state
-                for parent, state in self.awaited.standings(tenant, blocked.parents).items()
-                if state in FINAL
-            }
-            self.awaited.ended(tenant, ends)
-            if blocked.at in ends or any(state != "SUCCESS" for state in ends.values()):
-                release(self._turns, self.awaited, [(tenant, blocked.at)], most=_BY_SUBMITTER)
+            for start in range(0, len(several), _AT_ONCE):
+                some = several[start : start + _AT_ONCE]
+                self.awaited.mark(tenant, [(each.parents, each.at) for each in some])
+                ends = {
+                    parent: state
+                    for parent, state in self._standings(
+                        tenant, {parent for each in some for parent in each.parents}
+                    ).items()
+                    if state in FINAL
+                }
+                self.awaited.ended(tenant, ends)
+                over = {
+                    each.at
+                    for each in some
+                    if each.at in ends
+                    or any(ends.get(parent, "SUCCESS") != "SUCCESS" for parent in each.parents)
+                }
+                if over:
+                    release(self._turns, self.awaited, [(tenant, at) for at in over], most=_BY_SUBMITTER)
         except TaketurnsError as error:
-            logger.warning("a task of %s that waits for %s is seen to later: %s", tenant, blocked.at, error)
+            logger.warning("tasks of %s that wait for others are seen to later: %s", tenant, error)
 
     def ended(self, ends: Mapping[str, Mapping[str, Stored]]) -> int:
         """Let go of those that wait for tasks which have ended, by tenant; their records are written by now.
@@ -151,8 +155,15 @@ class Dependencies:
             RegistryUnavailable: Redis is away.
         """
         self._turns.records.write({tenant: [Step(parent, "completed", time.time())]})
-        self.awaited.mark(tenant, [], at=[parent])
+        self.awaited.mark(tenant, [((), parent)])
         return self.ended({tenant: {parent: "SUCCESS"}})
+
+    def _standings(self, tenant: str, task_ids: Collection[str]) -> dict[str, Stored | None]:
+        ids = list(task_ids)
+        standings: dict[str, Stored | None] = {}
+        for start in range(0, len(ids), _AT_ONCE):
+            standings |= self.awaited.standings(tenant, ids[start : start + _AT_ONCE])
+        return standings
 
     def _attend(self, tenant: str) -> None:
         now = time.monotonic()

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from taketurns.dependencies.waiting import Blocked
+from taketurns.errors import InvalidInput
 from taketurns.records.lifecycle import FINAL
 
 if TYPE_CHECKING:
@@ -50,3 +52,21 @@ def judge(standings: Mapping[str, Stored | None], *, at: str | None = None) -> J
     left = tuple(parent for parent, state in standings.items() if state != "SUCCESS")
     known = (parent for parent in sorted(left, key=lambda each: each != at) if standings[parent] is not None)
     return Judgement(waits_for=next(known, left[0] if left else None), left=left)
+
+
+def waits_for(task_id: str, standings: Mapping[str, Stored | None]) -> Blocked | None:
+    """Return what a submission has to wait for, by the states of its parents; None: all have succeeded.
+
+    Raises:
+        InvalidInput: a parent is the task itself, or one that nobody remembers.
+    """
+    if task_id in standings:
+        raise InvalidInput(task_id, "another task than itself", field="depends_on")
+    for parent, state in standings.items():
+        if state is None:
+            accepted = "the id of a task of the same tenant that is remembered (see TAKETURNS_RECORDS_*)"
+            raise InvalidInput(parent, accepted, field="depends_on")
+    left = tuple(parent for parent, state in standings.items() if state != "SUCCESS")
+    if not left:
+        return None
+    return Blocked(left, next((parent for parent in left if standings[parent] in FINAL), left[0]))

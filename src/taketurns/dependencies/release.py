@@ -210,7 +210,7 @@ class Release:
             properties=properties,
             into=queue,
         )
-        self._awaited.mark(owner, left, at=[parent])
+        self._awaited.mark(owner, [(left, parent)])
         if self._awaited.standings(owner, [parent])[parent] in FINAL:
             self._todo.append((owner, parent))
 

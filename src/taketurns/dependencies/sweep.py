@@ -80,7 +80,7 @@ class Sweep:
                 waiting.setdefault(found[0], []).append(found[1])
         for tenant, parents in waiting.items():
             self._awaited.attend(tenant)
-            self._awaited.mark(tenant, [], at=parents)
+            self._awaited.mark(tenant, [((), parent) for parent in parents])
             self._ask_backend(tenant, parents)
 
     def _ask_backend(self, tenant: str, parents: list[str]) -> None:

@@ -6,6 +6,7 @@ waits for several parents is in the queue of one of them, and moves on when that
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from celery.result import AsyncResult
@@ -16,7 +17,7 @@ from taketurns.tenants import is_tenant
 from taketurns.texts import is_encodable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 EXCHANGE: Final = "usersequence.after"
 """The direct exchange of these queues. The default one would do, but who may write there may write everywhere."""
@@ -37,6 +38,28 @@ _LONGEST_ID: Final = 100
 _ACCEPTED: Final = (
     f"a list of at most {MOST} ids of tasks (or their results), each of 1 to {_LONGEST_ID} bytes"
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Blocked:
+    """A submission that waits for others.
+
+    Attributes:
+        parents: the parents that have not succeeded.
+        at: the one in whose queue it waits first.
+    """
+
+    parents: tuple[str, ...]
+    at: str
+
+    def queue(self, tenant: str) -> Queue:
+        """Return where it waits."""
+        return after_queue(tenant, self.at)
+
+    def headers(self, countdown: float | None) -> dict[str, Any]:
+        """Return what its message says of that."""
+        later = {COUNTDOWN_HEADER: float(countdown)} if countdown is not None and countdown > 0 else {}
+        return {DEPENDS_HEADER: list(self.parents), **later}
 
 
 def after_name(tenant: str, parent: str) -> str:
@@ -90,6 +113,13 @@ def checked_parent(given: str) -> str:
     if not _is_id(given):
         raise InvalidInput(given, f"the id of a task, of 1 to {_LONGEST_ID} bytes", field="task_id")
     return given
+
+
+def nowhere_to_wait(parents: Sequence[str]) -> InvalidInput:
+    """Return the error of a submission for a tenant that has no queue of its own."""
+    return InvalidInput(
+        list(parents), "nothing for a tenant without a queue of its own (canary)", field="depends_on"
+    )
 
 
 def parents_in(headers: Mapping[Any, Any]) -> list[str]:

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
 
-    from taketurns.batch import Ready
     from taketurns.deadletters.letter import DeadLetter
+    from taketurns.ready import Ready
     from taketurns.records.lifecycle import Kind
     from taketurns.records.records import Records
     from taketurns.task import TenantTask
@@ -81,9 +81,13 @@ class Recorder:
         self._write(owner, step)
 
     def submitted_together(self, owner: str, several: Iterable[Ready], queue: str | None) -> None:
-        """Record submissions to one queue, before they are published; None: it has the owner's name."""
+        """Record submissions for one queue, before they are published; None: it has the owner's name."""
         steps = [
             _submission(each.task_id, each.task.name, each.priority, each.due, each.tags, queue)
+            if each.blocked is None
+            else _submission(
+                each.task_id, each.task.name, each.priority, None, each.tags, queue, each.blocked.parents
+            )
             for each in several
             if self.records(each.task)
         ]

@@ -127,6 +127,18 @@ def test_a_line_that_is_no_json_is_told_by_its_place(acme: Client) -> None:
     assert "and 202 more" in response.json()["message"]
 
 
+def test_one_that_depends_on_what_nobody_knows_keeps_all_from_being_submitted(
+    acme: Client, turns: TakeTurns
+) -> None:
+    known = acme.post("/tasks", json=submissions(1)[0]).json()["task_id"]
+    wait, lost = ({**submissions(1)[0], "depends_on": [each]} for each in (known, "nosuch"))
+    answer = acme.post("/tasks/batch", json=[wait, lost, *submissions(1)])
+    assert told(answer) == [(1, "invalid_input", "depends_on")]
+    assert waiting(turns) == 1
+    assert acme.post("/tasks/batch", json=[wait, wait]).status_code == 202
+    assert [state for _, state in turns.tasks.list("acme").tasks] == ["BLOCKED", "BLOCKED", "QUEUED"]
+
+
 @pytest.mark.parametrize(
     "body", ["", "{}", "[", "[]", '"x"', "\xff", "[" * 100_000, json.dumps([{}] * 10_001)]
 )
