@@ -79,6 +79,20 @@ def test_a_record_tells_how_each_task_has_gone(
     assert shop.turns.tasks.get("acme", counted).progress.done == 3
 
 
+@pytest.mark.parametrize("pool", ["prefork", "threads"])
+def test_no_text_that_a_task_raises_keeps_others_from_being_recorded(
+    pool: str, shop: Any, settings: Settings, tmp_path: Path, eventually: Eventually
+) -> None:
+    """JSON brings half a surrogate pair as an argument, and UTF-8 can't carry it."""
+    odd = shop.fail.apply_async(("\ud800",), tenant="acme").id
+    after = shop.work.apply_async(("after",), tenant="bolt").id
+    with worker(settings, tmp_path, "-P", pool, "-c", "1") as running:
+        eventually(lambda: state(shop, odd) == "FAILURE", within=20)
+        eventually(lambda: state(shop, after, "bolt") == "SUCCESS")
+    assert shop.turns.tasks.get("acme", odd).error == ("ValueError", "no ?")
+    assert "Redis is away" not in running.output
+
+
 def test_a_replayed_task_begins_anew(
     shop: Any, settings: Settings, tmp_path: Path, eventually: Eventually
 ) -> None:
