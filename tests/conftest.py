@@ -18,8 +18,8 @@ from urllib.parse import urlsplit
 
 import pytest
 import requests
-from redis import Redis
 
+from support.redis_keys import lose_keys
 from support.servers import Broker, Servers
 from taketurns.services import PrivateNodes
 from taketurns.settings import Settings
@@ -63,9 +63,7 @@ def broker(servers: Servers) -> Iterator[Broker]:
 def redis_prefix(servers: Servers) -> Iterator[str]:
     prefix = f"test-{uuid.uuid4().hex[:12]}"
     yield prefix
-    with Redis.from_url(servers.redis_url) as redis:
-        for key in redis.scan_iter(match=f"{prefix}*", count=1000):
-            redis.delete(key)
+    lose_keys(servers.redis_url, prefix)
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from celery import chord
-from redis import Redis
 
+from support.redis_keys import lose_keys
 from support.workers import worker
 from taketurns.deadletters.selection import Selection
 from taketurns.dependencies.sweep import Sweep
@@ -49,13 +49,6 @@ def state(shop: Any, task_id: str, tenant: str = "acme") -> str:
 def waiting(shop: Any) -> list[str]:
     """Return the queues of those that wait for others."""
     return list(shop.turns.management.names("usersequence.after."))
-
-
-def forget(settings: Settings) -> None:
-    """Have Redis lose everything of this test."""
-    with Redis.from_url(settings.redis.redis_url) as redis:
-        for key in redis.scan_iter(match=f"{settings.redis.redis_prefix}*", count=1000):
-            redis.delete(key)
 
 
 def test_tasks_run_after_those_that_they_depend_on(
@@ -263,7 +256,7 @@ def test_the_reaper_lets_go_of_what_nobody_else_did(
     """Redis loses all while they wait: the parent that runs afterwards is known, and then its dependant goes."""
     parent = submit(shop, "parent")
     child = submit(shop, "child", parent)
-    forget(settings)
+    lose_keys(settings.redis.redis_url, settings.redis.redis_prefix)
     assert state(shop, child) == ""
     sweep = Sweep(shop.turns)
     with worker(settings, tmp_path, "-c", "1"):
@@ -281,7 +274,7 @@ def test_what_waits_for_a_task_that_redis_has_forgotten_is_told_and_let_go_by_ha
     parent = submit(shop, "parent")
     submit(shop, "child", parent)
     submit(shop, "child", parent)
-    forget(settings)
+    lose_keys(settings.redis.redis_url, settings.redis.redis_prefix)
     found = {each.check: each for each in shop.turns.doctor()}["blocked tasks"]
     assert (found.level, f"2 tasks, for {parent} of acme" in found.found) == ("warning", True)
     assert shop.turns.tasks.release("acme", parent) == 2

@@ -14,6 +14,7 @@ import pytest
 from support.api_server import shop as small_shop
 from support.outages import without_redis
 from support.proxy import running
+from support.reaping import flush
 from taketurns.errors import InvalidInput, InvalidTenant, LockLost, LockTaken, RegistryUnavailable
 from taketurns.locks.locks import LockName
 
@@ -24,12 +25,6 @@ if TYPE_CHECKING:
     from taketurns.settings import Settings
 
 BOOKS = LockName("acme", "lock", "books")
-
-
-def lose_everything(turns: TakeTurns) -> None:
-    """Have Redis lose what the test has there."""
-    prefix = turns.settings.redis.redis_prefix
-    turns.store.call(lambda redis: [redis.delete(key) for key in redis.scan_iter(match=f"{prefix}*")])
 
 
 def test_one_holds_a_lock_at_a_time(turns: TakeTurns) -> None:
@@ -118,7 +113,7 @@ def test_a_lock_that_redis_lost_is_held_no_more(turns: TakeTurns, eventually: Ca
 
     def use() -> None:
         with held:
-            lose_everything(turns)
+            flush(turns)
             eventually(lambda: not held.held, within=3)
             with pytest.raises(LockLost):
                 held.check()
@@ -135,7 +130,7 @@ def test_the_bodys_own_error_says_more_than_that_the_lock_was_lost(turns: TakeTu
 
     def fail() -> None:
         with turns.lock("acme", "books"):
-            lose_everything(turns)
+            flush(turns)
             raise KeyError
 
     with pytest.raises(KeyError):

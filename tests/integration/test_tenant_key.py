@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from celery import chain, chord, group
-from redis import Redis
 
 from support.canvas import build, rows
 from support.publishing import close
 from support.reaping import queues
+from support.redis_keys import lose_keys
 from support.workers import worker
 from taketurns import TakeTurns
 from taketurns.deadletters.selection import Selection
@@ -160,13 +160,6 @@ def state(shop: Any, owner: str, task_id: str) -> str:
     return "" if record is None else str(shop.turns.tasks.state(record))
 
 
-def forget(settings: Settings) -> None:
-    """Have Redis lose everything of this test."""
-    with Redis.from_url(settings.redis.redis_url) as redis:
-        for key in redis.scan_iter(match=f"{settings.redis.redis_prefix}*", count=1000):
-            redis.delete(key)
-
-
 def test_what_becomes_of_tasks_is_told_of_their_owners(
     shop: Any, ledger: Ledger, settings: Settings, tmp_path: Path, eventually: Eventually
 ) -> None:
@@ -234,7 +227,7 @@ def test_a_record_that_redis_has_lost_begins_anew_with_its_owner(
     keyed(shop, 1)
     parent = shop.work.apply_async(("parent",), tenant="ann").id
     child = shop.work.apply_async(("child",), tenant="ann", depends_on=[parent]).id
-    forget(settings)
+    lose_keys(settings.redis.redis_url, settings.redis.redis_prefix)
     sweep = Sweep(shop.turns, interval=0)
     sweep.run_once()
     with shards_served(settings, tmp_path, 1, "-P", "threads", "-c", "1"):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pika import BasicProperties
 
+from support.redis_keys import lose_keys
 from taketurns.tenants import queue_name
 from taketurns.topology import EXCHANGE
 
@@ -62,7 +63,7 @@ def lose(channel: BlockingChannel, tenant: str, body: bytes = b"{}", **propertie
 
 def flush(turns: TakeTurns) -> None:
     """Have Redis lose all that it holds of this installation."""
-    turns.store.call(lambda redis: redis.delete(*redis.scan_iter(match=f"{turns.store.key('')}*")))
+    lose_keys(turns.settings.redis.redis_url, turns.settings.redis.redis_prefix)
 
 
 def meanwhile(
