@@ -32,11 +32,11 @@ class InvalidInput(TaketurnsError, ValueError):
 
     field = "value"
 
-    def __init__(self, value: object, accepted: str, *, field: str | None = None) -> None:
+    def __init__(self, value: object, accepted: str, field: str | None = None) -> None:
         self.field = field or type(self).field
         self.value = value
         self.accepted = accepted
-        super().__init__(value, accepted)
+        super().__init__(value, accepted, self.field)  # by these alone a result backend makes it anew
 
     @property
     def reason(self) -> str:

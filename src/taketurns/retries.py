@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Final, Self
 
 from taketurns.delays import LONGEST
 from taketurns.errors import InvalidInput
+from taketurns.finite import is_finite
 
 RETRY_HEADER: Final = "taketurns_retry"
 
@@ -97,13 +97,13 @@ def checked(name: str, value: Any, *, field: str | None = None) -> Any:
     match name:
         case "max_retries":
             valid, accepted = (
-                _is_number(value) and isinstance(value, int) and 0 <= value <= MOST_RETRIES,
+                is_finite(value) and isinstance(value, int) and 0 <= value <= MOST_RETRIES,
                 f"a whole number from 0 to {MOST_RETRIES}",
             )
         case "retry_jitter":
             valid, accepted = isinstance(value, bool), "True or False"
         case _:
-            valid = _is_number(value) and 0 < value <= LONGEST
+            valid = is_finite(value) and 0 < value <= LONGEST
             accepted = f"a number of seconds above 0, at most {LONGEST:.0f}"
     if not valid:
         raise InvalidInput(value, accepted, field=field or name)
@@ -124,7 +124,3 @@ def declared_options(task: Any) -> RetryOptions:
         retry_backoff_max=getattr(task, "retry_backoff_max", None),
         retry_jitter=getattr(task, "retry_jitter", None),
     )
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -22,7 +22,15 @@ from taketurns.errors import (
 from taketurns.extension import TakeTurns
 from taketurns.inheritance import tenant_of_request
 from taketurns.locks.locks import Ticket
-from taketurns.locks.singleton import SOONEST, WAITING_HEADER, lock_of, waited, when_busy, why_dropped
+from taketurns.locks.singleton import (
+    DROPPED,
+    SOONEST,
+    WAITING_HEADER,
+    lock_of,
+    waited,
+    when_busy,
+    why_dropped,
+)
 from taketurns.retries import declared_options, submitted_options
 from taketurns.tenants import owner_of_headers, tenant_of
 
@@ -74,7 +82,7 @@ def _alone(task: TenantTask, request: Any, owner: str, args: Any, kwargs: Any) -
         return hold()
     except LockTaken:
         if when_busy(task, turns.locks, lock, request.id) == "drop":
-            reason = why_dropped(task, owner)
+            reason = f"{DROPPED}: {why_dropped(task, owner)}"
             is_kept = not (request.ignore_result or request.is_eager)
             task.backend.mark_as_revoked(request.id, reason, request, store_result=is_kept)
             raise Ignore(reason) from None

@@ -299,7 +299,7 @@ class TenantTask(Task):
             signature.options[CAME_BY] = came_by
         return signature
 
-    def progress(self, done: float, total: float | None = None, note: str = "") -> None:
+    def progress(self, done: float, total: float | None = None, note: str | None = "") -> None:
         """Tell how far the task is that runs in this thread; called from its body (``bind=True``).
 
         At most ten times a second are told, and always that all is done. While Redis is away nothing is, and outside
@@ -308,7 +308,7 @@ class TenantTask(Task):
         Args:
             done: what is done, from 0 on.
             total: what there is to do.
-            note: what it is at.
+            note: what it is at; None is none.
 
         Raises:
             InvalidInput: a value does not have its accepted form.

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 from taketurns.errors import InvalidInput
+from taketurns.finite import is_finite
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -15,9 +15,7 @@ def is_time_limit(value: object) -> bool:
     """Tell whether a value is a time limit: a positive number of seconds, or None for no limit."""
     if value is None:
         return True
-    return (
-        isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value > 0
-    )
+    return is_finite(value) and value > 0
 
 
 def check_time_limits(options: Mapping[str, object]) -> None:

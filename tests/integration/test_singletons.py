@@ -182,6 +182,9 @@ def test_a_second_one_with_the_same_arguments_is_dropped_if_so_declared(
             second.get(timeout=10)
         assert second.state == "REVOKED"
         assert f"[{second.id}] is dropped" in busy.output
+        eventually(lambda: shop.turns.tasks.get("acme", second.id).stored == "CANCELLED")
+        kind, why = shop.turns.tasks.get("acme", second.id).error
+        assert (kind, why.endswith("hold_once with these arguments of acme runs")) == ("dropped", True)
         for _ in range(3):
             ledger.let_go()
         eventually(lambda: len(ledger) == 3)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from support.workers import worker
+from taketurns.api.results import state_now
 from taketurns.deadletters.selection import Selection
 from taketurns.tenant_tasks import Chosen, total
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from support.workers import Ledger
+    from taketurns.api.schemas import TaskState
     from taketurns.settings import Settings
 
     Eventually = Callable[..., None]
@@ -31,6 +33,10 @@ def steps(shop: Any, task_id: str, tenant: str = "acme") -> list[str]:
 def state(shop: Any, task_id: str, tenant: str = "acme") -> str:
     record = shop.turns.tasks.get(tenant, task_id)
     return "" if record is None else str(shop.turns.tasks.state(record))
+
+
+def seen(shop: Any, task_id: str) -> TaskState:
+    return state_now(shop.turns.tasks.get("acme", task_id), shop.turns)
 
 
 @pytest.mark.parametrize("pool", ["prefork", "threads", "solo"])
@@ -135,11 +141,14 @@ def test_what_runs_is_ended_on_request_and_otherwise_goes_on(
         short = shop.begin.apply_async(("short", 2.0), tenant="acme").id
         long = shop.begin.apply_async(("long", 4.0 if pool == "threads" else 60.0), tenant="acme").id
         eventually(lambda: {state(shop, each) for each in (short, long)} == {"RUNNING"}, within=20)
+        assert not seen(shop, short).cancelling
         assert shop.turns.tasks.cancel("acme", [short]).running == (short,)
+        assert (seen(shop, short).status, seen(shop, short).cancelling) == ("RUNNING", True)
         outcome = shop.turns.tasks.cancel("acme", [long], terminate=True)
         assert outcome.running == (long,)
         assert outcome.terminated == ((long,) if pool == "prefork" else ())
         eventually(lambda: state(shop, short) == "SUCCESS", within=10)
+        assert not seen(shop, short).cancelling
         eventually(lambda: state(shop, long) == ("CANCELLED" if pool == "prefork" else "SUCCESS"))
         after = shop.work.apply_async(("after",), tenant="acme").id
         eventually(lambda: state(shop, after) == "SUCCESS")

@@ -111,6 +111,12 @@ def test_an_error_survives_pickling(error: TaketurnsError) -> None:
     assert str(copy) == str(error)
 
 
+@pytest.mark.parametrize("error", EXAMPLES[:4], ids=lambda error: type(error).__name__)
+def test_bad_input_keeps_its_field_on_the_way_through_a_result_backend(error: InvalidInput) -> None:
+    """Which has the class and the args, and no more."""
+    assert str(type(error)(*error.args)) == str(error)
+
+
 @pytest.mark.parametrize("kind", [kind for kind in ALL if kind not in WITH_FIELDS])
 def test_a_plain_error_survives_pickling(kind: type[TaketurnsError]) -> None:
     """The errors that carry only a message keep it."""

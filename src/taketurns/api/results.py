@@ -16,6 +16,7 @@ from redis.exceptions import RedisError
 from taketurns.api.schemas import TaskError, TaskProgress, TaskState, TaskView
 from taketurns.arguments import is_too_deep
 from taketurns.errors import TaketurnsError
+from taketurns.extension import TakeTurns
 from taketurns.records.lifecycle import FINAL, State
 from taketurns.records.record import TaskRecord
 from taketurns.texts import encodable
@@ -93,6 +94,18 @@ def state_of(record: TaskRecord, app: Celery, state: State | None = None) -> Tas
             view.error = TaskError(type=type(outcome).__name__, message=encodable(str(outcome)))
     if view.status == "SUCCESS" and told == "SUCCESS":
         view.result = jsonable(outcome)
+    return view
+
+
+def state_now(record: TaskRecord, turns: TakeTurns) -> TaskState:
+    """Return all that is known of a task now, with what its limits and a cancellation say.
+
+    Raises:
+        ResultsUnavailable: the result backend can't be reached.
+        RegistryUnavailable: Redis is away.
+    """
+    view = state_of(record, turns.app, turns.tasks.state(record))
+    view.cancelling = view.status not in FINAL and turns.registry.cancellations.has(record.id)
     return view
 
 

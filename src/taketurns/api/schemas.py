@@ -182,6 +182,8 @@ class TaskState(TaskView):
 
     result: JsonValue = None
     """What the task returned, at SUCCESS, for as long as the app keeps results."""
+    cancelling: bool = False
+    """Whether its end was asked for and it has not come to it: what runs goes on, and is not tried again."""
 
 
 class TaskPage(_Answer):

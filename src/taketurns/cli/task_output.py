@@ -36,7 +36,7 @@ def print_task(view: TaskState, steps: Iterable[Mapping[str, Any]]) -> None:
             ("name", view.name or "unknown"),
             ("tenant", view.tenant),
             ("queue", view.queue),
-            ("state", view.status),
+            ("state", f"{view.status}, cancelled (not tried again)" if view.cancelling else view.status),
             ("priority", view.priority or "unknown"),
             ("tags", ", ".join(map(printable, view.tags)) or "none"),
             ("depends on", ", ".join(map(printable, view.depends_on)) or "nothing"),

@@ -77,14 +77,14 @@ def list_tasks(
 @app.command(epilog="Example: taketurns -A shop tasks show acme 5bd3a4b2-9f5c-4a2f-8f0e-3f0c7f1d6a11")
 def show(context: typer.Context, tenant: Tenant, task_id: TaskId, *, as_json: Json = False) -> None:
     """Show what is known of a task: its state, its steps, its result."""
-    from taketurns.api.results import state_of
+    from taketurns.api.results import state_now
     from taketurns.cli.application import load_turns_once  # Celery takes its time to import
 
     with closing(load_turns_once(context.obj)) as turns:
         record = turns.tasks.get(tenant, task_id)
         if record is None:
             raise TaskNotFound(tenant, task_id)
-        view = state_of(record, turns.app, turns.tasks.state(record))
+        view = state_now(record, turns)
         steps = [json.loads(text) for _, text in turns.records.history(tenant, task_id)]
     if as_json:
         typer.echo(json.dumps({**view.model_dump(), "steps": steps}))

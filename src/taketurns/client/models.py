@@ -111,6 +111,7 @@ class TaskState(TaskView):
     """A task, with what it returned."""
 
     result: JsonValue = None
+    cancelling: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

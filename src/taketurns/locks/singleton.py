@@ -24,6 +24,9 @@ WhenBusy = Literal["wait", "drop"]
 WAITING_HEADER: Final = "taketurns_waiting_since"
 """When the task was first put off since another one ran, as Unix time."""
 
+DROPPED: Final = "dropped"
+"""What a task's record names as its error if it did not run since another one ran."""
+
 SOONEST: Final = 0.25
 """Seconds after which a task that waits asks again at the soonest; and seconds between two that wait for one lock."""
 
@@ -77,6 +80,6 @@ def when_busy(task: TenantTask, locks: Locks, lock: LockName, task_id: str) -> W
 
 
 def why_dropped(task: TenantTask, owner: str) -> str:
-    """Say why a task does not run."""
+    """Say why a task is dropped."""
     same = " with these arguments" if task.singleton == "args" else ""
-    return f"dropped: another {task.name}{same} of {owner} runs"
+    return f"another {task.name}{same} of {owner} runs"

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from taketurns.errors import InvalidInput
+from taketurns.finite import is_finite
 from taketurns.tenants import validate_tenant
 
 if TYPE_CHECKING:
@@ -133,5 +133,4 @@ def _named(tenants: Collection[str]) -> str:
 
 
 def _is_percentage(value: object) -> bool:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return is_number and math.isfinite(value) and 0 <= value <= 100  # type: ignore[arg-type,operator]  # noqa: PLR2004
+    return is_finite(value) and 0 <= value <= 100  # noqa: PLR2004

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import math
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from taketurns.deadletters.letter import REPLAYS_HEADER, number_of
 from taketurns.errors import InvalidInput, RegistryUnavailable
+from taketurns.finite import is_finite
 from taketurns.records.lifecycle import Step, shortened
 from taketurns.records.record import written_error
 from taketurns.tenants import queue_name
@@ -138,7 +138,9 @@ class Recorder:
             with suppress(RegistryUnavailable):
                 self._records.forget(owner, task_ids)
 
-    def progress(self, task: TenantTask, owner: str, done: float, total: float | None, note: str) -> None:
+    def progress(
+        self, task: TenantTask, owner: str, done: float, total: float | None, note: str | None
+    ) -> None:
         """Record how far the task is that this thread runs; not more often than ten times a second.
 
         Raises:
@@ -147,8 +149,10 @@ class Recorder:
         _check("done", done)
         if total is not None:
             _check("total", total)
-        if not isinstance(note, str):
-            raise InvalidInput(note, "a text", field="note")
+        if note is None:
+            note = ""
+        elif not isinstance(note, str):
+            raise InvalidInput(note, "a text, or None", field="note")
         request = task.request
         now = time.monotonic()
         is_last = total is not None and done >= total
@@ -237,5 +241,5 @@ def checked_task_tags(tags: Any) -> list[str]:
 
 
 def _check(name: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
+    if not is_finite(value) or value < 0:
         raise InvalidInput(value, "a number from 0 on", field=name)

@@ -17,7 +17,7 @@ from taketurns import delays
 from taketurns.deadletters.burial import buried_now
 from taketurns.deadletters.letter import Death
 from taketurns.errors import CrashLoop, RegistryUnavailable, TaketurnsError
-from taketurns.locks.singleton import SOONEST, WAITING_HEADER, lock_of, waited, why_dropped
+from taketurns.locks.singleton import DROPPED, SOONEST, WAITING_HEADER, lock_of, waited, why_dropped
 from taketurns.outcomes import report_failure, request_of
 from taketurns.running import ADMITTED_HEADER
 from taketurns.topology import DEAD_QUEUE
@@ -342,14 +342,15 @@ class Gate:
     def _drop(self, message: TenantMessage, task: Any) -> None:
         """Let a task go that is not to run beside another one; its state is REVOKED, as that of an expired one."""
         reason = why_dropped(task, message.owner)
-        logger.info("task %s[%s] is %s", task.name, message.headers["id"], reason)
+        told = f"{DROPPED}: {reason}"
+        logger.info("task %s[%s] is %s", task.name, message.headers["id"], told)
         self.leaving.add(message)
-        self._note(message, task, "cancelled")
+        self._note(message, task, "cancelled", error=DROPPED, message=reason)
 
         def record() -> None:
             request = request_of(message.headers, message.payload)
             task.backend.mark_as_revoked(
-                message.headers["id"], reason, request, store_result=not request.ignore_result
+                message.headers["id"], told, request, store_result=not request.ignore_result
             )
 
         def let_go(_: object) -> None:
@@ -370,9 +371,9 @@ class Gate:
 
         self._do(lambda: self._publish(message, headers, "", DEAD_QUEUE), buried, message)
 
-    def _note(self, message: TenantMessage, task: Any, kind: Kind) -> None:
+    def _note(self, message: TenantMessage, task: Any, kind: Kind, /, **data: Any) -> None:
         if self._journal is not None and getattr(task, "recorded", False):
-            self._journal.tell(message.tenant, message.headers, kind)
+            self._journal.tell(message.tenant, message.headers, kind, **data)
 
     def _note_death(self, message: TenantMessage, death: Death) -> None:
         task = self._consumer.app.tasks.get(message.headers.get("task"))

@@ -9,7 +9,7 @@ from fastapi import Depends, Header, Path, Query
 from taketurns.api.dependencies import CurrentCaller, Submissions, Turns
 from taketurns.api.endpoints import Endpoints
 from taketurns.api.errors import ApiError, describe
-from taketurns.api.results import state_of, view_of
+from taketurns.api.results import state_now, view_of
 from taketurns.api.schemas import TaskAccepted, TaskPage, TasksCancelled, TaskState, TaskSubmission
 from taketurns.api.views import cancellation_view
 from taketurns.deadletters.moments import read_moment
@@ -159,7 +159,7 @@ def see(task_id: TaskIdPath, caller: CurrentCaller, turns: Turns) -> TaskState:
     tasks (`TAKETURNS_RECORDS_MAX_TASKS`); its result for as long as the app keeps results. A task that was submitted
     while Redis was away is known from its start on.
     """
-    return _state(turns, _own(turns, caller.tenant, task_id))
+    return state_now(_own(turns, caller.tenant, task_id), turns)
 
 
 @endpoints.delete(
@@ -173,11 +173,11 @@ def cancel(
     """Cancel a task of the caller's own tenant, and return what is known of it then. May be repeated.
 
     A task that waits does not start any more: CANCELLED. One that runs goes on unless `terminate` is set, and is not
-    tried again. One that has ended stays as it is.
+    tried again: `cancelling` says so. One that has ended stays as it is.
     """
     record = _own(turns, caller.tenant, task_id)
     turns.tasks.cancel(caller.tenant, [record.id], terminate=terminate)
-    return _state(turns, _own(turns, caller.tenant, task_id))
+    return state_now(_own(turns, caller.tenant, task_id), turns)
 
 
 def _own(turns: TakeTurns, tenant: str, task_id: str) -> TaskRecord:
@@ -185,7 +185,3 @@ def _own(turns: TakeTurns, tenant: str, task_id: str) -> TaskRecord:
     if record is None:
         raise ApiError(HTTPStatus.NOT_FOUND, "not_found", "you have no task of this id")
     return record
-
-
-def _state(turns: TakeTurns, record: TaskRecord) -> TaskState:
-    return state_of(record, turns.app, turns.tasks.state(record))
