@@ -6,6 +6,7 @@ The one place that speaks HTTP to RabbitMQ. Whatever goes wrong there leaves it 
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from dataclasses import dataclass
@@ -165,16 +166,21 @@ class Management:
             page += 1
         return names
 
-    def queue(self, name: str) -> QueueInfo | None:
+    def queue(self, name: str, *, timeout: float = math.inf) -> QueueInfo | None:
         """Return one queue as it is now, or None if there is no such queue.
 
         Costs the broker as much as the whole listing: only that one is live, on 3.10.
+
+        Args:
+            name: the queue's name.
+            timeout: seconds for which somebody waits for the answer, if that is less than this client's own timeout.
 
         Raises:
             ManagementUnavailable: the API can't be used.
         """
         only = {"page": "1", "page_size": "1", "use_regex": "true", "name": f"^{re.escape(name)}$"}
-        page = self._get(f"queues/{self._vhost}", dict, **_LIVE, **only)
+        response = self._send("GET", f"queues/{self._vhost}", {**_LIVE, **only}, timeout=timeout)
+        page = self._decoded(dict, self._expected(response))
         found = self._checked(list, page.get("items"))
         return _queue_info(found[0]) if found else None
 
@@ -245,10 +251,12 @@ class Management:
         return quote(self.vhost, safe="")
 
     def _get(self, path: str, kind: type[_T], **params: str) -> _T:
-        response = self._send("GET", path, params)
+        return self._decoded(kind, self._expected(self._send("GET", path, params)))
+
+    def _expected(self, response: requests.Response) -> requests.Response:
         if response.status_code != HTTPStatus.OK:
             self._refused(response)
-        return self._decoded(kind, response)
+        return response
 
     def _decoded(self, kind: type[_T], response: requests.Response) -> _T:
         try:
@@ -256,7 +264,10 @@ class Management:
         except requests.JSONDecodeError:
             self._no_answer()
 
-    def _send(self, method: str, path: str, params: Mapping[str, str]) -> requests.Response:
+    def _send(
+        self, method: str, path: str, params: Mapping[str, str], *, timeout: float = math.inf
+    ) -> requests.Response:
+        timeout = min(timeout, self._timeout)
         now = time.monotonic()
         if now - self._last_used > _KEEP_ALIVE:
             self._session.close()
@@ -266,12 +277,12 @@ class Management:
                 method,
                 f"{self.url}/api/{path}",
                 params=params,
-                timeout=self._timeout,
+                timeout=timeout,
                 allow_redirects=False,
                 **self._options,
             )
         except requests.Timeout:
-            self._fail(f"did not answer within {self._timeout:g} s")
+            self._fail(f"did not answer within {timeout:g} s")
         except requests.RequestException as error:
             if advice := tls.hint(error):
                 self._fail(f"can't be reached ({_reason(error)}): {advice}")

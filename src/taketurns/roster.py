@@ -84,12 +84,15 @@ def known_tenant(turns: TakeTurns, tenant: str) -> KnownTenant:
 def look_at(turns: TakeTurns, tenant: str, settings: TenantSettings) -> KnownTenant:
     """Return a tenant with its queue as far as RabbitMQ tells; never fails for the management API's sake.
 
+    While that is silent it takes as long as a submission may (``publish_timeout``).
+
     Raises:
         RegistryUnavailable: Redis is away.
     """
     past = turns.registry.history.of(tenant)
     try:
-        return known(tenant, settings, past, turns.management.queue(queue_name(tenant)))
+        queue = turns.management.queue(queue_name(tenant), timeout=turns.settings.broker.publish_timeout)
+        return known(tenant, settings, past, queue)
     except ManagementUnavailable:
         return known(tenant, settings, past, None, is_told=False)
 

@@ -140,6 +140,10 @@ def test_an_option_of_another_form_is_told_in_one_line(
         (("--file", "nosuch.ndjson"), "No such file or directory"),
         (("shop.thumbnail", "--count", "2", "--idempotency-key", "k"), "there is one task, and no --count"),
         (("shop.thumbnail", "--max-retries", "-1"), "Invalid value for '--max-retries'"),
+        (("shop.thumbnail", "--args", "{}"), "accepted is a JSON list"),
+        (("shop.thumbnail", "--args", "x"), "Invalid value for --args"),
+        (("shop.thumbnail", "--kwargs", "[0"), "accepted is a JSON object"),
+        (("shop.thumbnail", "--priority", "urgent"), "Invalid value for '--priority'"),
     ],
 )
 def test_what_does_not_go_together_is_told_with_the_usage(

@@ -186,9 +186,9 @@ def assert_one_line_after(result: subprocess.CompletedProcess[str], said: str, e
             r"--since: 'soon' is not valid; accepted is a time in ISO 8601, .*",
         ),
         (("cancel", "acme", "--until", "soon"), r"--until: 'soon' is not valid; .*"),
-        (("cancel", "acme"), r"ID: \[\] is not valid; accepted is ids, or a filter such as --tag, or --all"),
-        (("cancel", "acme", "id", "--tag", "x"), r"ID: \['id'\] is not valid; .*"),
-        (("cancel", "acme", "--tag", "x", "--all", "--yes"), r"ID: \[\] is not valid; .*"),
+        (("show", "acme", "\udcff"), r"task_id: '\\udcff' is not valid; accepted is a text of .*"),
+        (("watch", "acme", "\udcff"), r"task_id: '\\udcff' is not valid; accepted is a text of .*"),
+        (("cancel", "acme", "\udcff"), r"task_id: '\\udcff' is not valid; accepted is a text of .*"),
         (
             ("cancel", "acme", "--all"),
             "what is cancelled never runs, and nobody can be asked here: pass --yes",
@@ -206,7 +206,16 @@ def test_what_can_not_be_meant_is_told_in_one_line(
 
 
 @pytest.mark.parametrize(
-    "words", [("list", "acme", "--limit", "0"), ("list",), ("show", "acme"), ("cancel",)]
+    "words",
+    [
+        ("list", "acme", "--limit", "0"),
+        ("list",),
+        ("show", "acme"),
+        ("cancel",),
+        ("cancel", "acme"),
+        ("cancel", "acme", "id", "--tag", "x"),
+        ("cancel", "acme", "--tag", "x", "--all", "--yes"),
+    ],
 )
 def test_what_is_missing_is_told_with_the_usage(words: tuple[str, ...], command: Run) -> None:
     result = command(*words)

@@ -199,15 +199,6 @@ def test_an_unknown_tenant_is_told_in_one_line(name: str, command: Run) -> None:
         (("submit", "acme", "shop.absent"), r"task: 'shop.absent' is not valid; .*shop\.thumbnail.*"),
         (("submit", "acme", "shop.ordinary"), r"task: 'shop.ordinary' is not valid; .*"),
         (("submit", "acme", "shop.nap"), r"args: .*seconds.*"),
-        (
-            ("submit", "acme", "shop.nap", "--args", "{}"),
-            r"--args: '{}' is not valid; accepted is a JSON list.*",
-        ),
-        (("submit", "acme", "shop.nap", "--kwargs", "[0"), r"--kwargs: .* accepted is a JSON object.*"),
-        (
-            ("submit", "acme", *EVERY["submit"][1:], "--priority", "urgent"),
-            r"priority: 'urgent' is not valid.*",
-        ),
         (("submit", "acme", *EVERY["submit"][1:], "--countdown", "1e9"), r"countdown.*"),
     ],
 )

@@ -191,9 +191,9 @@ def test_a_lock_whose_answer_was_lost_is_free_again_for_who_asked(settings: Sett
         *(({"ttl": each}, "ttl") for each in (0, 0.01, -1, "1", True, float("nan"), float("inf"))),
         *(({"wait": each}, "wait") for each in (-1, "1", float("nan"))),
         *(({"longest": each}, "longest") for each in (0, None)),
-        *(({"name": each}, "name") for each in ("", "x" * 256, None, 5)),
+        *(({"name": each}, "name") for each in ("", "x" * 256, "\ud800", None, 5)),
     ],
-    ids=str,
+    ids=ascii,
 )
 def test_what_cant_be_meant_is_refused(options: dict[str, Any], field: str, turns: TakeTurns) -> None:
     """With the field's name."""

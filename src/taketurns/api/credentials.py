@@ -8,8 +8,6 @@ from fastapi.requests import HTTPConnection
 from fastapi.security.base import SecurityBase
 from fastapi.security.utils import get_authorization_scheme_param
 
-from taketurns.api.strict import query_parameters
-
 SUBPROTOCOL: Final = "bearer"
 """What a WebSocket's client offers before its token, and what is chosen of the two."""
 
@@ -40,11 +38,8 @@ class Bearer(SecurityBase):
         if isinstance(request, WebSocket):
             return _offered(request) or request.query_params.get(IN_QUERY)
         # Anywhere else a URL, which is logged and remembered, is no place for it.
-        return (
-            request.query_params.get(IN_QUERY)
-            if IN_QUERY in query_parameters(request.scope["route"])
-            else None
-        )
+        is_taken = IN_QUERY in request.scope["route"].query_parameters
+        return request.query_params.get(IN_QUERY) if is_taken else None
 
 
 def _offered(websocket: WebSocket) -> str | None:

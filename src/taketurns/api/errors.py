@@ -204,7 +204,7 @@ def _invalid_batch(error: InvalidBatch) -> JSONResponse:
     told = [{"index": place, **faults.told(one)} for place, one in list(error.errors.items())[:_LISTED]]
     first = told[0]
     field = f"{first['index']}.{first['field']}" if first["field"] else str(first["index"])
-    message = f"{field}: {first['message']}"
+    message = f"{field}: {first['message'].removeprefix(str(first['field']) + ': ')}"
     if len(error.errors) > 1:
         message += f"; and {len(error.errors) - 1} more, of which nothing was submitted either"
     body = {"error": "invalid_batch", "message": message, "field": field, "errors": told}

@@ -15,7 +15,7 @@ from redis.exceptions import RedisError
 
 from taketurns.api.schemas import TaskError, TaskProgress, TaskState, TaskView
 from taketurns.arguments import is_too_deep
-from taketurns.errors import TaketurnsError
+from taketurns.errors import RegistryUnavailable, TaketurnsError
 from taketurns.extension import TakeTurns
 from taketurns.records.lifecycle import FINAL, State
 from taketurns.records.record import TaskRecord
@@ -107,6 +107,15 @@ def state_now(record: TaskRecord, turns: TakeTurns) -> TaskState:
     view = state_of(record, turns.app, turns.tasks.state(record))
     view.cancelling = view.status not in FINAL and turns.registry.cancellations.has(record.id)
     return view
+
+
+def remembered_state(turns: TakeTurns, owner: str, task_id: str) -> State | None:
+    """Return the state of a task that was submitted before; None: nothing is remembered of it, or Redis is away."""
+    try:
+        record = turns.tasks.get(owner, task_id)
+        return None if record is None else turns.tasks.state(record)
+    except RegistryUnavailable:
+        return None
 
 
 def jsonable(value: Any) -> Any:

@@ -54,6 +54,12 @@ class Route(APIRoute):
         operation: dict[str, Any] = paths.get(self.path_format, {}).get(min(self.methods or ()).lower(), {})
         return operation
 
+    @property
+    def query_parameters(self) -> dict[str, dict[str, Any]]:
+        """The schemas of the query parameters that it takes, by their names."""
+        parameters = self.operation.get("parameters", ())
+        return {each["name"]: each["schema"] for each in parameters if each["in"] == "query"}
+
 
 def batch(endpoint: Function) -> Function:
     """Mark an endpoint whose body is a batch, which may have ``max_batch_body`` bytes."""

@@ -89,8 +89,9 @@ class TaskAccepted(_Answer):
     tenant: TenantId
     queue: QueueName
     """The tenant's queue; outside of the canary, the one that the app's own routes lead to."""
-    status: Literal["QUEUED", "BLOCKED"] = "QUEUED"
-    """BLOCKED: it waits for tasks that it depends on."""
+    status: State | None = "QUEUED"
+    """BLOCKED: it waits for tasks that it depends on. Of a duplicate it is the first one's state now; null: nothing
+    is remembered of that."""
     duplicate: bool = False
     """Whether an earlier submission had the same idempotency key: this is its task."""
 

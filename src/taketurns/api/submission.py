@@ -9,6 +9,7 @@ from celery.utils import uuid
 
 from taketurns.api.exposed import exposed_task
 from taketurns.api.options import options_of
+from taketurns.api.results import remembered_state
 from taketurns.api.schemas import TaskAccepted, TaskSubmission
 from taketurns.arguments import check_arguments
 from taketurns.errors import BrokerUnavailable, PublishNotConfirmed
@@ -92,7 +93,8 @@ class Submitter:
                 submission.args, submission.kwargs, task_id=accepted.task_id, tenant=owner, **options
             )
             if getattr(result, "duplicate", False):
-                return accepted.model_copy(update={"task_id": result.id, "duplicate": True})
+                state = remembered_state(self._turns, owner, result.id)
+                return accepted.model_copy(update={"task_id": result.id, "status": state, "duplicate": True})
             if getattr(result, "blocked", False):
                 accepted.status = "BLOCKED"
         return accepted

@@ -1,5 +1,6 @@
 """How WebSockets are accepted, refused and closed: by codes that a browser's script gets to see."""
 
+from http import HTTPStatus
 from typing import Final
 
 from fastapi import WebSocket, WebSocketException
@@ -7,7 +8,7 @@ from fastapi.requests import HTTPConnection
 
 from taketurns.api.auth import NotAuthenticated
 from taketurns.api.credentials import SUBPROTOCOL
-from taketurns.api.errors import away
+from taketurns.api.errors import ApiError, away
 from taketurns.errors import InvalidInput, TaskNotFound
 
 DONE: Final = 1000
@@ -49,6 +50,8 @@ def _close(error: Exception) -> tuple[int, str]:
             code, reason = NOT_FOUND, "you have no task of this id"
         case InvalidInput():
             code, reason = INVALID, str(error)
+        case ApiError(status_code=HTTPStatus.UNPROCESSABLE_ENTITY):
+            code, reason = INVALID, error.detail
         case _ if told := away(error):
             code, reason = TRY_AGAIN, told[1]
     return code, fitting(reason)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import closing, contextmanager
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import typer
 
@@ -49,7 +49,7 @@ OfMissed = Annotated[
     ),
 ]
 OfPriority = Annotated[
-    str | None,
+    Literal["low", "normal", "high", "none"] | None,
     typer.Option(metavar="PRIORITY", help="low, normal or high; none (default): the task's own."),
 ]
 OfExpires = Annotated[
@@ -85,7 +85,10 @@ def create(
     as_json: Json = False,
 ) -> None:
     """Create a schedule; a celery beat of the app submits its tasks."""
+    if (cron is None) == (every is None):
+        raise typer.BadParameter("give either --cron or --every", ctx=context)
     given = _given(
+        context,
         cron=cron,
         every=every,
         timezone=timezone,
@@ -118,7 +121,10 @@ def change(
     as_json: Json = False,
 ) -> None:
     """Change what is given of a schedule; with another timing it is due anew from now on."""
+    if cron is not None and every is not None:
+        raise typer.BadParameter("give either --cron or --every", ctx=context)
     given = _given(
+        context,
         task=task,
         cron=cron,
         every=every,
@@ -202,6 +208,7 @@ def _schedules(context: typer.Context) -> Iterator[Schedules]:
 
 
 def _given(
+    context: typer.Context,
     *,
     args: str | None,
     kwargs: str | None,
@@ -215,9 +222,9 @@ def _given(
     if expires is not None:
         given["expires"] = None if expires == _NONE else number(expires)
     if args is not None:
-        given["args"] = read_json(args, list, field="--args")
+        given["args"] = read_json(context, args, list, option="--args")
     if kwargs is not None:
-        given["kwargs"] = read_json(kwargs, dict, field="--kwargs")
+        given["kwargs"] = read_json(context, kwargs, dict, option="--kwargs")
     return given
 
 

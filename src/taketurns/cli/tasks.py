@@ -12,7 +12,7 @@ import typer
 from taketurns.cli import tenants_submit
 from taketurns.cli.output import Json, Yes, check_may_ask, print_table  # typer reads them
 from taketurns.cli.task_output import print_task, task_row
-from taketurns.errors import InvalidInput, TaketurnsError, TaskNotFound
+from taketurns.errors import TaketurnsError, TaskNotFound
 
 if TYPE_CHECKING:
     from taketurns.tenant_tasks import Chosen
@@ -145,7 +145,7 @@ def cancel(
 
     chosen = _chosen(states, name, tag, since, until)
     if [bool(ids), chosen != Chosen(), everything].count(True) != 1:
-        raise InvalidInput(ids or [], "ids, or a filter such as --tag, or --all", field="ID")
+        raise typer.BadParameter("give ids, or a filter such as --tag, or --all", ctx=context)
     if not ids:
         check_may_ask("what is cancelled never runs", yes=yes)
     unknown: list[str] = []

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from contextlib import closing
-from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
+from contextlib import closing, suppress
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeVar
 
 import typer
 
@@ -44,7 +44,8 @@ def submit(
     ] = None,
     count: Annotated[int, typer.Option(min=1, help="How many tasks, all alike.")] = 1,
     priority: Annotated[
-        str | None, typer.Option(help="low, normal or high; by default the task's own.")
+        Literal["low", "normal", "high"] | None,
+        typer.Option(help="low, normal or high; by default the task's own."),
     ] = None,
     countdown: Annotated[
         float | None, typer.Option(min=0, metavar="SECONDS", help="Start it so much later.")
@@ -125,8 +126,8 @@ def submit(
         with closing(load_turns_once(context.obj)) as turns:
             submit_file(turns, tenant, file, as_json=as_json)
         return
-    given["args"] = read_json(args or "[]", list, field="--args")
-    given["kwargs"] = read_json(kwargs or "{}", dict, field="--kwargs")
+    given["args"] = read_json(context, args or "[]", list, option="--args")
+    given["kwargs"] = read_json(context, kwargs or "{}", dict, option="--kwargs")
     _submit_alike(context, tenant, {"name": task, **given}, count, wait=wait, as_json=as_json)
 
 
@@ -184,6 +185,7 @@ def _print_ids(accepted: Sequence[Submitted]) -> None:
 
 def _print_json(turns: TakeTurns, tenant: str, accepted: Iterable[Submitted]) -> None:
     """Print each task as it was accepted, as over HTTP."""
+    from taketurns.api.results import remembered_state
     from taketurns.api.schemas import TaskAccepted
     from taketurns.tenants import queue_name
 
@@ -193,7 +195,11 @@ def _print_json(turns: TakeTurns, tenant: str, accepted: Iterable[Submitted]) ->
             task_id=each.task_id,
             tenant=tenant,
             queue=queue,
-            status="BLOCKED" if each.blocked else "QUEUED",
+            status=remembered_state(turns, tenant, each.task_id)
+            if each.duplicate
+            else "BLOCKED"
+            if each.blocked
+            else "QUEUED",
             duplicate=each.duplicate,
         )
         for each in accepted
@@ -209,20 +215,17 @@ def number(text: str) -> float | str:
         return text
 
 
-def read_json(text: str, kind: type[T], *, field: str) -> T:
+def read_json(context: typer.Context, text: str, kind: type[T], *, option: str) -> T:
     """Return a JSON value of one kind.
 
     Raises:
-        InvalidInput: the text is no JSON, or of another kind.
+        BadParameter: the text is no JSON, or of another kind.
     """
     accepted = {list: 'a JSON list, such as ["i-1", 2]', dict: 'a JSON object, such as {"size": 64}'}[kind]
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        raise InvalidInput(text, accepted, field=field) from None
-    if not isinstance(value, kind):
-        raise InvalidInput(text, accepted, field=field)
-    return value
+    with suppress(ValueError, RecursionError):
+        if isinstance(value := json.loads(text), kind):
+            return value
+    raise typer.BadParameter(InvalidInput(text, accepted).reason, ctx=context, param_hint=option)
 
 
 def _await(

@@ -45,7 +45,7 @@ class TaskAccepted:
     task_id: str
     tenant: str
     queue: str
-    status: SkipValidation[Literal["QUEUED", "BLOCKED"]] = "QUEUED"
+    status: SkipValidation[State] | None = "QUEUED"
     duplicate: bool = False
 
 

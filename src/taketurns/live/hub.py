@@ -30,9 +30,15 @@ T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 _PATIENCE: Final = 10.0
-"""Seconds for each answer. A worker's loop has less patience; but nobody else waits here, and this loop may itself be
-late when a thousand clients come at once, as after a restart.
+"""Seconds for each answer on a connection. A worker's loop has less patience; but this loop may itself be late when a
+thousand clients come at once, as after a restart.
 """
+
+_TIMEOUTS: Final = 4
+"""Of Redis, after which who listens is told that it is away: so many round trips a new connection takes."""
+
+_LOOKS: Final = 20
+"""Times that a new listener looks whether Redis has answered, before it gives up: a loop that is late looks later."""
 
 _QUIET: Final = 5.0
 """Seconds of silence after which Redis is asked whether it is still there; it has as many to answer."""
@@ -84,6 +90,8 @@ class Hub:
 
     def __init__(self, settings: RedisSettings, tls_settings: TlsSettings | None) -> None:
         self._options = connection_options(settings, tls_settings, timeout=_PATIENCE, parse=parse_url)
+        self._patience = _TIMEOUTS * settings.redis_timeout
+        self._answered = 0
         self._retry_after = settings.redis_retry_after
         self._channels: dict[str, _Channel] = {}
         self._work: asyncio.Task[None] | None = None
@@ -123,7 +131,7 @@ class Hub:
             RegistryUnavailable: it is away.
         """
         try:
-            return await ask(self._redis)
+            return await self._answer(ask(self._redis))
         except (RedisError, OSError) as error:
             raise RegistryUnavailable(f"Redis failed ({error}); {advice(error)}") from error
 
@@ -143,12 +151,33 @@ class Hub:
         elif is_new and self._pubsub is not None:
             self._send(self._pubsub.subscribe(name))
         try:
-            async with asyncio.timeout(_PATIENCE):
-                await channel.settled.wait()
-        except TimeoutError:
-            raise RegistryUnavailable(f"Redis did not answer within {_PATIENCE:g} s") from None
+            await self._answer(channel.settled.wait())
+        except TimeoutError as error:
+            raise RegistryUnavailable(f"Redis failed ({error}); {advice(error)}") from None
         if self._away:
             raise RegistryUnavailable(f"Redis is away ({self._away})")
+
+    async def _answer(self, awaited: Awaitable[T]) -> T:
+        """Return what is awaited from Redis, unless for so long nobody here had any answer.
+
+        That is looked for again and again, as a loop that comes late to its timers finds the answers after them; and
+        many who come at once wait for each other.
+
+        Raises:
+            TimeoutError: there was none.
+        """
+        task = asyncio.ensure_future(awaited)
+        answered, looks = self._answered, 0
+        try:
+            while looks < _LOOKS:
+                if (await asyncio.wait({task}, timeout=self._patience / _LOOKS))[0]:
+                    self._answered += 1
+                    return task.result()
+                looks = looks + 1 if answered == self._answered else 0
+                answered = self._answered
+        finally:
+            task.cancel()
+        raise TimeoutError(f"no answer within {self._patience:g} s")
 
     def _leave(self, name: str) -> None:
         del self._channels[name]

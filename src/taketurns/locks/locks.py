@@ -13,6 +13,7 @@ from taketurns.errors import InvalidInput, LockTaken, RegistryUnavailable
 from taketurns.locks.fenced import FencedLock
 from taketurns.locks.hold import Hold
 from taketurns.tenants import validate_tenant
+from taketurns.texts import is_encodable
 
 if TYPE_CHECKING:
     from taketurns.store import Client, Store
@@ -98,7 +99,7 @@ class Locks:
             RegistryUnavailable: Redis is away, so nobody can have the lock.
         """
         validate_tenant(tenant)
-        if not (isinstance(name, str) and 0 < len(name) <= _LONGEST_NAME):
+        if not (isinstance(name, str) and 0 < len(name) <= _LONGEST_NAME and is_encodable(name)):
             raise InvalidInput(name, f"text of 1 to {_LONGEST_NAME} characters", field="name")
         if ttl is not None:
             _check_seconds(ttl, _SHORTEST, "ttl")

@@ -110,6 +110,7 @@ def test_one_that_is_wrong_keeps_all_from_being_submitted(settings: Settings) ->
             "/tasks/batch", content=json.dumps(WRONG), headers={"Content-Type": "application/json"}
         )
         assert told(response) == FOUND
+        assert response.json()["message"].startswith("1.name: no task 'shop.internal'")
         response = acme.post("/tasks/batch", content=lines(WRONG), headers=NDJSON)
         assert told(response)[:-1] == FOUND[:-1]
         assert told(response)[-1] == (12, "body_too_large", "body")
@@ -213,7 +214,10 @@ def test_a_repeated_request_has_the_same_answer(where: str, acme: Client, turns:
     first, again = (acme.post("/tasks", json=submissions(1, **key)[0], headers=headers) for _ in range(2))
     assert (first.status_code, again.status_code) == (202, 202)
     assert first.json() | {"duplicate": True} == again.json()
-    assert first.json()["duplicate"] is False
+    assert (first.json()["duplicate"], again.json()["status"]) == (False, "QUEUED")
+    acme.delete(f"/tasks/{first.json()['task_id']}")
+    ended = acme.post("/tasks", json=submissions(1, **key)[0], headers=headers).json()
+    assert (ended["status"], ended["duplicate"]) == ("CANCELLED", True)
     assert waiting(turns) == 1
 
 

@@ -222,8 +222,9 @@ def test_what_is_wrong_is_named(turns: TakeTurns, acme: Client) -> None:
         answer = acme.get(path, headers={"Last-Event-ID": "yesterday"})
         assert_problem(answer, 422, code="invalid_input", field="Last-Event-ID")
         assert_problem(acme.get(f"{path}?x=1"), 422, code="invalid_input", field="x")
-    with websocket(acme, "/ws/tasks/t?last_event_id=x") as socket:
-        assert told(socket) == ([], 4422)
+    for query in ("last_event_id=x", "after=1-0", "last_event_id=1-0&last_event_id=1-0"):
+        with websocket(acme, f"/ws/tasks/t?{query}") as socket:
+            assert told(socket) == ([], 4422)
 
 
 def test_a_stream_ends_with_its_token(
@@ -304,6 +305,27 @@ def test_while_redis_is_away_a_stream_is_refused(
             assert_problem(acme.get(path), 503, code="redis_unavailable")
         with websocket(acme, "/ws/tasks/t") as socket:
             assert told(socket) == ([], 1013)
+
+
+def test_while_redis_hangs_a_stream_is_refused_long_before_its_connection_is_given_up(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever comes first, and who comes while others listen already."""
+    monkeypatch.setattr(hub, "_PATIENCE", 120.0)
+    with running(settings.redis.redis_url) as proxy:
+        there = settings.redis.model_copy(update={"redis_url": proxy.url})
+        turns = shop(replace(settings, redis=there))
+        with serving(turns) as api, api.as_("acme") as acme:
+            proxy.silence()
+            for path in ("/tasks/t/events", "/events"):
+                assert_problem(acme.get(path, timeout=60), 503, code="redis_unavailable")
+            proxy.drop()
+            with Frames(acme, "/events") as frames:
+                frames.take(1)
+                proxy.silence()
+                assert_problem(acme.get("/tasks/t/events", timeout=60), 503, code="redis_unavailable")
+                proxy.drop()
+        turns.close()
 
 
 def test_streams_take_one_connection_and_no_thread(

@@ -107,6 +107,20 @@ def test_without_the_result_backend_no_state_is_told(settings: Settings) -> None
         assert_problem(acme.get(f"/tasks/{task_id}"), 503, code="results_unavailable")
 
 
+def test_while_the_management_api_hangs_a_tenant_sees_its_limits_without_its_backlog(
+    settings: Settings,
+) -> None:
+    """It waits as long as a submission does, and not for as long as the reaper may."""
+    with running(str(settings.broker.management_url)) as proxy:
+        changes = {"management_url": proxy.url, "management_timeout": 300.0, "publish_timeout": 0.5}
+        hanging = replace(settings, broker=settings.broker.model_copy(update=changes))
+        with serving(shop(hanging)) as api, api.as_("acme") as acme:
+            proxy.silence()
+            response = acme.get("/me", timeout=60)
+            assert response.status_code == 200, response.text
+            assert (response.json()["backlog"], response.json()["has_queue"]) == (None, None)
+
+
 def test_without_the_management_api_only_backlogs_are_unknown(settings: Settings, nowhere: str) -> None:
     """A tenant still sees its limits and an operator still changes them; null says that a backlog is unknown."""
     with (

@@ -118,6 +118,7 @@ async def follow_by_websocket(
     caller: CurrentCaller,
     turns: Turns,
     last_event_id: str | None = None,
+    access_token: AccessToken = None,  # noqa: ARG001  # the authentication reads it
 ) -> None:
     """Send what ``GET /tasks/{task_id}/events`` does, each as a JSON object, and close with 1000 after the end."""
     async with AsyncExitStack() as stack:
