@@ -182,7 +182,7 @@ class TaskState(TaskView):
     """All that is known of a task."""
 
     result: JsonValue = None
-    """What the task returned, at SUCCESS, for as long as the app keeps results."""
+    """What the task returned, at SUCCESS, for as long as the app keeps results. NaN and the infinities are null."""
     cancelling: bool = False
     """Whether its end was asked for and it has not come to it: what runs goes on, and is not tried again."""
 
@@ -361,8 +361,8 @@ class TenantStatistics(_Answer):
     share: Annotated[float | None, Field(examples=[0.25])]
     """The part of all tasks that run which are its own, 0 to 1; null: it is not known what runs."""
     queued: Annotated[dict[str, int] | None, Field(examples=[{"low": 0, "normal": 12, "high": 1}])] = None
-    """Tasks that wait to start, by priority, among the latest 10,000 (`TAKETURNS_RECORDS_MAX_TASKS`). Where owners
-    share a tenant, this and the next three are the caller's own in `/me/stats`, and null elsewhere."""
+    """Recorded tasks that wait to start, by priority, among the latest 10,000 (`TAKETURNS_RECORDS_MAX_TASKS`). Where
+    owners share a tenant, this and the next three are the caller's own in `/me/stats`, and null elsewhere."""
     delayed: int | None = None
     """Tasks that wait for their time, or to be tried again."""
     waits: Durations | None = None
