@@ -236,7 +236,7 @@ class TenantTasks:
         self, tenant: str, task_id: str, *, after: str | None = None, timeout: float | None = None
     ) -> Iterator[Event]:
         """Return a task's events until it has ended; see [follow][taketurns.live.following.follow]."""
-        return follow(self._turns, tenant, task_id, after=after, timeout=timeout)
+        return follow(self._turns, tenant, checked_id(task_id), after=after, timeout=timeout)
 
     def cancel(self, tenant: str, task_ids: Sequence[str], *, terminate: bool = False) -> Cancellation:
         """Cancel tasks; those that have come to their end, or that nobody knows, are left out. May be repeated.
