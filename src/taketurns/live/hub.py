@@ -150,10 +150,11 @@ class Hub:
             raise RegistryUnavailable(f"Redis is away ({self._away})")
         elif is_new and self._pubsub is not None:
             self._send(self._pubsub.subscribe(name))
-        try:
-            await self._answer(channel.settled.wait())
-        except TimeoutError as error:
-            raise RegistryUnavailable(f"Redis failed ({error}); {advice(error)}") from None
+        if not channel.settled.is_set():  # else it says nothing of how Redis is now
+            try:
+                await self._answer(channel.settled.wait())
+            except TimeoutError as error:
+                raise RegistryUnavailable(f"Redis failed ({error}); {advice(error)}") from None
         if self._away:
             raise RegistryUnavailable(f"Redis is away ({self._away})")
 

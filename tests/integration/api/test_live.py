@@ -18,6 +18,7 @@ from support.api_server import assert_problem, serving, shop
 from support.outages import without_redis
 from support.proxy import running
 from support.sse import Frames
+from taketurns.errors import RegistryUnavailable
 from taketurns.live import hub, listener, stream
 from taketurns.records.lifecycle import Step
 
@@ -326,6 +327,28 @@ def test_while_redis_hangs_a_stream_is_refused_long_before_its_connection_is_giv
                 assert_problem(acme.get("/tasks/t/events", timeout=60), 503, code="redis_unavailable")
                 proxy.drop()
         turns.close()
+
+
+def test_who_comes_while_redis_hangs_does_not_prolong_the_wait_of_others(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That a channel is subscribed to already is no answer."""
+    monkeypatch.setattr(hub, "_PATIENCE", 120.0)
+
+    async def wait_beside_others(url: str, silence: Callable[[], None]) -> None:
+        heard = hub.Hub(settings.redis.model_copy(update={"redis_url": url}), settings.tls)
+        async with heard.listening("channel", None):
+            silence()
+            reading = asyncio.create_task(heard.read(lambda redis: redis.get("key")))
+            async with asyncio.timeout(60):
+                while not reading.done():
+                    async with heard.listening("channel", None):
+                        await asyncio.wait({reading}, timeout=0.05)
+            with pytest.raises(RegistryUnavailable, match="no answer within"):
+                reading.result()
+
+    with running(settings.redis.redis_url) as proxy:
+        asyncio.run(wait_beside_others(proxy.url, proxy.silence))
 
 
 def test_streams_take_one_connection_and_no_thread(
