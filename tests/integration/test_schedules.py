@@ -339,6 +339,8 @@ def test_schedules_are_created_changed_and_removed(turns: TakeTurns, work: Any) 
     for lost in (schedules.get, schedules.remove, schedules.pause):
         with pytest.raises(UnknownSchedule, match="tenant 'acme' has no schedule 'nightly'"):
             lost("acme", "nightly")
+        with pytest.raises(UnknownSchedule):
+            lost("acme", "\ud800")
     assert schedules.book.count() == 1
 
 

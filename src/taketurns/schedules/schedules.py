@@ -11,6 +11,7 @@ from taketurns.errors import UnknownSchedule
 from taketurns.schedules.book import ScheduleBook
 from taketurns.schedules.schedule import CHANGEABLE, Missed, Priority, Schedule, check_name, plain
 from taketurns.tenants import validate_tenant
+from taketurns.texts import is_encodable
 
 if TYPE_CHECKING:
     import builtins
@@ -110,7 +111,7 @@ class Schedules:
         Raises:
             UnknownSchedule: the tenant has none of that name.
         """
-        return self.book.get(tenant, name)
+        return self.book.get(tenant, _nameable(tenant, name))
 
     def list(self, tenant: str | None = None) -> builtins.list[Schedule]:
         """Return the schedules of a tenant, or of all, in the order of tenants and names."""
@@ -140,7 +141,7 @@ class Schedules:
             after = before.changed(changes, now, self._zone)
             return self._with_fitting(after) if changes.keys() & _SUBMITTED else after
 
-        return self.book.edit(tenant, name, change)
+        return self.book.edit(tenant, _nameable(tenant, name), change)
 
     def pause(self, tenant: str, name: str) -> Schedule:
         """Submit nothing any more until [resume][]; what is due meanwhile is not made up for."""
@@ -156,7 +157,7 @@ class Schedules:
         Raises:
             UnknownSchedule: the tenant has none of that name.
         """
-        if not self.book.remove(tenant, name):
+        if not self.book.remove(tenant, _nameable(tenant, name)):
             raise UnknownSchedule(tenant, name)
 
     def beat(self) -> str | None:
@@ -178,3 +179,14 @@ class Schedules:
         args, kwargs = plain(schedule.args, schedule.kwargs)
         check_arguments(task.run, args, kwargs)
         return replace(schedule, args=args, kwargs=kwargs)
+
+
+def _nameable(tenant: str, name: str) -> str:
+    """Return a name that can be looked for.
+
+    Raises:
+        UnknownSchedule: it can be nobody's, as UTF-8 can't carry it.
+    """
+    if not is_encodable(name):
+        raise UnknownSchedule(tenant, name)
+    return name
