@@ -304,7 +304,7 @@ def test_who_is_killed_in_the_middle_is_followed_by_the_same_id(
     turns: TakeTurns, work: Any, store: Store, eventually: Eventually
 ) -> None:
     """A claim that nobody ends counts for a while; then the next request submits the task by the same id."""
-    keys = Keys(store, 100)
+    keys = Keys(store, 10_000)
     wanted = Wanted("k", fingerprint("work", ("a",), {}), "the-first-id")
     assert not keys.claim("acme", [wanted], wait=0, lasting=0)["k"].is_duplicate
     with pytest.raises(KeyInUse), turns.publisher.in_time(0.2):

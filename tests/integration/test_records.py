@@ -213,7 +213,7 @@ def test_a_list_has_what_is_chosen(turns: TakeTurns) -> None:
                 queued("b", NOW + 1, "mail"),
                 queued("c", NOW + 2, "resize", tags='["x", "y"]'),
                 Step("c", "completed", NOW + 3),
-                Step("d", "delayed", NOW + 3, name="resize", fields={"due": NOW + 600}),
+                Step("d", "delayed", NOW + 3, name="resize", fields={"due": time.time() + 600}),
             ]
         }
     )

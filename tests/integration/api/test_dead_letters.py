@@ -98,7 +98,7 @@ def test_a_value_of_another_type_is_told_with_what_is_accepted(
 @pytest.mark.usefixtures("four")
 def test_letters_are_listed_filtered_and_seen(operator: Client) -> None:
     """A list has what fits a line each and the number of all; one letter has everything."""
-    summary = {**SUMMARY, "tenant": "acme", "queue": "usersequence_acme"}
+    summary = {**SUMMARY, "tenant": "acme", "owner": "acme", "queue": "usersequence_acme"}
     assert operator.get("/dead-letters", params={"limit": 1}).json() == {"letters": [summary], "total": 4}
     assert operator.get("/dead-letters/d-1").json() == {
         **summary,
