@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -131,7 +131,22 @@ def acquire(
         person.have("DELAYED", "shop.thumbnail", countdown=3600)
         person.have("BLOCKED", "shop.thumbnail", depends_on=[person.tasks["QUEUED"]])
         person.wait_for("QUEUED", "DELAYED", "BLOCKED")
-    return [person.belongings() for person in people]
+    return _apart([person.belongings() for person in people])
+
+
+def _apart(all_of_them: list[Belongings]) -> list[Belongings]:
+    """Leave each the events of moments that are nobody else's: an id is a time, after which others' events count."""
+    moments = [{_moment(event) for event in each.events} for each in all_of_them]
+    apart = []
+    for place, each in enumerate(all_of_them):
+        others = set().union(*moments[:place], *moments[place + 1 :])
+        apart.append(replace(each, events=[event for event in each.events if _moment(event) not in others]))
+        assert len(apart[-1].events) >= 2
+    return apart
+
+
+def _moment(event: str) -> str:
+    return event.partition("-")[0]
 
 
 class _Person:

@@ -89,6 +89,7 @@ def test_a_new_task_is_queued(acme: Client) -> None:
         "attempts": 0,
         "progress": None,
         "result": None,
+        "cancelling": False,
         "error": None,
     }
 
