@@ -207,19 +207,18 @@ class Batch:
         self._look_at_parents(new)
         self._ask(may_publish)
         with turns.publisher.in_time(self.seconds):
-            ordinary = [each for each in new if each.task.is_submitted_plainly]
-            others = [each for each in new if not each.task.is_submitted_plainly]
+            free = [each for each in new if each.blocked is None]
             dependent = [each for each in new if each.blocked is not None]
-            errors = self._together([each for each in ordinary if each.blocked is None], queue)
-            errors |= self._one_by_one([each for each in others if each.blocked is None])
-            if any(each.blocked is not None for each in others):
+            errors = self._together([each for each in free if each.task.is_submitted_plainly], queue, {})
+            errors |= self._one_by_one([each for each in free if not each.task.is_submitted_plainly])
+            if not all(each.task.is_submitted_plainly for each in dependent):
                 return errors | self._one_by_one(dependent)
             for level in _levels(dependent):
-                errors |= self._together(level, queue, before=errors)
+                errors |= self._together(level, queue, errors)
             return errors
 
     def _together(
-        self, several: Sequence[Ready], queue: str, before: Mapping[str, TaketurnsError | None] | None = None
+        self, several: Sequence[Ready], queue: str, before: Mapping[str, TaketurnsError | None]
     ) -> dict[str, TaketurnsError | None]:
         """Publish some that don't depend on each other, and return why not; ``before`` tells that of others."""
         turns, owner = self._turns, self._whose.owner
@@ -227,7 +226,7 @@ class Batch:
             each.task_id: parent
             for each in several
             for parent in each.parents
-            if before and before.get(parent) is not None
+            if before.get(parent) is not None
         }
         errors: dict[str, TaketurnsError | None] = {
             task_id: BrokerUnavailable(f"nothing was submitted: task {parent}, which it depends on, was not")
@@ -289,17 +288,16 @@ class Batch:
         return errors
 
 
-def _levels(several: Iterable[Ready]) -> Iterator[list[Ready]]:
-    """Return those that wait for others so that what one waits for comes before it, as many at a time as can be."""
+def _levels(dependent: Iterable[Ready]) -> list[list[Ready]]:
+    """Return tasks so that what one waits for comes before it, as many at a time as can be."""
     levels: list[list[Ready]] = []
     level_of: dict[str, int] = {}
-    for each in several:
-        if each.blocked is not None:
-            level = level_of[each.task_id] = max(level_of.get(parent, -1) for parent in each.parents) + 1
-            if level == len(levels):
-                levels.append([])
-            levels[level].append(each)
-    yield from levels
+    for each in dependent:
+        level = level_of[each.task_id] = max(level_of.get(parent, -1) for parent in each.parents) + 1
+        if level == len(levels):
+            levels.append([])
+        levels[level].append(each)
+    return levels
 
 
 def _outcome(error: TaketurnsError | None) -> Outcome:

@@ -122,7 +122,7 @@ class Management:
         Raises:
             ManagementUnavailable: it doesn't.
         """
-        self._get(f"exchanges/{self._vhost}/amq.direct", dict, disable_stats="true")
+        self._get(f"exchanges/{self._vhost}/amq.direct", dict, {"disable_stats": "true"})
 
     def version(self) -> str:
         """Return the broker's version, such as ``3.10.8``.
@@ -130,7 +130,7 @@ class Management:
         Raises:
             ManagementUnavailable: the API can't be used.
         """
-        overview = self._get("overview", dict, columns="rabbitmq_version")
+        overview = self._get("overview", dict, {"columns": "rabbitmq_version"})
         return self._checked(str, overview.get("rabbitmq_version"))
 
     def tenant_queues(self) -> dict[str, QueueInfo]:
@@ -145,7 +145,7 @@ class Management:
 
     def queues(self) -> dict[str, QueueInfo]:
         """Return all queues of the vhost by name, tenants' and others; see [tenant_queues][] for the rest."""
-        listing = self._get(f"queues/{self._vhost}", list, **_LIVE)
+        listing = self._get(f"queues/{self._vhost}", list, _LIVE)
         return {queue.name: queue for queue in map(_queue_info, listing)}
 
     def names(self, prefix: str) -> list[str]:
@@ -155,12 +155,11 @@ class Management:
             ManagementUnavailable: the API can't be used.
         """
         only = {"use_regex": "true", "name": f"^{re.escape(prefix)}", "page_size": str(_PAGE)}
+        brief = {"columns": "name", "disable_stats": "true"}
         names: list[str] = []
         page = pages = 1
         while page <= pages:
-            found = self._get(
-                f"queues/{self._vhost}", dict, columns="name", disable_stats="true", page=str(page), **only
-            )
+            found = self._get(f"queues/{self._vhost}", dict, {**brief, **only, "page": str(page)})
             names += [str(each["name"]) for each in self._checked(list, found.get("items"))]
             pages = _count(found.get("page_count")) or 1
             page += 1
@@ -179,8 +178,7 @@ class Management:
             ManagementUnavailable: the API can't be used.
         """
         only = {"page": "1", "page_size": "1", "use_regex": "true", "name": f"^{re.escape(name)}$"}
-        response = self._send("GET", f"queues/{self._vhost}", {**_LIVE, **only}, timeout=timeout)
-        page = self._decoded(dict, self._expected(response))
+        page = self._get(f"queues/{self._vhost}", dict, {**_LIVE, **only}, timeout=timeout)
         found = self._checked(list, page.get("items"))
         return _queue_info(found[0]) if found else None
 
@@ -194,7 +192,7 @@ class Management:
         Raises:
             ManagementUnavailable: the API can't be used.
         """
-        listing = self._get(f"queues/{self._vhost}", list, columns="name,head_message_timestamp")
+        listing = self._get(f"queues/{self._vhost}", list, {"columns": "name,head_message_timestamp"})
         stamps = {str(each["name"]): _count(each.get("head_message_timestamp")) for each in listing}
         return {
             name: stamp for name, stamp in stamps.items() if stamp is not None and tenant_of(name) is not None
@@ -250,13 +248,11 @@ class Management:
     def _vhost(self) -> str:
         return quote(self.vhost, safe="")
 
-    def _get(self, path: str, kind: type[_T], **params: str) -> _T:
-        return self._decoded(kind, self._expected(self._send("GET", path, params)))
-
-    def _expected(self, response: requests.Response) -> requests.Response:
+    def _get(self, path: str, kind: type[_T], params: Mapping[str, str], *, timeout: float = math.inf) -> _T:
+        response = self._send("GET", path, params, timeout=timeout)
         if response.status_code != HTTPStatus.OK:
             self._refused(response)
-        return response
+        return self._decoded(kind, response)
 
     def _decoded(self, kind: type[_T], response: requests.Response) -> _T:
         try:

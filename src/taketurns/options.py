@@ -10,7 +10,7 @@ from celery.utils.time import maybe_iso8601, maybe_make_aware
 from taketurns.delays import LONGEST, plan
 from taketurns.errors import InvalidInput, TaketurnsError
 from taketurns.tenants import tenant_of
-from taketurns.texts import is_encodable
+from taketurns.texts import is_text
 from taketurns.topology import PRIORITIES
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def checked_id(task_id: Any) -> str:
     Raises:
         InvalidInput: it has not.
     """
-    if isinstance(task_id, str) and is_encodable(task_id) and 1 <= len(task_id.encode()) <= _LONGEST_ID:
+    if is_text(task_id, _LONGEST_ID):
         return task_id
     raise InvalidInput(task_id, f"a text of 1 to {_LONGEST_ID} bytes", field="task_id")
 

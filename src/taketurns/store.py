@@ -97,7 +97,7 @@ class Store:
         except MaxConnectionsError as error:
             raise RegistryUnavailable(str(error)) from error
         except RedisError as error:
-            if is_about_the_call(error):
+            if _is_about_the_call(error):
                 self._breaker.succeeded(epoch)
                 logger.exception("Redis refused a call; others go on")
                 raise RegistryRefused(f"Redis refused this call ({error})") from error
@@ -220,7 +220,7 @@ def connection_options(
     }
 
 
-def is_about_the_call(error: RedisError) -> bool:
+def _is_about_the_call(error: RedisError) -> bool:
     """Tell whether an error would not have come with another call: it is about arguments, keys, or from a script."""
     # redis-py has types of its own for most of what is about the server. A pipeline names the call before the answer.
     answer = str(error).rpartition(" caused error: ")[2]

@@ -111,20 +111,12 @@ class Dependencies:
             for start in range(0, len(several), _AT_ONCE):
                 some = several[start : start + _AT_ONCE]
                 self.awaited.mark(tenant, [(each.parents, each.at) for each in some])
-                ends = {
-                    parent: state
-                    for parent, state in self._standings(
-                        tenant, {parent for each in some for parent in each.parents}
-                    ).items()
-                    if state in FINAL
-                }
+                parents = {parent for each in some for parent in each.parents}
+                standings = self._standings(tenant, parents)
+                ends = {parent: state for parent, state in standings.items() if state in FINAL}
                 self.awaited.ended(tenant, ends)
-                over = {
-                    each.at
-                    for each in some
-                    if each.at in ends
-                    or any(ends.get(parent, "SUCCESS") != "SUCCESS" for parent in each.parents)
-                }
+                failed = {parent for parent, state in ends.items() if state != "SUCCESS"}
+                over = {each.at for each in some if each.at in ends or failed.intersection(each.parents)}
                 if over:
                     release(self._turns, self.awaited, [(tenant, at) for at in over], most=_BY_SUBMITTER)
         except TaketurnsError as error:

@@ -14,7 +14,7 @@ from kombu import Exchange, Queue
 
 from taketurns.errors import InvalidInput
 from taketurns.tenants import is_tenant
-from taketurns.texts import is_encodable
+from taketurns.texts import is_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -97,7 +97,7 @@ def checked_parents(given: Any) -> list[str]:
         raise InvalidInput(given, _ACCEPTED, field="depends_on")
     ids = list(dict.fromkeys(each.id if isinstance(each, AsyncResult) else each for each in given))
     for each in ids:
-        if not _is_id(each):
+        if not is_text(each, _LONGEST_ID):
             raise InvalidInput(each, _ACCEPTED, field="depends_on")
     if len(ids) > MOST:
         raise InvalidInput(ids, _ACCEPTED, field="depends_on")
@@ -110,7 +110,7 @@ def checked_parent(given: str) -> str:
     Raises:
         InvalidInput: it does not have the accepted form.
     """
-    if not _is_id(given):
+    if not is_text(given, _LONGEST_ID):
         raise InvalidInput(given, f"the id of a task, of 1 to {_LONGEST_ID} bytes", field="task_id")
     return given
 
@@ -131,7 +131,3 @@ def parents_in(headers: Mapping[Any, Any]) -> list[str]:
 def without_waiting(headers: Mapping[Any, Any]) -> dict[Any, Any]:
     """Return a message's headers without what they say of waiting for others."""
     return {name: value for name, value in headers.items() if name not in (DEPENDS_HEADER, COUNTDOWN_HEADER)}
-
-
-def _is_id(given: object) -> bool:
-    return isinstance(given, str) and is_encodable(given) and 1 <= len(given.encode()) <= _LONGEST_ID

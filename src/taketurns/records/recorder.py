@@ -83,10 +83,14 @@ class Recorder:
     def submitted_together(self, owner: str, several: Iterable[Ready], queue: str | None) -> None:
         """Record submissions for one queue, before they are published; None: it has the owner's name."""
         steps = [
-            _submission(each.task_id, each.task.name, each.priority, each.due, each.tags, queue)
-            if each.blocked is None
-            else _submission(
-                each.task_id, each.task.name, each.priority, None, each.tags, queue, each.blocked.parents
+            _submission(
+                each.task_id,
+                each.task.name,
+                each.priority,
+                None if each.blocked else each.due,
+                each.tags,
+                queue,
+                each.blocked.parents if each.blocked else (),
             )
             for each in several
             if self.records(each.task)
