@@ -184,3 +184,22 @@ def test_a_signal_to_all_of_a_workers_processes_ends_it_and_loses_nothing(
     with worker(settings, tmp_path, "-P", "threads", "-c", "2", name="w2"):
         eventually(lambda: {state(shop, each) for each in running} == {"SUCCESS"}, within=40)
     assert sorted(ledger.labels()) == ["a", "b"]
+
+
+def test_a_process_that_ends_after_the_stop_began_is_not_waited_for(
+    shop: Any, ledger: Ledger, settings: Settings, tmp_path: Path, eventually: Eventually
+) -> None:
+    """Also while another one lives: here the one that came for the first to be ended."""
+    with worker(settings, tmp_path, "-P", "prefork", "-c", "2") as ended:
+        running = [shop.begin.apply_async((label, 4.0), tenant="acme").id for label in ("a", "b")]
+        eventually(lambda: {state(shop, each) for each in running} == {"RUNNING"}, within=20)
+        first, second = ended.pool()
+        os.kill(first, signal.SIGTERM)
+        eventually(lambda: len({*ended.pool()} - {first}) == 2)
+        ended.process.send_signal(signal.SIGTERM)
+        eventually(lambda: "another signal stops now" in ended.output)
+        os.kill(second, signal.SIGTERM)
+        assert ended.process.wait(30) == 0
+    with worker(settings, tmp_path, "-P", "threads", "-c", "2", name="w2"):
+        eventually(lambda: {state(shop, each) for each in running} == {"SUCCESS"}, within=40)
+    assert sorted(ledger.labels()) == ["a", "b"]

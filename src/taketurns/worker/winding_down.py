@@ -54,11 +54,7 @@ def finish(consumer: Any, dispatcher: Dispatcher, grace: float | None) -> None:
             if monotonic() - began > (grace or math.inf):
                 logger.warning("%d tasks still run after %g s of grace", dispatcher.turns.running, grace)
                 stopping.stop_now()
-            if _has_lost_its_processes(consumer.pool):
-                logger.warning(
-                    "the pool's processes are gone, and %d tasks go back", dispatcher.turns.running
-                )
-                break
+            _give_up_lost_tasks(consumer.pool)
             if state.active_requests:
                 alive = monotonic()
             elif monotonic() - alive > _ORPHANED:
@@ -69,16 +65,14 @@ def finish(consumer: Any, dispatcher: Dispatcher, grace: float | None) -> None:
         _log_lost(error)
 
 
-def _has_lost_its_processes(pool: Any) -> bool:
-    """Tell whether all processes of a prefork pool have ended, and what they have told was heard.
+def _give_up_lost_tasks(pool: Any) -> None:
+    """Have a prefork pool tell which tasks lost their process, as a closing one does not by itself.
 
-    A signal to the process group ends them too, and a pool that is closing looks after them no longer: it neither
-    starts others nor says that their tasks are lost.
+    It looks after its processes only while it is open, though a signal to the process group ends them as well: such a
+    task would be waited for without end. This is its own way of looking, without the part that starts others.
     """
-    processes = getattr(getattr(pool, "_pool", None), "_pool", None)
-    if not isinstance(pool, TaskPool) or not processes or any(each.exitcode is None for each in processes):
-        return False
-    return not any(each.outq._reader.poll() for each in processes)  # noqa: SLF001  # billiard has no other way
+    if isinstance(pool, TaskPool):
+        pool._pool._join_exited_workers()  # noqa: SLF001  # billiard has no other way
 
 
 def _log_lost(error: Exception) -> None:
