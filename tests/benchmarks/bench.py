@@ -7,6 +7,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from benchmarks.broker_view import files
 from benchmarks.lab import Broker, lab
 from benchmarks.results import Cell, Results
 from benchmarks.systems import SYSTEMS, System, Turns
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 WORKERS: Final = 2
 _INTERVAL = 0.1
+_OTHER_FILES = 1000
 
 
 class Sample(NamedTuple):
@@ -55,6 +57,18 @@ class Bench:
     def measures_turns(self) -> bool:
         """Whether taketurns is to be measured."""
         return Turns.key in self.systems
+
+    def has_room(self, kind: type[System], count: int) -> bool:
+        """Tell whether the broker may open the files of so many backlogged queues; it would go down otherwise."""
+        allowed = None if kind.on_redis else files(self.broker)
+        needed = int(count * (2.1 if kind.key == "recipe" else 1.5)) + _OTHER_FILES
+        if allowed is None or needed <= allowed:
+            return True
+        say(
+            f"  {kind.title}: not measured with T={count}: "
+            f"{self.broker.name} needs {needed} files, may open {allowed}"
+        )
+        return False
 
     @contextmanager
     def place(self, kind: type[System]) -> Iterator[System]:

@@ -73,6 +73,15 @@ class Fleet:
         finally:
             self._signal(signal.SIGCONT)
 
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        """Let them work until the block ends, while they are halted."""
+        self._signal(signal.SIGCONT)
+        try:
+            yield
+        finally:
+            self._signal(signal.SIGSTOP)
+
     def _signal(self, number: int) -> None:
         for process in self._processes.values():
             os.killpg(process.pid, number)

@@ -18,6 +18,8 @@ class Profile:
         tasks: tasks of the throughput workload, by the number of tenants.
         rounds: how often each of those is measured, by the number of tenants; others once.
         limit: seconds for one throughput cell.
+        pace_tasks: tasks of each backlog whose paces are compared side by side.
+        pace_rounds: in how many slices each of them is worked on, if it lasts.
         recipe_tenants: the numbers of tenants that the plain recipe is tried with, once each.
         ranch_tenants: the same for celery-ranch.
         ranch_tasks: tasks of celery-ranch.
@@ -50,6 +52,8 @@ class Profile:
     tasks: Mapping[int, int]
     rounds: Mapping[int, int]
     limit: float
+    pace_tasks: int
+    pace_rounds: int
     recipe_tenants: tuple[int, ...]
     ranch_tenants: tuple[int, ...]
     ranch_tasks: int
@@ -83,8 +87,10 @@ _ALL: Final = ("fifo", "recipe", "ranch", "turns")
 QUICK: Final = Profile(
     name="quick",
     tasks={1: 20_000, 200: 30_000, 1000: 30_000, 10_000: 110_000},
-    rounds={1: 2, 200: 2, 1000: 2},
+    rounds={},
     limit=20,
+    pace_tasks=120_000,
+    pace_rounds=7,
     recipe_tenants=(1000,),
     ranch_tenants=(1000,),
     ranch_tasks=500,
@@ -118,6 +124,8 @@ FULL: Final = Profile(
     tasks={1: 20_000, 10: 20_000, 100: 20_000, 200: 40_000, 1000: 60_000, 10_000: 300_000},
     rounds={1: 5, 10: 3, 100: 3, 200: 3, 1000: 5, 10_000: 3},
     limit=120,
+    pace_tasks=300_000,
+    pace_rounds=25,
     recipe_tenants=(1, 10, 100, 1000, 10_000),
     ranch_tenants=(1, 10, 100, 1000),
     ranch_tasks=1000,
@@ -152,6 +160,8 @@ SMOKE: Final = replace(
     tasks={1: 10_000, 500: 10_000},
     rounds={},
     limit=10,
+    pace_tasks=20_000,
+    pace_rounds=1,
     newcomers=10,
     noisy_systems=_ALL,
     quiet_tasks=50,

@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING
 
 from benchmarks.bench import WORKERS, Outcome, Sample, tenants, watch
-from benchmarks.broker_view import files, unacknowledged
+from benchmarks.broker_view import unacknowledged
 from benchmarks.loader import Task
 from benchmarks.systems import Turns
 from benchmarks.workloads import raw
@@ -31,7 +31,6 @@ _HELD_SAMPLES = 3
 SAMPLED = 200
 """Tenants with which it is looked every 100 ms; with more a listing takes the broker too long for that."""
 _STEADY = 2.0  # seconds after which the backlog is a steady one
-_OTHER_FILES = 1000
 
 
 def run(bench: Bench) -> None:
@@ -42,7 +41,7 @@ def run(bench: Bench) -> None:
             if round_ >= profile.rounds.get(count, 1):
                 continue
             for kind in bench.chosen():
-                if _takes_part(kind.key, count, round_, profile) and _has_room(bench, kind, count):
+                if _takes_part(kind.key, count, round_, profile) and bench.has_room(kind, count):
                     with bench.place(kind) as system:
                         bench.add(
                             NAME, system, f"T={count}", _measure(bench, system, count, first=round_ == 0)
@@ -59,18 +58,6 @@ def _takes_part(key: str, count: int, round_: int, profile: Profile) -> bool:
             return round_ == 0 and count in profile.ranch_tenants
         case _:
             return True
-
-
-def _has_room(bench: Bench, kind: type[System], count: int) -> bool:
-    """Tell whether the broker may open the files that so many backlogged queues need; it would go down otherwise."""
-    allowed = None if kind.on_redis else files(bench.broker)
-    needed = int(count * (2.1 if kind.key == "recipe" else 1.5)) + _OTHER_FILES
-    if allowed is None or needed <= allowed:
-        return True
-    say(
-        f"  {kind.title}: not measured with T={count}: {bench.broker.name} needs {needed} files, may open {allowed}"
-    )
-    return False
 
 
 def _measure(bench: Bench, system: System, count: int, *, first: bool) -> Outcome:
