@@ -142,11 +142,21 @@ def unverified(sock: object) -> str:
     return "" if sock.context.check_hostname else "that the server's certificate names its host"
 
 
-def _failure(error: BaseException | None) -> ssl.SSLError | None:
-    """Return what went wrong below an error; requests' have several layers, and not all of them know it."""
-    if error is None or isinstance(error, ssl.SSLError):
-        return error
-    return _failure(error.__cause__) or _failure(error.__context__)
+def _failure(error: BaseException) -> ssl.SSLError | None:
+    """Return what went wrong below an error; requests' have several layers, and not all of them know it.
+
+    An error that is raised again while one is handled that it has caused is below itself: each is looked at once.
+    """
+    seen: set[int] = set()
+    below: list[BaseException | None] = [error]
+    while below:
+        each = below.pop()
+        if isinstance(each, ssl.SSLError):
+            return each
+        if each is not None and id(each) not in seen:
+            seen.add(id(each))
+            below += [each.__context__, each.__cause__]
+    return None
 
 
 def _files(settings: TlsSettings, *, ca: str, cert: str, key: str) -> Mapping[str, str]:
