@@ -350,6 +350,23 @@ def test_a_client_of_nothing_is_refused() -> None:
         AsyncClient("http://localhost", token="x", api_key="y")
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("size", [0, -1, 10_001])
+def test_batches_of_no_possible_size_are_refused(kind: str, size: int) -> None:
+    """A stream in batches of none would submit nothing, or all at its end."""
+    with (
+        connected(kind, "http://localhost") as client,
+        pytest.raises(ValueError, match=f"size: {size} is not valid; accepted is 1 to 10000"),
+    ):
+        next(iter(client.submit_stream([Submission("n")], size=size)))
+
+
+def test_an_empty_list_of_states_is_not_any_state() -> None:
+    """It would be left out of the query, and all tasks of the tag be cancelled."""
+    with pytest.raises(ValueError, match=r"state: \[\] is not valid; accepted is at least one"):
+        calls.cancel_all(tag="t", state=[])
+
+
 def test_pauses_double_and_are_those_that_the_api_asks_for() -> None:
     """Not all clients come back at once, and nobody waits for an hour unasked."""
     error = ApiError(503, "x", "y")

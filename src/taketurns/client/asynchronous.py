@@ -66,9 +66,10 @@ class AsyncClient(Base[httpx.AsyncClient]):
     ) -> AsyncGenerator[BatchEntry, None]:
         """Do what [Client.submit_stream][] does, also with submissions that are made asynchronously."""
         batch: list[Submission] = []
+        most = calls.batch_size(size)
         async for submission in _each(submissions):
             batch.append(submission)
-            if len(batch) == size:
+            if len(batch) == most:
                 for entry in (await self.submit_many(batch)).tasks:
                     yield entry
                 batch = []

@@ -22,6 +22,9 @@ T = TypeVar("T")
 LONGEST_PAGE: Final = 1000
 """Tasks that one page can have."""
 
+LARGEST_BATCH: Final = 10_000
+"""Tasks that can be submitted together."""
+
 _BATCH, _LETTERS = 120.0, 600.0
 """Seconds that the API may take for 10,000 tasks, and for as many dead letters as there may be."""
 
@@ -96,6 +99,17 @@ def submit_many(submissions: Iterable[Submission]) -> Call[models.BatchAccepted]
         is_repeatable=all(each.idempotency_key is not None for each in chosen),
         patience=_BATCH,
     )
+
+
+def batch_size(size: int) -> int:
+    """Return the size of a stream's batches.
+
+    Raises:
+        ValueError: there can be none of this size.
+    """
+    if not 1 <= size <= LARGEST_BATCH:
+        raise ValueError(f"size: {size!r} is not valid; accepted is 1 to {LARGEST_BATCH}")
+    return size
 
 
 def task(task_id: str) -> Call[models.TaskState]:
@@ -264,13 +278,23 @@ def _changing(
 
 
 def _filters(chosen: TaskFilter | LetterFilter) -> dict[str, Any]:
-    """Return filters as the API takes them; None is the same as not given."""
+    """Return filters as the API takes them; None is the same as not given.
+
+    Raises:
+        ValueError: a time has no time zone, or a list is empty, which in a query is not given either.
+    """
     found: dict[str, Any] = {}
     for name, value in chosen.items():
-        if name in {"since", "until"} and value is not None:
+        if value is None:
+            continue
+        if name in {"since", "until"}:
             found[name] = moment(cast("datetime | str", value), of=name)
-        elif value is not None:
-            found[name] = value if isinstance(value, str) else list(cast("Sequence[str]", value))
+        elif isinstance(value, str):
+            found[name] = value
+        elif states := list(cast("Sequence[str]", value)):
+            found[name] = states
+        else:
+            raise ValueError(f"{name}: {value!r} is not valid; accepted is at least one, or None for any")
     return found
 
 

@@ -66,8 +66,8 @@ class Client(Base[httpx.Client]):
         They are taken as they are submitted, and that as the entries are asked for. If one is not valid the tasks of
         its batch are not submitted (InvalidBatch, which counts within the batch), those of earlier ones are.
         """
-        iterator = iter(submissions)
-        while batch := list(islice(iterator, size)):
+        iterator, most = iter(submissions), calls.batch_size(size)
+        while batch := list(islice(iterator, most)):
             yield from self.submit_many(batch).tasks
 
     def tasks(self, **chosen: Unpack[calls.TaskFilter]) -> Iterator[TaskView]:
