@@ -78,6 +78,20 @@ def test_a_step_that_is_told_late_changes_no_state_and_fills_what_is_missing(rec
     assert (record.stored, record.worker, record.error) == ("RUNNING", "w2", ("ValueError", "no"))
 
 
+def test_a_task_that_succeeded_after_a_failure_has_no_error(records: Records) -> None:
+    """Whoever asks whether there is one, to know how it has ended, is told right."""
+    retrying = Step("t", "retrying", NOW + 2, fields={"error": "ValueError\nno"})
+    records.write({"acme": [queued("t"), Step("t", "started", NOW + 1), retrying]})
+    record = records.get("acme", "t")
+    assert record is not None
+    assert record.error == ("ValueError", "no")
+    again = Step("t", "started", NOW + 3, retries=1)
+    records.write({"acme": [again, Step("t", "completed", NOW + 4, retries=1)]})
+    record = records.get("acme", "t")
+    assert record is not None
+    assert (record.stored, record.error) == ("SUCCESS", None)
+
+
 def test_a_request_to_cancel_overrules_no_end_and_is_told_once(records: Records) -> None:
     asked = Step("t", "cancelled", NOW + 2, asked=True)
     records.write({"acme": [asked]})

@@ -92,6 +92,8 @@ def state_of(record: TaskRecord, app: Celery, state: State | None = None) -> Tas
         view.status = told
         if isinstance(outcome, BaseException):
             view.error = TaskError(type=type(outcome).__name__, message=encodable(str(outcome)))
+        elif told == "SUCCESS":
+            view.error = None
     if view.status == "SUCCESS" and told == "SUCCESS":
         view.result = jsonable(outcome)
     return view

@@ -175,7 +175,7 @@ class TaskView(_Answer):
     """How often it was started."""
     progress: TaskProgress | None
     error: TaskError | None
-    """What it raised last."""
+    """What it raised last; null: nothing, or it has succeeded since."""
 
 
 class TaskState(TaskView):

@@ -51,7 +51,7 @@ class TaskRecord:
         ended_at: when it came to its end.
         worker: the worker that started it last.
         attempts: how often it was started.
-        error: the type and the text of what it failed with last.
+        error: the type and the text of what it failed with last; None: it has not, or has succeeded since.
         progress: how far it says it is.
     """
 
@@ -99,7 +99,7 @@ class TaskRecord:
             ended_at=number("ended"),
             worker=stored.get("worker"),
             attempts=int(stored.get("attempts", 0)),
-            error=(kind, text) if kind else None,
+            error=(kind, text) if kind and stored["state"] != "SUCCESS" else None,
             progress=Progress(told["done"], told.get("total"), told.get("note", "")) if told else None,
         )
 
