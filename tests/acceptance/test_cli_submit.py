@@ -156,6 +156,37 @@ def test_what_does_not_go_together_is_told_with_the_usage(
     assert known(turns) == []
 
 
+def test_ctrl_c_while_it_waits_names_what_was_submitted(
+    settings: Settings, tmp_path: Path, turns: TakeTurns
+) -> None:
+    """Nothing was printed before, and whoever submits again would run the task twice."""
+    (tmp_path / "telling.py").write_text(
+        "from support.api_app import app\n"
+        "from taketurns.records.records import Records\n"
+        "look = Records.of\n"
+        "Records.of = lambda *asked: print('it looks', flush=True) or look(*asked)\n"
+    )
+    with subprocess.Popen(  # our own command
+        [COMMAND, "-A", "telling:app", *["tasks", "submit", "acme", "shop.internal", "--wait", "600"]],
+        cwd=tmp_path,
+        env=environment(settings),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "it looks\n"
+            process.send_signal(signal.SIGINT)
+            assert process.stderr is not None
+            errors = process.stderr.read()
+            process.wait(WITHIN)
+        finally:
+            process.kill()
+    said = f"Interrupted; submitted, and not cancelled: {' '.join(known(turns))}\n"
+    assert (process.returncode, errors, len(known(turns))) == (130, said, 1)
+
+
 # ---- a file
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeVar
 
 import typer
 
+from taketurns.cli.interrupts import quiet_interrupt
 from taketurns.cli.output import print_table, printable
 from taketurns.cli.submit_file import submit_file
 from taketurns.cli.tenant_output import Name  # noqa: TC001  # typer reads it
@@ -173,7 +174,10 @@ def _submit_alike(
             if as_json and wait is None and accepted:
                 _print_json(turns, tenant, accepted)
         if wait is not None:
-            _report(_await(turns, tenant, found.name, accepted, wait), as_json=as_json)
+            ids = " ".join(each.task_id for each in accepted)
+            with quiet_interrupt(f"Interrupted; submitted, and not cancelled: {ids}"):
+                states = _await(turns, tenant, found.name, accepted, wait)
+            _report(states, as_json=as_json)
 
 
 def _print_ids(accepted: Sequence[Submitted]) -> None:
