@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from support.workers import Ledger
-    from taketurns.api.schemas import TaskState
+    from taketurns.api.schemas.tasks import TaskState
     from taketurns.settings import Settings
 
     Eventually = Callable[..., None]

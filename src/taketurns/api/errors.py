@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 from taketurns.api import faults
 from taketurns.api.allowed import allowed_methods
 from taketurns.api.auth import NotAuthenticated
-from taketurns.api.schemas import Problem
+from taketurns.api.schemas.base import Problem
 from taketurns.api.signing_keys import KeysUnavailable
 from taketurns.errors import (
     BacklogFull,

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from taketurns.api.exposed import exposed_task
 from taketurns.api.faults import Malformed, invalid_fields, unreadable
 from taketurns.api.options import options_of
-from taketurns.api.schemas import TaskSubmission
+from taketurns.api.schemas.tasks import TaskSubmission
 from taketurns.arguments import check_arguments
 from taketurns.batch import Batch
 from taketurns.errors import InvalidBatch, InvalidInput, TaketurnsError

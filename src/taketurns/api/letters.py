@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final
 from fastapi import Path, Query
 
 from taketurns.api.errors import RETRY_LATER, ApiError, describe
-from taketurns.api.schemas import ChosenLetters, ChosenOwnLetters
+from taketurns.api.schemas.letters import ChosenLetters, ChosenOwnLetters
 from taketurns.deadletters.letter import Cause
 from taketurns.deadletters.moments import read_moment
 from taketurns.deadletters.selection import Selection

@@ -4,7 +4,7 @@ from typing import Any
 
 from celery import Celery
 
-from taketurns.api.schemas import TaskSubmission
+from taketurns.api.schemas.tasks import TaskSubmission
 from taketurns.errors import InvalidInput
 from taketurns.options import expires_at
 

@@ -8,7 +8,7 @@ from typing import Final
 from anyio import CapacityLimiter, Lock, create_task_group, move_on_after
 from anyio.to_thread import run_sync
 
-from taketurns.api.schemas import Check, Ready
+from taketurns.api.schemas.operations import Check, Ready
 from taketurns.connections import broker_version
 from taketurns.errors import TaketurnsError
 from taketurns.extension import TakeTurns

@@ -13,7 +13,7 @@ from celery.utils.saferepr import saferepr
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
-from taketurns.api.schemas import TaskError, TaskProgress, TaskState, TaskView
+from taketurns.api.schemas.tasks import TaskError, TaskProgress, TaskState, TaskView
 from taketurns.arguments import is_too_deep
 from taketurns.errors import RegistryUnavailable, TaketurnsError
 from taketurns.extension import TakeTurns

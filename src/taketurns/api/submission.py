@@ -10,7 +10,7 @@ from celery.utils import uuid
 from taketurns.api.exposed import exposed_task
 from taketurns.api.options import options_of
 from taketurns.api.results import remembered_state
-from taketurns.api.schemas import TaskAccepted, TaskSubmission
+from taketurns.api.schemas.tasks import TaskAccepted, TaskSubmission
 from taketurns.arguments import check_arguments
 from taketurns.errors import BrokerUnavailable, PublishNotConfirmed
 from taketurns.extension import TakeTurns

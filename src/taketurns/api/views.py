@@ -5,18 +5,10 @@ from dataclasses import asdict
 from typing import Any
 
 from taketurns.api.results import jsonable
-from taketurns.api.schemas import (
-    Backlog,
-    DeadLetterSummary,
-    DeadLetterView,
-    LimitStatus,
-    OwnLetterSummary,
-    OwnLetterView,
-    ScheduleView,
-    TasksCancelled,
-    TenantStatistics,
-    TenantView,
-)
+from taketurns.api.schemas.letters import DeadLetterSummary, DeadLetterView, OwnLetterSummary, OwnLetterView
+from taketurns.api.schemas.schedules import ScheduleView
+from taketurns.api.schemas.tasks import TasksCancelled
+from taketurns.api.schemas.tenants import Backlog, LimitStatus, TenantStatistics, TenantView
 from taketurns.cancelling import Cancellation
 from taketurns.deadletters.letter import DeadLetter
 from taketurns.extension import TakeTurns

@@ -61,7 +61,7 @@ def list_letters(
     as_json: Json = False,
 ) -> None:
     """List dead letters that have all of this, the oldest first."""
-    from taketurns.api.schemas import DeadLetterList
+    from taketurns.api.schemas.letters import DeadLetterList
     from taketurns.api.views import letter_summary
     from taketurns.cli.application import load_turns_once  # Celery takes its time to import
 

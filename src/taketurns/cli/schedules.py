@@ -151,7 +151,7 @@ def list_schedules(
     as_json: Json = False,
 ) -> None:
     """List schedules, with when they are due, and say if no beat runs."""
-    from taketurns.api.schemas import ScheduleList
+    from taketurns.api.schemas.schedules import ScheduleList
     from taketurns.api.views import schedule_view
 
     with _schedules(context) as schedules:

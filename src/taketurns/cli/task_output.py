@@ -11,7 +11,7 @@ from taketurns.cli.output import print_fields, print_table, printable
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from taketurns.api.schemas import TaskState, TaskView
+    from taketurns.api.schemas.tasks import TaskState, TaskView
     from taketurns.live.event import Event
 
 

@@ -13,7 +13,7 @@ from taketurns.cli.output import print_fields, print_table
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from taketurns.api.schemas import Durations, TenantStatistics
+    from taketurns.api.schemas.tenants import Durations, TenantStatistics
     from taketurns.roster import KnownTenant
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The tenant's id.")]

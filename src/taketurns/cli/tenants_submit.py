@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from taketurns import TakeTurns
-    from taketurns.api.schemas import TaskState
+    from taketurns.api.schemas.tasks import TaskState
     from taketurns.batch import Submitted
 
 T = TypeVar("T", list[Any], dict[str, Any])
@@ -190,7 +190,7 @@ def _print_ids(accepted: Sequence[Submitted]) -> None:
 def _print_json(turns: TakeTurns, tenant: str, accepted: Iterable[Submitted]) -> None:
     """Print each task as it was accepted, as over HTTP."""
     from taketurns.api.results import remembered_state
-    from taketurns.api.schemas import TaskAccepted
+    from taketurns.api.schemas.tasks import TaskAccepted
     from taketurns.tenants import queue_name
 
     queue = queue_name(turns.tenant_of(tenant))

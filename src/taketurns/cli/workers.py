@@ -30,7 +30,7 @@ def list_all(context: typer.Context, *, as_json: Json = False) -> None:
     with closing(load_turns_once(context.obj)) as turns:
         found = turns.workers()
     if as_json:
-        from taketurns.api.schemas import WorkerList
+        from taketurns.api.schemas.operations import WorkerList
 
         typer.echo(WorkerList(workers=found).model_dump_json())
     elif found:

@@ -9,7 +9,7 @@ from taketurns.api.authenticator import Authenticator
 from taketurns.api.dependencies import CurrentCaller, authenticated, for_tenant
 from taketurns.api.endpoints import Endpoints
 from taketurns.api.mounting import serve
-from taketurns.api.schemas import TaskAccepted, TaskSubmission
+from taketurns.api.schemas.tasks import TaskAccepted, TaskSubmission
 from taketurns.demo import app as demo
 from taketurns.demo.names import ONE_QUEUE
 from taketurns.demo.tasks import plain_work

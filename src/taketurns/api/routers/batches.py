@@ -13,7 +13,7 @@ from taketurns.api.errors import ApiError, describe
 from taketurns.api.faults import code_of
 from taketurns.api.incoming import MOST
 from taketurns.api.route import batch
-from taketurns.api.schemas import BatchAccepted, BatchProblem
+from taketurns.api.schemas.batches import BatchAccepted, BatchProblem
 
 endpoints = Endpoints("tasks", prefix="/tasks")
 

@@ -26,7 +26,7 @@ from taketurns.api.letters import (
     told,
     unknown,
 )
-from taketurns.api.schemas import (
+from taketurns.api.schemas.letters import (
     ChosenLetters,
     ChosenLettersQuery,
     DeadLetterList,

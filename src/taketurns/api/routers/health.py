@@ -6,7 +6,7 @@ from fastapi import Response
 
 from taketurns.api.dependencies import ServerChecks
 from taketurns.api.endpoints import Endpoints
-from taketurns.api.schemas import Live, Ready
+from taketurns.api.schemas.operations import Live, Ready
 
 endpoints = Endpoints("health", prefix="/health")
 

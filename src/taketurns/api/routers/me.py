@@ -7,7 +7,7 @@ from taketurns.api.dependencies import CurrentCaller, Turns
 from taketurns.api.endpoints import Endpoints
 from taketurns.api.errors import describe
 from taketurns.api.exposed import exposed_tasks
-from taketurns.api.schemas import LimitStatus, Me, TenantLimits, TenantStatistics
+from taketurns.api.schemas.tenants import LimitStatus, Me, TenantLimits, TenantStatistics
 from taketurns.api.views import statistics, tenant_view
 from taketurns.limits.standing import rates_of
 from taketurns.roster import look_at

@@ -27,7 +27,7 @@ from taketurns.api.letters import (
     told,
     unknown,
 )
-from taketurns.api.schemas import (
+from taketurns.api.schemas.letters import (
     ChosenOwnLetters,
     ChosenOwnLettersQuery,
     DeadLettersDiscarded,

@@ -12,7 +12,7 @@ from taketurns.api.dependencies import CurrentCaller, Turns
 from taketurns.api.endpoints import Endpoints
 from taketurns.api.errors import ApiError, describe
 from taketurns.api.exposed import exposed_task
-from taketurns.api.schemas import ScheduleCreation, ScheduleList, SchedulePatch, ScheduleView
+from taketurns.api.schemas.schedules import ScheduleCreation, ScheduleList, SchedulePatch, ScheduleView
 from taketurns.api.views import schedule_view
 from taketurns.errors import UnknownSchedule, UnknownTask
 from taketurns.extension import TakeTurns

@@ -10,7 +10,7 @@ from taketurns.api.dependencies import CurrentCaller, Submissions, Turns
 from taketurns.api.endpoints import Endpoints
 from taketurns.api.errors import ApiError, describe
 from taketurns.api.results import state_now, view_of
-from taketurns.api.schemas import TaskAccepted, TaskPage, TasksCancelled, TaskState, TaskSubmission
+from taketurns.api.schemas.tasks import TaskAccepted, TaskPage, TasksCancelled, TaskState, TaskSubmission
 from taketurns.api.views import cancellation_view
 from taketurns.deadletters.moments import read_moment
 from taketurns.errors import InvalidInput

@@ -14,8 +14,8 @@ from taketurns.api.dependencies import TenantPath, Turns
 from taketurns.api.endpoints import Endpoints
 from taketurns.api.errors import describe
 from taketurns.api.routers.tasks import TaskIdPath
-from taketurns.api.schemas import (
-    TasksReleased,
+from taketurns.api.schemas.tasks import TasksReleased
+from taketurns.api.schemas.tenants import (
     TenantCreation,
     TenantPage,
     TenantPatch,

@@ -5,7 +5,7 @@ from http import HTTPStatus
 from taketurns.api.dependencies import Turns
 from taketurns.api.endpoints import Endpoints
 from taketurns.api.errors import describe
-from taketurns.api.schemas import WorkerList
+from taketurns.api.schemas.operations import WorkerList
 
 endpoints = Endpoints("workers", prefix="/workers")
 

@@ -1,0 +1,1 @@
+"""What the API takes and gives. The docstrings are the descriptions in its OpenAPI document."""
