@@ -18,3 +18,8 @@ def is_text(value: object, most: int) -> TypeGuard[str]:
 def encodable(text: str) -> str:
     """Return a text with a question mark for each lone surrogate."""
     return text if text.isascii() else text.encode("utf-8", "replace").decode()
+
+
+def escaped(text: str) -> str:
+    r"""Return a text with an escape such as ``\ud800`` for each lone surrogate: for messages, not for JSON texts."""
+    return text.encode("utf-8", "backslashreplace").decode()

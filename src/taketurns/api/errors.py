@@ -33,6 +33,7 @@ from taketurns.errors import (
     UnknownTask,
     UnknownTenant,
 )
+from taketurns.texts import escaped
 
 logger = logging.getLogger(__name__)
 
@@ -110,8 +111,8 @@ def problem(
     """Return the answer to a request that failed."""
     body = Problem(
         error=code,
-        message=faults.encodable(message),
-        field=None if field is None else faults.encodable(field),
+        message=escaped(message),
+        field=None if field is None else escaped(field),
     )
     return JSONResponse(body.model_dump(), status_code=status, headers=dict(headers or {}))
 

@@ -21,6 +21,7 @@ from taketurns.errors import (
     TaketurnsError,
     UnknownTask,
 )
+from taketurns.texts import escaped
 
 # Their own messages name hosts and ports, which are for the operator's log and not for every client.
 AWAY: Final[Mapping[type[TaketurnsError], tuple[str, str]]] = {
@@ -90,8 +91,8 @@ def told(error: Exception) -> dict[str, Any]:
     field = field_of(error)
     return {
         "error": code_of(error),
-        "message": encodable(str(error)),
-        "field": None if field is None else encodable(field),
+        "message": escaped(str(error)),
+        "field": None if field is None else escaped(field),
     }
 
 
@@ -148,8 +149,3 @@ def not_parsed(cause: BaseException | None) -> str:
         case ValueError():  # Python's limit is the only reason that is left
             return f"a whole number may have at most {sys.get_int_max_str_digits()} digits"
     return "it can't be read"
-
-
-def encodable(text: str) -> str:
-    """Replace lone surrogates: JSON may carry them as escapes, UTF-8 can't."""
-    return text.encode("utf-8", "backslashreplace").decode()
