@@ -44,7 +44,13 @@ class Outcomes:
 
 
 def report_failure(
-    app: Celery, headers: Mapping[str, Any], payload: Any, error: BaseException, *, task: Any = None
+    app: Celery,
+    headers: Mapping[str, Any],
+    payload: Any,
+    error: BaseException,
+    *,
+    queue: str,
+    task: Any = None,
 ) -> None:
     """Record that a task has failed which can't say so itself: its state, its error callbacks, its chord.
 
@@ -53,9 +59,11 @@ def report_failure(
         headers: those of its message.
         payload: the message's decoded body.
         error: what it has failed with.
+        queue: where it would have run, which is kept with its result if the app wants that (``result_extended``).
         task: the task; by default the one of the app that the headers name.
     """
     request = request_of(headers, payload)
+    request.update(delivery_info={"routing_key": queue})
     task = task or app.tasks.get(headers.get("task"))
     backend = Outcomes(app.backend) if task is None else task.backend
     backend.mark_as_failure(headers["id"], error, request=request)

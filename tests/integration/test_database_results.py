@@ -56,8 +56,8 @@ def configure(shop: Any, database: str) -> None:
     shop.app.conf.update(result_backend=f"db+{database}", result_extended=True)
 
 
-def submit(client: Client, name: str, label: str) -> str:
-    response = client.post("/tasks", json={"name": f"support.shop.{name}", "args": [label]})
+def submit(client: Client, name: str, label: str, **options: Any) -> str:
+    response = client.post("/tasks", json={"name": f"support.shop.{name}", "args": [label], **options})
     assert response.status_code == 202, response.text
     return str(response.json()["task_id"])
 
@@ -89,6 +89,8 @@ def test_results_of_tenants_are_kept_in_a_database(
         eventually(lambda: state(acme, failed)["status"] == "FAILURE", within=20)
         assert state(acme, failed)["error"] == {"type": "ValueError", "message": "no f"}
         assert_problem(bolt.get(f"/tasks/{done}"), 404, code="not_found")
+        after = submit(acme, "work", "never", depends_on=[failed])
+        eventually(lambda: state(acme, after)["status"] == "FAILURE", within=20)
 
         result = shop.app.AsyncResult(done)
         assert result.get(timeout=20) == "a"
@@ -102,7 +104,7 @@ def test_results_of_tenants_are_kept_in_a_database(
             "SELECT name FROM celery_taskmeta WHERE queue = 'usersequence_acme' ORDER BY date_done"
         )
         names = [row.name.rpartition(".")[2] for row in connection.execute(history)]
-        assert sorted(names) == ["add", "add", "add", "fail", "work"]
+        assert sorted(names) == ["add", "add", "add", "fail", "work", "work"]
         long_ago = datetime.now(UTC) - timedelta(days=100)
         old = text("UPDATE celery_taskmeta SET date_done = :then WHERE task_id = :id")
         connection.execute(old, {"then": long_ago.replace(tzinfo=None), "id": failed})

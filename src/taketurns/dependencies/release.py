@@ -230,7 +230,13 @@ class Release:
         with suppress(RegistryUnavailable):
             self._turns.registry.history.add({tenant: Ended(failed=1)})
         try:
-            report_failure(self._turns.app, headers, json.loads(body_of(message)), DependencyFailed(because))
+            report_failure(
+                self._turns.app,
+                headers,
+                json.loads(body_of(message)),
+                DependencyFailed(because),
+                queue=queue,
+            )
         except Exception:  # whatever the app's backend, and its error callbacks, raise
             logger.exception("that task %s has failed is not in the result backend", headers["id"])
         for parent in self._awaited.ended(owner, {headers["id"]: "FAILURE"}):

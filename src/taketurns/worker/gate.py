@@ -262,7 +262,9 @@ class Gate:
         def then() -> None:
             self._forget_starts(message)
             self._background.submit(
-                lambda: report_failure(task.app, message.headers, message.payload, error, task=task)
+                lambda: report_failure(
+                    task.app, message.headers, message.payload, error, queue=message.queue, task=task
+                )
             )
             self._discard(message, error)
 
