@@ -37,6 +37,9 @@ _FIELDS: Final = (
     "error",
     "progress",
 )
+_WHAT: Final = {"started": "b", "progress": "p"}
+"""What kinds of steps the script tells apart, but for ends."""
+
 _READ_AT_ONCE: Final = 500
 _COUNTED_AT_ONCE: Final = 1000
 
@@ -211,30 +214,18 @@ class Records:
         return self._store.tenant_key(tenant, "task", task_id)
 
 
-def _told(step: Step, place: int) -> dict[str, Any]:
+def _told(step: Step, place: int) -> list[Any]:
     """Return a step as the script takes it."""
-    at = f"{step.at:.6f}"
+    at, state = f"{step.at:.6f}", step.state
     values: list[str] = ["name", step.name] if step.name else []
     for name, value in step.fields.items():
         values += name, str(value)
-    told: dict[str, Any] = {
-        "k": place,
-        "t": step.task_id,
-        "o": -1 if step.asked else step.order,
-        "a": at,
-        "e": step.event(),
-        "v": values,
-    }
-    if (state := step.state) is not None:
-        told["s"] = state
-        if state in FINAL:
-            told["f"] = 1
-            values += "ended", at
-    if step.kind == "started":
-        told["b"] = 1
-    elif step.kind == "progress":
-        told["p"] = 1
+    what = _WHAT.get(step.kind, "")
+    if state in FINAL:
+        what = "f"
+        values += "ended", at
+    order = -1 if step.asked else step.order
+    told: list[Any] = [place, step.task_id, order, what, state or "", at, step.event(), values]
     if (due := step.fields.get("due")) and float(due) > step.at:
-        told["d"] = f"{float(due):.6f}"
-        told["l"] = math.ceil((float(due) - step.at) * 1000)
+        told += f"{float(due):.6f}", math.ceil((float(due) - step.at) * 1000)
     return told

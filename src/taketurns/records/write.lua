@@ -13,19 +13,18 @@
 -- ARGV[3]    events of the stream, about, at most
 -- ARGV[4]    the start of the key of a record; the task's id follows
 -- ARGV[5]    seconds that KEYS[4] is kept
--- ARGV[6]    JSON array of steps, in their order. Each is an object:
---              k  its task's record: KEYS[4 + k]
---              t  the task's id
---              o  its order: the state is that of the step with the highest. -1: a request, which overrules no end
---              s  the state that it leads to, or nothing
---              a  when it happened
---              e  the event as JSON
---              v  fields and values, alternating; what an earlier step tells late only fills gaps
---              f  1: it is the task's end
---              b  1: the task was started
---              p  1: progress; of this the record keeps the last event only
---              d  when it is due, if it waits until then
---              l  milliseconds that the record is kept in addition, for a task that is due later
+-- ARGV[6]    JSON array of steps, in their order. Each is an array, since names would cost as much as what they name:
+--              1  its task's record: KEYS[4 + this]
+--              2  the task's id
+--              3  its order: the state is that of the step with the highest. -1: a request, which overrules no end
+--              4  what it is: `b` the task was started, `f` it has come to its end, `p` progress, of which the record
+--                 keeps the last event only, or nothing of these
+--              5  the state that it leads to, or nothing
+--              6  when it happened
+--              7  the event as JSON
+--              8  fields and values, alternating; what an earlier step tells late only fills gaps
+--              9  when it is due, if it waits until then
+--              10 milliseconds that the record is kept in addition, if so
 --
 -- A record's fields are those that TaskRecord.read names, `order`, and `e:<id>` for each event but progress. What all
 -- steps of a call lead to is written at its end, once: most of what this costs is calls.
@@ -55,7 +54,8 @@ local function read(key)
 end
 
 for _, step in ipairs(cjson.decode(ARGV[6])) do
-  local key = KEYS[4 + step.k]
+  local place, task, order, kind, state, moment, event, values, due, additional = unpack(step)
+  local key = KEYS[4 + place]
   local record = known[key]
   if not record then
     record = read(key)
@@ -63,65 +63,65 @@ for _, step in ipairs(cjson.decode(ARGV[6])) do
   end
   local fields = record.fields
   local exists = record.order >= 0
-  local is_request = step.o < 0
+  local is_request = order < 0
   local in_vain = is_request and (not exists or record.ended)
   -- A task that nobody remembers is not begun anew by what it says of its progress, nor is its end told twice.
-  local is_old = step.p and not exists or step.s == 'CANCELLED' and record.state == 'CANCELLED'
+  local is_old = kind == 'p' and not exists or state == 'CANCELLED' and record.state == 'CANCELLED'
 
   if not in_vain and not is_old then
-    local id = redis.call('XADD', events, 'MAXLEN', '~', ARGV[3], '*', 't', step.t, 'e', step.e)
-    told[#told + 1] = { id, step.t, step.e }
-    if step.p then
-      fields.progress = id .. ' ' .. step.e
+    local id = redis.call('XADD', events, 'MAXLEN', '~', ARGV[3], '*', 't', task, 'e', event)
+    told[#told + 1] = { id, task, event }
+    if kind == 'p' then
+      fields.progress = id .. ' ' .. event
     else
-      fields['e:' .. id] = step.e
+      fields['e:' .. id] = event
     end
     if not exists then
-      redis.call('ZADD', index, step.a, step.t)
-      fields.submitted = step.a
-      record.ready = tonumber(step.a)
+      redis.call('ZADD', index, moment, task)
+      fields.submitted = moment
+      record.ready = tonumber(moment)
       new = true
     end
-    if step.s then
-      if is_request or step.o >= record.order then
-        if record.ended and not step.f then -- replayed, or it ran although somebody asked for its end
+    if state ~= '' then
+      if is_request or order >= record.order then
+        if record.ended and kind ~= 'f' then -- replayed, or it ran although somebody asked for its end
           redis.call('HDEL', key, 'ended', 'error')
           fields.ended, fields.error = nil, nil
         end
-        record.ended = step.f
-        record.order = math.max(record.order, step.o)
-        record.state = step.s
-        fields.state, fields.order = step.s, record.order
-        for i = 1, #step.v, 2 do
-          fields[step.v[i]] = step.v[i + 1]
+        record.ended = kind == 'f'
+        record.order = math.max(record.order, order)
+        record.state = state
+        fields.state, fields.order = state, record.order
+        for i = 1, #values, 2 do
+          fields[values[i]] = values[i + 1]
         end
       else
-        for i = 1, #step.v, 2 do
-          redis.call('HSETNX', key, step.v[i], step.v[i + 1]) -- what `fields` has goes over it
+        for i = 1, #values, 2 do
+          redis.call('HSETNX', key, values[i], values[i + 1]) -- what `fields` has goes over it
         end
       end
     end
-    local at = tonumber(step.a)
-    if step.d then
-      redis.call('ZADD', delayed, step.d, step.t)
+    local at = tonumber(moment)
+    if due then
+      redis.call('ZADD', delayed, due, task)
       put_off = true
-      record.due, record.ready = step.d, tonumber(step.d)
-    elseif record.due and (step.b or step.f) then
-      redis.call('ZREM', delayed, step.t)
+      record.due, record.ready = due, tonumber(due)
+    elseif record.due and (kind == 'b' or kind == 'f') then
+      redis.call('ZREM', delayed, task)
       record.due = false
     end
-    if step.b then
+    if kind == 'b' then
       record.attempts = record.attempts + 1
       fields.attempts = record.attempts
       count_duration('w', at - record.ready)
       record.started = at
-    elseif step.s == 'SUCCESS' and record.started > 0 then
+    elseif state == 'SUCCESS' and record.started > 0 then
       count_duration('r', at - record.started)
     end
-    if step.l then
-      longest = math.max(longest, lifetime + step.l)
-      record.expires = lifetime + step.l
-    elseif not exists or not step.p and not step.b then
+    if additional then
+      longest = math.max(longest, lifetime + additional)
+      record.expires = lifetime + additional
+    elseif not exists or kind ~= 'p' and kind ~= 'b' then
       record.expires = lifetime
     end
   end
