@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from taketurns import options
 from taketurns.live.event import checked_id
 from taketurns.live.hub import Hub
 from taketurns.live.stream import TaskStream, TenantStream
@@ -40,10 +41,12 @@ class Live:
 
         Raises:
             InvalidTenant: the tenant id does not have the accepted form.
-            InvalidInput: ``after`` is no id of an event.
+            InvalidInput: ``task_id`` or ``after`` has not the form of an id.
         """
         after = checked_id(after, of="after")
-        return TaskStream(self._turns, self._hub, tenant, task_id, after=after, until=until)
+        return TaskStream(
+            self._turns, self._hub, tenant, options.checked_id(task_id), after=after, until=until
+        )
 
     def tenant(self, tenant: str, *, after: str | None = None, until: float | None = None) -> TenantStream:
         """Return the events of all tasks of a tenant from now on, or after one; the rest is as in [task][].
