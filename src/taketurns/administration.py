@@ -7,17 +7,20 @@ from contextlib import contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Final
 
 from taketurns import purging
+from taketurns.emptying import Emptying, let_go
 from taketurns.errors import BrokerUnavailable, RegistryUnavailable, TenantInUse, UnknownTenant
 from taketurns.limits.standing import rates_of
+from taketurns.progress import unheard
 from taketurns.reaper.reaper import Reaper
 from taketurns.roster import known_tenant
 from taketurns.tenants import validate_tenant
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Callable, Collection, Iterator
 
     from taketurns.extension import TakeTurns
     from taketurns.limits.limiter import RateStatus
+    from taketurns.progress import Step
 
 _BATCH: Final = "batch_"
 """How the name of a tenant begins that was created without one."""
@@ -49,18 +52,28 @@ def rate_status(turns: TakeTurns, tenant: str) -> list[RateStatus]:
     return rates_of(turns, tenant, settings, tasks)
 
 
-def remove(turns: TakeTurns, tenant: str, *, force: bool) -> int:
+def remove(turns: TakeTurns, tenant: str, *, force: bool, progress: Callable[[Step], None] = unheard) -> int:
     """Remove a tenant; see [TakeTurns.remove][taketurns.extension.TakeTurns.remove]."""
     thrown_away = 0
+    parents: list[tuple[str, str]] = []
 
-    def empty(tenants: Collection[str]) -> None:
+    def empty(tenants: Collection[str], renew: Callable[[], None]) -> None:
         nonlocal thrown_away
-        thrown_away += purging.empty(turns, tenants)
+
+        def keep() -> None:
+            renew()
+            if has_own:
+                turns.schedules.book.hold(tenant, _HELD)
+
+        emptying = Emptying(turns, reason="its tenant was removed", renew=keep, progress=progress)
+        thrown_away += purging.empty(turns, tenants, emptying)
+        parents.extend(emptying.parents)
 
     # Schedules are the owners'; those of one that has a tenant to itself go with it.
     has_own = turns.tenancy.key.whose_now(validate_tenant(tenant), tenant).tenant == tenant
     with _without_schedules(turns, tenant) if has_own else nullcontext(0) as schedules:
         outcome = Reaper(turns).remove(tenant, empty=empty if force else None)
+        let_go(turns, parents)
         if outcome is None and not schedules:
             raise UnknownTenant(tenant)
         if outcome is not None and not outcome.remove:

@@ -27,6 +27,7 @@ from taketurns.live.live import Live
 from taketurns.locks.locks import Locks
 from taketurns.management import Management
 from taketurns.migration.dial import CanaryDial
+from taketurns.progress import unheard
 from taketurns.publisher import Publisher
 from taketurns.purging import purge
 from taketurns.records.recorder import Recorder
@@ -48,12 +49,13 @@ from taketurns.worker_list import WorkerInfo, list_workers
 
 if TYPE_CHECKING:
     import builtins
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from celery import Celery
 
     from taketurns.batch import Submitted
     from taketurns.limits.limiter import RateStatus
+    from taketurns.progress import Step
     from taketurns.purging import Purge
     from taketurns.registry import TenantSettings
     from taketurns.resolving import TenantResolver
@@ -347,21 +349,22 @@ class TakeTurns:
         """
         return administration.rate_status(self, tenant)
 
-    def purge(self, tenant: str) -> Purge:
+    def purge(self, tenant: str, *, progress: Callable[[Step], None] = unheard) -> Purge:
         """Throw away the tasks of a tenant that wait; see [purge][taketurns.purging.purge] for what goes on."""
-        return purge(self, tenant)
+        return purge(self, tenant, progress=progress)
 
-    def remove(self, tenant: str, *, force: bool = False) -> int:
+    def remove(self, tenant: str, *, force: bool = False, progress: Callable[[Step], None] = unheard) -> int:
         """Remove a tenant's queue, settings and schedules; it begins anew with its next task.
 
-        Takes up to ten seconds. The queue goes by the steps of the reaper, after which no task can be in it or on its
-        way.
+        Takes up to ten seconds, and some more if there is much to throw away. The queue goes by the steps of the
+        reaper, after which no task can be in it or on its way.
 
         Args:
             tenant: the tenant.
-            force: throw away what waits. Running tasks are waited for, ``TAKETURNS_REAPER_CONFIRM_TIMEOUT`` seconds
-                at most, and nothing happens if they take longer. Delayed tasks and retries, which wait elsewhere,
-                stay: they make a new queue when they are due.
+            force: throw away what waits, as [purge][] does; the records of these tasks stay. Running tasks are waited
+                for, ``TAKETURNS_REAPER_CONFIRM_TIMEOUT`` seconds at most, and nothing happens if they take longer.
+                Delayed tasks and retries, which wait elsewhere, stay: they make a new queue when they are due.
+            progress: told how much is thrown away. What it raises ends the removal there.
 
         Returns:
             How many tasks were thrown away.
@@ -375,7 +378,7 @@ class TakeTurns:
             BrokerUnavailable: the workers can't be asked what they hold.
             RegistryUnavailable: Redis is away.
         """
-        return administration.remove(self, tenant, force=force)
+        return administration.remove(self, tenant, force=force, progress=progress)
 
     def list(self, *, tags: Mapping[str, str] | None = None) -> builtins.list[KnownTenant]:
         """Return the tenants that have a queue or settings of their own, in the order of their ids.

@@ -173,24 +173,6 @@ class Publisher:
         with self._pool.lease(self.left()) as connection:
             return self._attempt(connection, look)
 
-    def purge(self, queue: str) -> int:
-        """Throw away what is ready in a queue, and return how many messages that were; none if it does not exist.
-
-        If the connection was lost in the middle, what was thrown away before is not counted.
-
-        Raises:
-            BrokerUnavailable: the broker did not do it in time, or not that anybody knows.
-        """
-
-        def empty() -> int:
-            try:
-                return int(connection.default_channel.queue_purge(queue) or 0)
-            except NotFound:  # py-amqp has opened the channel anew
-                return 0
-
-        with self._pool.lease(self.left()) as connection:
-            return self._attempt(connection, empty)
-
     @contextmanager
     def producer(self, into: Queue | None = None) -> Iterator[ConfirmedProducer]:
         """Lend a kombu producer whose ``publish()`` returns when the broker has confirmed the message.

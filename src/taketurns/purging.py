@@ -8,13 +8,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from taketurns.conversation import Conversation
+from taketurns.emptying import Emptying, let_go
 from taketurns.errors import ManagementUnavailable, TenantInUse, UnknownTenant
+from taketurns.progress import Step, unheard
 from taketurns.tenants import queue_name
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
     from taketurns.extension import TakeTurns
+    from taketurns.registry import Registry
 
 _EXPIRY: Final = 10.0
 """Seconds after which the workers serve the tenant again by themselves, should this process die."""
@@ -48,24 +51,38 @@ class Purge:
     due_until: float | None
 
 
-def purge(turns: TakeTurns, tenant: str) -> Purge:
+def purge(turns: TakeTurns, tenant: str, *, progress: Callable[[Step], None] = unheard) -> Purge:
     """Throw away what waits in a tenant's queue, and what workers hold of it and have not started.
 
-    Running tasks go on. Delayed ones and retries, which wait elsewhere, come when they are due.
+    Each task is cancelled: its record says CANCELLED with the error ``purged``, its events tell so, Celery's state is
+    REVOKED, and what depends on it fails. Of tasks that are not recorded, and of what is no task, nobody is told.
+    Running tasks go on. Delayed ones and retries, which wait elsewhere, come when they are due. As many are thrown
+    away as wait at the beginning; who submits meanwhile does not keep it going. Workers don't serve the tenant until
+    it is done: some seconds for 10,000 tasks.
+
+    Should this process die in the middle, each task is either told and gone, or still there. Up to 250 may be told
+    and still there: workers throw their messages away, as they do with all that was cancelled.
+
+    Args:
+        turns: the app's extension.
+        tenant: the tenant.
+        progress: told before the first message, and whenever some are gone. What it raises ends the purge there.
 
     Raises:
         InvalidTenant: the tenant id does not have the accepted form.
         UnknownTenant: it has neither a queue nor settings.
         TenantInUse: its queue is being removed at this moment.
-        BrokerUnavailable: RabbitMQ is away, and perhaps nothing was thrown away.
-        RegistryUnavailable: Redis is away, and nothing was thrown away.
+        BrokerUnavailable: RabbitMQ is away. What was not thrown away is in the queue again.
+        RegistryUnavailable: Redis is away. The same; and if it was away at the beginning, that is all.
     """
     queue = queue_name(tenant)
     if not turns.registry.exists(tenant) and not _has_queue(turns, queue):
         raise UnknownTenant(tenant)
     with _drained(turns, tenant) as workers:
         answers = workers.answers()
-        purged = turns.publisher.purge(queue)
+        emptying = Emptying(turns, reason="its tenant was purged", renew=workers.keep_away, progress=progress)
+        purged = emptying.empty(tenant)
+    let_go(turns, emptying.parents)
     running = sum(answer["running"] for answer in answers.values())
     return Purge(
         tenant,
@@ -76,7 +93,7 @@ def purge(turns: TakeTurns, tenant: str) -> Purge:
     )
 
 
-def empty(turns: TakeTurns, tenants: Collection[str]) -> int:
+def empty(turns: TakeTurns, tenants: Collection[str], emptying: Emptying) -> int:
     """Throw away what is in queues of which nobody holds anything and into which nothing more can come.
 
     Returns when the management API knows it; but after seven seconds in any case.
@@ -86,10 +103,11 @@ def empty(turns: TakeTurns, tenants: Collection[str]) -> int:
 
     Raises:
         BrokerUnavailable: RabbitMQ is away.
+        RegistryUnavailable: Redis is away.
         ManagementUnavailable: it can't be told whether they are empty.
     """
+    purged = sum(map(emptying.empty, tenants))
     names = [queue_name(tenant) for tenant in tenants]
-    purged = sum(turns.publisher.purge(name) for name in names)
     deadline = time.monotonic() + _KNOWN_WITHIN
     while time.monotonic() < deadline and any(_ready(turns, name) for name in names):
         time.sleep(_LOOK_EVERY)
@@ -99,13 +117,22 @@ def empty(turns: TakeTurns, tenants: Collection[str]) -> int:
 class _Workers:
     """The live workers, which serve the tenant no more for a moment."""
 
-    def __init__(self, conversation: Conversation, names: Collection[str], tenant: str) -> None:
+    def __init__(
+        self, conversation: Conversation, registry: Registry, names: Collection[str], tenant: str
+    ) -> None:
         self.names = names
         self._conversation = conversation
+        self._registry = registry
         self._tenant = tenant
 
     def drain(self) -> None:
-        self._conversation.ask(self.names, "taketurns_drain", {"tenants": [self._tenant], "seconds": _EXPIRY})
+        self._registry.mark_draining([self._tenant], _EXPIRY)  # nor does one that comes meanwhile
+        self._conversation.ask(self.names, "taketurns_drain", self._drained())
+
+    def keep_away(self) -> None:
+        """Have them serve it no more for as long again; they are not waited for."""
+        self._registry.mark_draining([self._tenant], _EXPIRY)
+        self._conversation.tell(self.names, "taketurns_drain", self._drained())
 
     def resume(self) -> None:
         self._conversation.tell(self.names, "taketurns_resume", {"tenants": [self._tenant]})
@@ -118,6 +145,9 @@ class _Workers:
             if time.monotonic() > deadline or not any(answer["hand"] for answer in answers.values()):
                 return answers
 
+    def _drained(self) -> dict[str, Any]:
+        return {"tenants": [self._tenant], "seconds": _EXPIRY}
+
 
 @contextmanager
 def _drained(turns: TakeTurns, tenant: str) -> Iterator[_Workers]:
@@ -126,9 +156,8 @@ def _drained(turns: TakeTurns, tenant: str) -> Iterator[_Workers]:
     if tenant in registry.draining():
         raise TenantInUse(tenant, "it is being removed or purged at this moment; try again")
     with Conversation(turns.app, timeout=turns.settings.broker.publish_timeout) as conversation:
-        workers = _Workers(conversation, registry.workers(), tenant)
+        workers = _Workers(conversation, registry, registry.workers(), tenant)
         try:
-            registry.mark_draining([tenant], _EXPIRY)  # nor does one that comes meanwhile
             workers.drain()
             yield workers
         finally:

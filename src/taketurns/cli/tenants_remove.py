@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from taketurns.cli.output import Json, Yes, check_may_ask
+from taketurns.cli.progress import watched
 from taketurns.cli.tenant_output import Name, moment
 
 if TYPE_CHECKING:
@@ -17,8 +18,9 @@ if TYPE_CHECKING:
 def purge(context: typer.Context, tenant: Name, *, yes: Yes = False, as_json: Json = False) -> None:
     """Throw away the tasks of a tenant that wait, and say how many they were. That can't be undone.
 
-    Those that workers hold and have not started go too. Running ones go on, and delayed ones and retries, which wait
-    elsewhere, come when they are due.
+    Their records say that they are cancelled, and what depends on them fails. Those that workers hold and have not
+    started go too. Running ones go on, and delayed ones and retries, which wait elsewhere, come when they are due.
+    Ctrl-C leaves the rest.
     """
     from taketurns.cli.application import load_turns_once  # Celery takes its time to import
 
@@ -27,7 +29,8 @@ def purge(context: typer.Context, tenant: Name, *, yes: Yes = False, as_json: Js
         if not yes:
             waiting = turns.stats(tenant).waiting
             typer.confirm(f"Throw away {_tasks(waiting)} of {tenant}?", abort=True, err=True)
-        found = turns.purge(tenant)
+        with watched("purged", _tasks) as progress:
+            found = turns.purge(tenant, progress=progress)
     typer.echo(json.dumps(asdict(found)) if as_json else _told(found))
 
 
@@ -47,8 +50,11 @@ def remove(
     """
     from taketurns.cli.application import load_turns_once  # Celery takes its time to import
 
-    with closing(load_turns_once(context.obj)) as turns:
-        thrown_away = turns.remove(tenant, force=force)
+    with (
+        closing(load_turns_once(context.obj)) as turns,
+        watched("thrown away", _tasks, rest=lambda: f"and {tenant} is not removed") as progress,
+    ):
+        thrown_away = turns.remove(tenant, force=force, progress=progress)
     if as_json:
         typer.echo(json.dumps({"tenant": tenant, "removed": True, "thrown_away": thrown_away}))
     else:

@@ -132,11 +132,22 @@ class Dependencies:
             BrokerUnavailable: RabbitMQ is away; the reaper sees to it later.
             RegistryUnavailable: Redis is away; the same.
         """
-        parents = [
+        return self.let_go(self.note(ends))
+
+    def note(self, ends: Mapping[str, Mapping[str, Stored]]) -> list[tuple[str, str]]:
+        """Note how tasks have ended, by tenant, and return those for which others wait, to be let go of.
+
+        Raises:
+            RegistryUnavailable: Redis is away; the reaper sees to it later.
+        """
+        return [
             (tenant, parent)
             for tenant, states in ends.items()
             for parent in self.awaited.ended(tenant, states)
         ]
+
+    def let_go(self, parents: Sequence[tuple[str, str]]) -> int:
+        """Let go of those that wait for tasks of whose ends was taken note; the rest is as of [ended][]."""
         return release(self._turns, self.awaited, parents) if parents else 0
 
     def succeeded(self, tenant: str, parent: str) -> int:

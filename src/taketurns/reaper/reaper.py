@@ -18,11 +18,12 @@ from taketurns.reaper.workers import LiveWorkers
 from taketurns.tenants import queue_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from threading import Event
 
     from taketurns.extension import TakeTurns
     from taketurns.management import QueueInfo
+    from taketurns.reaper.removal import Empty
 
 logger = logging.getLogger(__name__)
 
@@ -110,9 +111,7 @@ class Reaper:
             forgotten=tuple(forgotten),
         )
 
-    def remove(
-        self, tenant: str, *, empty: Callable[[Collection[str]], None] | None = None
-    ) -> Decision | None:
+    def remove(self, tenant: str, *, empty: Empty | None = None) -> Decision | None:
         """Remove a tenant at an operator's wish, its settings and its queue; or nothing of them.
 
         The queue goes by the same steps as one that is idle, and only if it is empty, but no idle time is waited
@@ -121,8 +120,8 @@ class Reaper:
         Args:
             tenant: the tenant.
             empty: throws away what waits in its queue, and returns when the management API knows it. It is called
-                when nobody holds anything of it and nothing more can come. Then delayed tasks don't keep the queue
-                either: when they are due they make a new one.
+                when nobody holds anything of it and nothing more can come, with what keeps it so for longer. Then
+                delayed tasks don't keep the queue either: when they are due they make a new one.
 
         Returns:
             What became of the queue, with the reason; None: there was neither a queue nor anything else known.
@@ -202,7 +201,7 @@ class Reaper:
         self,
         look: Callable[[], Snapshot],
         must_stop: Callable[[], str | None] = lambda: None,
-        empty: Callable[[Collection[str]], None] | None = None,
+        empty: Empty | None = None,
     ) -> Iterator[Removal]:
         """Lend a removal, and close its connections when the block ends."""
         try:

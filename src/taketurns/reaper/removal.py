@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -19,7 +20,7 @@ from taketurns.errors import BrokerUnavailable, RegistryUnavailable
 from taketurns.reaper.policy import decide
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Sequence
 
     from taketurns.management import Deletion, Management
     from taketurns.reaper.policy import Decision, Snapshot
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 LOGGED_NAMES: Final = 10
+
+Empty = Callable[[Collection[str], Callable[[], None]], None]
+"""What throws away what waits in tenants' queues; the second argument keeps their workers away for longer."""
 
 
 class Removal:
@@ -48,7 +52,7 @@ class Removal:
         settings: ReaperSettings,
         look: Callable[[], Snapshot],
         must_stop: Callable[[], str | None],
-        empty: Callable[[Collection[str]], None] | None = None,
+        empty: Empty | None = None,
     ) -> None:
         """Prepare a removal.
 
@@ -61,7 +65,8 @@ class Removal:
             settings: how long the steps may take.
             look: returns a new snapshot.
             must_stop: returns why nothing more may be removed, or None.
-            empty: called with tenants of which nobody holds anything, when the way into their queues is closed.
+            empty: called with tenants of which nobody holds anything, when the way into their queues is closed, and
+                with what keeps it so for longer.
         """
         self._management = management
         self._registry = registry
@@ -96,6 +101,15 @@ class Removal:
         deadline = time.monotonic() + expiry
         tenants = [candidate.tenant for candidate in candidates]
         outcomes: list[Decision] = []
+
+        def renew() -> None:
+            nonlocal deadline
+            now = time.monotonic()
+            if now < deadline:  # later it may have been undone meanwhile
+                self._registry.mark_draining(tenants, expiry)
+                self._workers.keep_away(tenants, expiry=expiry)
+                deadline = now + expiry
+
         try:
             self._registry.mark_draining(tenants, expiry)
             held = self._workers.drain(tenants, expiry=expiry, within=self._settings.confirm_timeout)
@@ -103,7 +117,7 @@ class Removal:
             drained = [each for each in candidates if each.tenant not in held]
             self._routes.close([each.tenant for each in drained])
             if self._empty is not None:
-                self._empty([each.tenant for each in drained])
+                self._empty([each.tenant for each in drained], renew)
             for candidate in self._look_again(drained):
                 outcomes.append(self._delete(candidate, deadline) if candidate.remove else candidate)
         finally:

@@ -70,6 +70,14 @@ class LiveWorkers:
                 return reasons
             time.sleep(_POLL_SECONDS)
 
+    def keep_away(self, tenants: Collection[str], *, expiry: float) -> None:
+        """Tell the workers of the last drain not to serve these tenants for so many seconds more.
+
+        Raises:
+            BrokerUnavailable: the workers can't be reached.
+        """
+        self._tell("taketurns_drain", tenants, seconds=expiry)
+
     def resume(self, tenants: Collection[str]) -> None:
         """Tell the workers of the last drain to serve these tenants again; its expiry does so in any case.
 
@@ -107,6 +115,6 @@ class LiveWorkers:
         """Return the answers that came in time, by worker."""
         return self._conversation.ask(workers, command, {"tenants": list(tenants), **arguments})
 
-    def _tell(self, command: str, tenants: Collection[str]) -> None:
+    def _tell(self, command: str, tenants: Collection[str], **arguments: object) -> None:
         if tenants:
-            self._conversation.tell(self._told_to_drain, command, {"tenants": list(tenants)})
+            self._conversation.tell(self._told_to_drain, command, {"tenants": list(tenants), **arguments})

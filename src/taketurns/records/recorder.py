@@ -55,6 +55,10 @@ class Recorder:
         """Tell whether tasks of a type are recorded."""
         return self._enabled and task.recorded
 
+    def keeps(self, task: Any) -> bool:
+        """Tell whether a task is recorded of which this app may not know the type."""
+        return self._enabled and bool(getattr(task, "recorded", True))
+
     def submitted(
         self,
         task: TenantTask,
@@ -124,7 +128,7 @@ class Recorder:
             whose: whose task it is, and the tenant whose queue it goes to.
             letter: the dead letter.
         """
-        if letter.task_id is None or not self._keeps(task):
+        if letter.task_id is None or not self.keeps(task):
             return
         step = Step(
             letter.task_id,
@@ -186,16 +190,12 @@ class Recorder:
         fields: Mapping[str, str | float],
     ) -> None:
         """Record a step of a task that this process only has the message of."""
-        if not self._keeps(task):
+        if not self.keeps(task):
             return
         replays = number_of(headers.get(REPLAYS_HEADER))
         name = str(headers.get("task", ""))
         step = Step(headers["id"], kind, time.time(), name=name, replays=replays, data=data, fields=fields)
         self._write(owner, step)
-
-    def _keeps(self, task: Any) -> bool:
-        """Tell whether a task is recorded of which this app may not know the type."""
-        return self._enabled and bool(getattr(task, "recorded", True))
 
     def _write(self, owner: str, *steps: Step) -> None:
         with suppress(RegistryUnavailable):  # the store has said that Redis is away
