@@ -39,6 +39,9 @@ _RENEWED_EVERY: Final = 3.0
 _PATIENCE: Final = 5.0
 """Seconds for one result after which the result backend counts as away: each of the others would take as long."""
 
+_LEARNT_WITHIN: Final = 2.0
+"""Seconds until every worker knows of a cancellation, each of which looks once a second."""
+
 _PURPOSE: Final = "what is to be thrown away"
 
 
@@ -50,6 +53,7 @@ class _Cancelled:
     payload: Any
     owner: str
     task: Any
+    is_recorded: bool
 
     @property
     def id(self) -> str:
@@ -61,10 +65,10 @@ class Emptying:
 
     The messages are taken some at a time. Their tasks are cancelled, so that no worker starts one whose message goes
     back to the queue; then their records say so, and the result backend; then they are acknowledged. If this process
-    dies in the middle, each task is either told and gone, or still there. Of the last ones (250 at most) some may be
-    told and still there: a worker throws their messages away.
+    dies in the middle, each task is either told and gone, or still there. A few hundred of the last may be told and
+    still there: a worker throws their messages away.
 
-    What is no task, and tasks of types that are not recorded, are thrown away untold.
+    What is no task is thrown away untold; of tasks that are not recorded the result backend is told.
 
     Args:
         turns: the installed extension.
@@ -107,11 +111,15 @@ class Emptying:
         if total:
             self._turns.app.loader.import_default_modules()  # they tell which tasks are recorded
             seconds = self._turns.settings.broker.publish_timeout
-            with taking(self._turns.app, queue, seconds=seconds, purpose=_PURPOSE) as taker:
-                while gone < total and (messages := taker.take(total - gone)):
-                    self._throw_away(tenant, messages, taker)
-                    gone += len(messages)
-                    self._progress(Progress(gone, total, gone))
+            try:
+                with taking(self._turns.app, queue, seconds=seconds, purpose=_PURPOSE) as taker:
+                    while gone < total and (messages := taker.take(total - gone)):
+                        self._throw_away(tenant, messages, taker)
+                        gone += len(messages)
+                        self._progress(Progress(gone, total, gone))
+            except TaketurnsError:
+                time.sleep(_LEARNT_WITHIN)  # some that were cancelled are in the queue again
+                raise
             self._tidy()
         return gone
 
@@ -125,21 +133,21 @@ class Emptying:
         self._tidy(taker.settled)
 
     def _read(self, message: Message, tenant: str) -> _Cancelled | None:
-        """Return a message's task; None: it is none, or nobody remembers any of its type."""
+        """Return a message's task; None: it is none."""
         decodable: Any = Decodable(message, accept={"application/json"})
         if problem_of(decodable) is not None:
             return None
         headers = decodable.headers
         task = self._turns.app.tasks.get(headers["task"])
-        if not self._turns.recorder.keeps(task):
-            return None
-        return _Cancelled(headers, decodable.payload, owner_by(headers, tenant), task)
+        owner = owner_by(headers, tenant)
+        return _Cancelled(headers, decodable.payload, owner, task, self._turns.recorder.keeps(task))
 
     def _tell(self, cancelled: Sequence[_Cancelled]) -> None:
         """Tell the records, the result backend, and who waits for these tasks."""
         by_owner: dict[str, list[str]] = {}
         for each in cancelled:
-            by_owner.setdefault(each.owner, []).append(each.id)
+            if each.is_recorded:
+                by_owner.setdefault(each.owner, []).append(each.id)
         for owner, ids in by_owner.items():
             self._turns.records.write({owner: [self._step(task_id) for task_id in ids]})
         for each in cancelled:
@@ -163,14 +171,15 @@ class Emptying:
         began = time.monotonic()
         try:
             request = request_of(cancelled.headers, cancelled.payload)
-            backend = Outcomes(self._turns.app.backend) if cancelled.task is None else cancelled.task.backend
-            backend.mark_as_revoked(
+            task = cancelled.task
+            keeps_errors = task is not None and task.store_errors_even_if_ignored
+            Outcomes((task or self._turns.app).backend).mark_as_revoked(
                 cancelled.id,
                 f"{PURGED}: {self._reason}",
                 request=request,
-                store_result=not request.ignore_result,
+                store_result=not request.ignore_result or keeps_errors,
             )
-        except Exception:  # whatever the app's backend raises, and a chord that hears of it
+        except Exception:  # headers that Celery can't read, and a chord that can't be told
             logger.exception("that task %s is revoked is not in the result backend", cancelled.id)
         if time.monotonic() - began > _PATIENCE:
             logger.warning(

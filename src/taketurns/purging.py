@@ -55,13 +55,13 @@ def purge(turns: TakeTurns, tenant: str, *, progress: Callable[[Step], None] = u
     """Throw away what waits in a tenant's queue, and what workers hold of it and have not started.
 
     Each task is cancelled: its record says CANCELLED with the error ``purged``, its events tell so, Celery's state is
-    REVOKED, and what depends on it fails. Of tasks that are not recorded, and of what is no task, nobody is told.
-    Running tasks go on. Delayed ones and retries, which wait elsewhere, come when they are due. As many are thrown
-    away as wait at the beginning; who submits meanwhile does not keep it going. Workers don't serve the tenant until
-    it is done: some seconds for 10,000 tasks.
+    REVOKED, and what depends on it fails. What is no task goes untold. Running tasks go on. Delayed ones and retries,
+    which wait elsewhere, come when they are due. As many are thrown away as wait at the beginning; who submits
+    meanwhile does not keep it going. Workers don't serve the tenant until it is done: 10 to 20 seconds for 10,000
+    tasks.
 
-    Should this process die in the middle, each task is either told and gone, or still there. Up to 250 may be told
-    and still there: workers throw their messages away, as they do with all that was cancelled.
+    Should this process die in the middle, each task is either told and gone, or still there. A few hundred may be
+    told and still there: workers throw their messages away, as they do with all that was cancelled.
 
     Args:
         turns: the app's extension.
@@ -73,7 +73,7 @@ def purge(turns: TakeTurns, tenant: str, *, progress: Callable[[Step], None] = u
         UnknownTenant: it has neither a queue nor settings.
         TenantInUse: its queue is being removed at this moment.
         BrokerUnavailable: RabbitMQ is away. What was not thrown away is in the queue again.
-        RegistryUnavailable: Redis is away. The same; and if it was away at the beginning, that is all.
+        RegistryUnavailable: Redis is away. The same; if it was away at the beginning, nothing was thrown away.
     """
     queue = queue_name(tenant)
     if not turns.registry.exists(tenant) and not _has_queue(turns, queue):

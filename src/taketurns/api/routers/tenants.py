@@ -140,7 +140,9 @@ def see_statistics(tenant: TenantPath, turns: Turns) -> TenantStatistics:
 def purge_tenant(tenant: TenantPath, turns: Turns) -> TenantPurged:
     """Throw away what waits in the tenant's queue, and what workers hold of it and have not started.
 
-    Running tasks go on. Delayed ones and retries, which wait elsewhere, come when they are due.
+    Each task is cancelled, with the error `purged`, and what depends on it fails. For 10,000 tasks that takes 10 to
+    20 seconds, in which none of the tenant's starts. Running tasks go on. Delayed ones and retries, which wait
+    elsewhere, come when they are due.
     """
     return TenantPurged(**asdict(turns.purge(tenant)))
 
@@ -194,7 +196,8 @@ def delete_tenant(
 ) -> None:
     """Remove a tenant's settings, and its queue if that is empty and no worker runs anything of it.
 
-    With `force` the tasks that wait don't keep it, and running ones are waited for (five seconds by default). With a
-    409 nothing was removed. The tenant may submit tasks again at any time, and has the default settings then.
+    With `force` the tasks that wait don't keep it: they are cancelled. Running ones are waited for (five seconds by
+    default). With a 409 nothing was removed. The tenant may submit tasks again at any time, and has the default
+    settings then.
     """
     turns.remove(tenant, force=force)
