@@ -16,7 +16,9 @@ from support.proxy import running
 from support.publishing import shop_for
 from support.workers import environment, worker
 from taketurns.errors import RegistryUnavailable
+from taketurns.registry.cancellations import Cancellations
 from taketurns.tenants import queue_name
+from taketurns.worker.cancelled import Cancelled
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from taketurns.progress import Step
     from taketurns.records.record import TaskRecord
     from taketurns.settings import Settings
+    from taketurns.store import Store
 
     Eventually = Callable[..., None]
 
@@ -194,6 +197,19 @@ def test_without_redis_nothing_is_purged(shop: Any, settings: Settings, amqp: Bl
     shop.turns.registry.unmark_draining(["acme"])  # which nobody could do without Redis
     assert shop.turns.purge("acme").purged == 350
     assert len(told(shop, ids)) == 600
+
+
+def test_a_worker_forgets_cancelled_tasks_whose_messages_are_gone(store: Store) -> None:
+    """A purge would leave their ids in the memory of each worker."""
+    cancellations = Cancellations(store)
+    cancellations.add(["purged", "waits"])
+    cancelled = Cancelled(cancellations)
+    cancelled.learn(cancelled.look())
+    cancellations.discard(["purged"])
+    assert "purged" in cancelled
+    for _ in range(600):
+        cancelled.learn(cancelled.look())
+    assert ("purged" in cancelled, "waits" in cancelled) == (False, True)
 
 
 def _refusing_after_some(proxy: Proxy) -> Callable[[Step], None]:

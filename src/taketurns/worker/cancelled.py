@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from taketurns.errors import RegistryUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from taketurns.registry.cancellations import Cancellations
 
@@ -16,6 +16,9 @@ INTERVAL: Final = 1.0
 
 _OVERLAP: Final = 5.0
 """Seconds that each look goes back before the one before: two at the same time may be seen in either order."""
+
+_SWEEP_AFTER: Final = 600
+"""Looks from one to the next that finds the ids whose messages somebody else has met, as a purge does."""
 
 
 class Cancelled:
@@ -29,6 +32,7 @@ class Cancelled:
         self._cancellations = cancellations
         self._ids: set[str] = set()
         self._since = 0.0
+        self._looks = 0
 
     def __contains__(self, task_id: object) -> bool:
         return task_id in self._ids
@@ -52,15 +56,23 @@ class Cancelled:
         """Take note of some that this worker was told of, or has looked up."""
         self._ids.update(task_ids)
 
-    def look(self) -> list[str]:
-        """Return those that are new since the last look.
+    def look(self) -> tuple[Collection[str], Collection[str]]:
+        """Return those that are new since the last look, and of the known ones those that are no more.
 
         Raises:
             RegistryUnavailable: Redis is away.
         """
-        found, now = self._cancellations.since(self._since)
+        self._looks += 1
+        known = list(self._ids) if self._looks % _SWEEP_AFTER == 0 else []
+        found, now = self._cancellations.since(0.0 if known else self._since)
         self._since = now - _OVERLAP
-        return found
+        return found, set(known).difference(found)
+
+    def learn(self, looked: tuple[Collection[str], Collection[str]]) -> None:
+        """Take note of what a look has found."""
+        found, gone = looked
+        self._ids.difference_update(gone)
+        self._ids.update(found)
 
     def came(self, task_id: str) -> None:
         """Forget a task here whose message has come, and is not run."""

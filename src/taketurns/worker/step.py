@@ -323,7 +323,7 @@ class TenantQueues(bootsteps.StartStopStep):
         return {
             "heartbeat": Repeated(background, "the sign of life", discovery.sign_of_life, lambda _: None),
             "settings": Repeated(background, "reading tenant settings", discovery.rules, self._apply),
-            "cancellations": Repeated(background, "reading cancellations", cancelled.look, cancelled.add),
+            "cancellations": Repeated(background, "reading cancellations", cancelled.look, cancelled.learn),
             "dependencies": Repeated(background, "reading dependencies", depending.look, depending.add),
             "queues": Repeated(listing, "discovery of tenant queues", discovery.queues, self._serve),
         }
