@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from amqp import Message
 
+from support.outages import without_redis
 from support.proxy import running
 from support.publishing import shop_for
 from support.workers import environment, worker
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
     from pika.adapters.blocking_connection import BlockingChannel
 
-    from support.proxy import Proxy
     from support.workers import Ledger
     from taketurns.progress import Step
     from taketurns.records.record import TaskRecord
@@ -180,20 +180,23 @@ def test_a_purge_that_is_killed_leaves_each_task_told_or_waiting(
 
 
 def test_without_redis_nothing_is_purged(shop: Any, settings: Settings, amqp: BlockingChannel) -> None:
-    """When it goes away in the middle, what was not told is in its queue again, and goes with the next purge."""
+    ids = submit_many(shop, 10)
+    with shop_for(without_redis(settings, "127.0.0.1:1")) as away:
+        with pytest.raises(RegistryUnavailable):
+            away.turns.purge("acme")
+        assert (ready(amqp), told(shop, ids)) == (10, set())
+
+
+def test_what_redis_was_not_told_is_in_its_queue_again(
+    shop: Any, settings: Settings, amqp: BlockingChannel
+) -> None:
+    """When it goes away in the middle; the next purge goes on."""
     ids = submit_many(shop, 600)
     with running(settings.redis.redis_url) as proxy:
-        away = replace(settings, redis=settings.redis.model_copy(update={"redis_url": proxy.url}))
-        with shop_for(away) as own:
-            proxy.refuse()
-            with pytest.raises(RegistryUnavailable):
-                own.turns.purge("acme")
-            assert (ready(amqp), told(shop, ids)) == (600, set())
-            proxy.accept()
-            with pytest.raises(RegistryUnavailable):
-                own.turns.purge("acme", progress=_refusing_after_some(proxy))
-            assert (ready(amqp), len(told(shop, ids))) == (350, 250)
-            proxy.accept()
+        redis = settings.redis.model_copy(update={"redis_url": proxy.url})
+        with shop_for(replace(settings, redis=redis)) as own, pytest.raises(RegistryUnavailable):
+            own.turns.purge("acme", progress=lambda step: proxy.refuse() if step.passed else None)
+        assert (ready(amqp), len(told(shop, ids))) == (350, 250)
     shop.turns.registry.unmark_draining(["acme"])  # which nobody could do without Redis
     assert shop.turns.purge("acme").purged == 350
     assert len(told(shop, ids)) == 600
@@ -210,11 +213,3 @@ def test_a_worker_forgets_cancelled_tasks_whose_messages_are_gone(store: Store) 
     for _ in range(600):
         cancelled.learn(cancelled.look())
     assert ("purged" in cancelled, "waits" in cancelled) == (False, True)
-
-
-def _refusing_after_some(proxy: Proxy) -> Callable[[Step], None]:
-    def note(step: Step) -> None:
-        if step.passed:
-            proxy.refuse()
-
-    return note
