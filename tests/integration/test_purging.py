@@ -17,9 +17,7 @@ from support.proxy import running
 from support.publishing import shop_for
 from support.workers import environment, worker
 from taketurns.errors import RegistryUnavailable
-from taketurns.registry.cancellations import Cancellations
 from taketurns.tenants import queue_name
-from taketurns.worker.cancelled import Cancelled
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,7 +29,6 @@ if TYPE_CHECKING:
     from taketurns.progress import Step
     from taketurns.records.record import TaskRecord
     from taketurns.settings import Settings
-    from taketurns.store import Store
 
     Eventually = Callable[..., None]
 
@@ -200,16 +197,3 @@ def test_what_redis_was_not_told_is_in_its_queue_again(
     shop.turns.registry.unmark_draining(["acme"])  # which nobody could do without Redis
     assert shop.turns.purge("acme").purged == 350
     assert len(told(shop, ids)) == 600
-
-
-def test_a_worker_forgets_cancelled_tasks_whose_messages_are_gone(store: Store) -> None:
-    """A purge would leave their ids in the memory of each worker."""
-    cancellations = Cancellations(store)
-    cancellations.add(["purged", "waits"])
-    cancelled = Cancelled(cancellations)
-    cancelled.learn(cancelled.look())
-    cancellations.discard(["purged"])
-    assert "purged" in cancelled
-    for _ in range(600):
-        cancelled.learn(cancelled.look())
-    assert ("purged" in cancelled, "waits" in cancelled) == (False, True)
