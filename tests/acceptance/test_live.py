@@ -49,13 +49,15 @@ def test_a_task_is_followed_from_its_submission_to_its_end(
                 events = list(shop.turns.tasks.follow("acme", task_id, timeout=WITHIN))
                 kinds = frames.kinds()
     # Progress is told by the task, and its start by the worker, which may be a little later.
-    assert sorted(event.kind for event in events) == ["completed", "progress", "queued", "started"]
+    # Of progress the record keeps the last, and who comes in the middle sees more of it.
+    remembered = [each for each in events if each.kind != "progress" or each.data["done"] == 3]
+    assert sorted(event.kind for event in remembered) == ["completed", "progress", "queued", "started"]
     assert (sorted({*kinds}), kinds[-1]) == (["completed", "progress", "started"], "completed")
     assert [frame.id for frame in frames.seen[1:]][-1] == events[-1].id
     watched = taketurns("-A", "support.shop", "tasks", "watch", "acme", task_id, "--json")
     assert watched.returncode == 0, watched.stderr
     lines = [json.loads(line) for line in watched.stdout.splitlines()]
-    assert [(line["event"], line["id"]) for line in lines] == [(each.kind, each.id) for each in events]
+    assert [(line["event"], line["id"]) for line in lines] == [(each.kind, each.id) for each in remembered]
     assert [(line["done"], line["note"]) for line in lines if line["event"] == "progress"] == [(3, "step 3")]
     after = taketurns("-A", "support.shop", "tasks", "watch", "acme", task_id, "--after", lines[2]["id"])
     assert after.stdout.split()[2:] == ["completed"], after
