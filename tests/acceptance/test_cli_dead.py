@@ -5,19 +5,19 @@ from __future__ import annotations
 import json
 import re
 import signal
-import subprocess
 from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
 
 from support.api_server import serving
-from support.command import COMMAND, SHOP, WITHIN, assert_one_line, parsed, run, run_without
+from support.command import SHOP, WITHIN, assert_one_line, parsed, run, run_without, started
 from support.letters import bury, bury_another
 from support.terminal import on_terminal
 from support.workers import environment
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Callable
     from pathlib import Path
 
@@ -215,20 +215,10 @@ def test_ctrl_c_stops_between_two_letters_and_says_how_many_were_done(
     for number in range(1, count):
         bury_another(turns, f"d-{number}")
     (tmp_path / "shop.py").write_text(SHOP)
-    with subprocess.Popen(  # our own command
-        [COMMAND, "-A", "shop", "dead", "replay", "--all"],
-        cwd=tmp_path,
-        env=environment(settings),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        try:
-            eventually(lambda: ready(turns, "acme") > 0, within=WITHIN)
-            process.send_signal(signal.SIGINT)
-            output, errors = process.communicate(timeout=WITHIN)
-        finally:
-            process.kill()
+    with started("-A", "shop", "dead", "replay", "--all", cwd=tmp_path, env=environment(settings)) as process:
+        eventually(lambda: ready(turns, "acme") > 0, within=WITHIN)
+        process.send_signal(signal.SIGINT)
+        output, errors = process.communicate(timeout=WITHIN)
     assert (process.returncode, output) == (130, ""), errors
     said = re.fullmatch(r"Interrupted: (\d+) dead letters? replayed, the rest is still there\.\n", errors)
     assert said, errors

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from support.command import COMMAND, assert_one_line, parsed, run_without
+from support.command import COMMAND, assert_one_line, parsed, run_without, started
 from support.workers import environment
 from taketurns.errors import BrokerUnavailable
 from taketurns.publisher import Publisher
@@ -166,23 +166,24 @@ def test_ctrl_c_while_it_waits_names_what_was_submitted(
         "look = Records.of\n"
         "Records.of = lambda *asked: print('it looks', flush=True) or look(*asked)\n"
     )
-    with subprocess.Popen(  # our own command
-        [COMMAND, "-A", "telling:app", *["tasks", "submit", "acme", "shop.internal", "--wait", "600"]],
+    with started(
+        "-A",
+        "telling:app",
+        "tasks",
+        "submit",
+        "acme",
+        "shop.internal",
+        "--wait",
+        "600",
         cwd=tmp_path,
         env=environment(settings),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
     ) as process:
-        try:
-            assert process.stdout is not None
-            assert process.stdout.readline() == "it looks\n"
-            process.send_signal(signal.SIGINT)
-            assert process.stderr is not None
-            errors = process.stderr.read()
-            process.wait(WITHIN)
-        finally:
-            process.kill()
+        assert process.stdout is not None
+        assert process.stdout.readline() == "it looks\n"
+        process.send_signal(signal.SIGINT)
+        assert process.stderr is not None
+        errors = process.stderr.read()
+        process.wait(WITHIN)
     said = f"Interrupted; submitted, and not cancelled: {' '.join(known(turns))}\n"
     assert (process.returncode, errors, len(known(turns))) == (130, said, 1)
 
@@ -381,23 +382,22 @@ def test_ctrl_c_says_what_was_submitted(
 ) -> None:
     """It stops between two portions, and what it says, what it printed and what waits is the same."""
     count = 40_000
-    with subprocess.Popen(  # our own command
-        [COMMAND, *APP, "tasks", "submit", "acme", "--file", write(*[GOOD] * count)],
+    with started(
+        *APP,
+        "tasks",
+        "submit",
+        "acme",
+        "--file",
+        write(*[GOOD] * count),
         cwd=tmp_path,
         env=environment(settings),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
     ) as process:
-        try:
-            assert process.stdout is not None
-            first = process.stdout.readline()
-            process.send_signal(signal.SIGINT)
-            assert process.stderr is not None
-            output, errors = process.stdout.read(), process.stderr.read()
-            process.wait(WITHIN)
-        finally:
-            process.kill()
+        assert process.stdout is not None
+        first = process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        assert process.stderr is not None
+        output, errors = process.stdout.read(), process.stderr.read()
+        process.wait(WITHIN)
     said = re.fullmatch(r"Interrupted: (\d+) tasks submitted, nothing after line (\d+)\.\n", errors)
     assert said, errors
     done = int(said[1])

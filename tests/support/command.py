@@ -9,14 +9,17 @@ import os
 import re
 import subprocess
 import sys
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 from support.api_server import SECRET
 from support.publishing import close
 from taketurns.cli import main
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
 
 COMMAND = Path(sys.executable).with_name("taketurns")
 WITHIN = 30.0
@@ -41,6 +44,23 @@ def run(*arguments: str, cwd: Path, **variables: str) -> subprocess.CompletedPro
         timeout=WITHIN,
         check=False,
     )
+
+
+@contextmanager
+def started(*arguments: str, cwd: Path, env: Mapping[str, str]) -> Iterator[subprocess.Popen[str]]:
+    """Run ``taketurns ARGUMENTS`` beside the test, until the block ends at the latest."""
+    with subprocess.Popen(  # our own command
+        [COMMAND, *arguments],
+        cwd=cwd,
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def invoke(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
