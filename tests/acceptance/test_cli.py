@@ -15,7 +15,7 @@ import pytest
 
 import taketurns
 from support.api_server import SECRET, shop
-from support.command import COMMAND, SHOP, WITHIN, assert_one_line, run, run_without
+from support.command import COMMAND, SHOP, WITHIN, assert_one_line, run, run_without, started
 from support.workers import environment
 
 if TYPE_CHECKING:
@@ -195,19 +195,11 @@ def test_the_reaper_stops_when_told(
     turns = shop(settings)
     turns.publisher.ensure("acme")
     (tmp_path / "shop.py").write_text(SHOP)
-    with subprocess.Popen(  # our own command
-        [COMMAND, "-A", "shop", "reaper"],
-        cwd=tmp_path,
-        env=environment(settings, TAKETURNS_REAPER_IDLE_TIME="0", TAKETURNS_REAPER_INTERVAL="60"),
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        try:
-            eventually(lambda: not turns.management.tenant_queues(), within=WITHIN)
-            process.send_signal(number)
-            _, log = process.communicate(timeout=WITHIN)
-        finally:
-            process.kill()
+    variables = environment(settings, TAKETURNS_REAPER_IDLE_TIME="0", TAKETURNS_REAPER_INTERVAL="60")
+    with started("-A", "shop", "reaper", cwd=tmp_path, env=variables) as process:
+        eventually(lambda: not turns.management.tenant_queues(), within=WITHIN)
+        process.send_signal(number)
+        _, log = process.communicate(timeout=WITHIN)
     assert process.returncode == 0, log
     assert "Traceback" not in log
     assert turns.registry.lead("reaper", "another", ttl=1)

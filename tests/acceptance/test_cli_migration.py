@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
@@ -12,12 +11,13 @@ import pytest
 from celery import Celery
 from pika import BlockingConnection, URLParameters
 
-from support.command import COMMAND, WITHIN, assert_one_line, run
+from support.command import WITHIN, assert_one_line, run, started
 from support.publishing import close
 from support.workers import environment
 from taketurns import TakeTurns, TenantTask
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
@@ -260,14 +260,7 @@ def test_ctrl_c_before_the_work_is_told_in_one_line(
     here = tmp_path / "here"
     (tmp_path / "shop.py").write_text(f"open({str(here)!r}, 'w').close()\nimport time\ntime.sleep(60)\n")
     variables = {name: value for name, value in arguments.items() if name != "cwd"}
-    with subprocess.Popen(
-        [COMMAND, "-A", "shop", *words],
-        cwd=tmp_path,
-        env=variables,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
+    with started("-A", "shop", *words, cwd=tmp_path, env=variables) as process:
         eventually(here.exists, within=WITHIN)
         process.send_signal(signal.SIGINT)
         said = process.communicate(timeout=WITHIN)
@@ -321,13 +314,7 @@ def killed(
 ) -> tuple[int, str]:
     """Run a command until some tasks have come into a queue, and end it there; return its code and what it said."""
     variables = {name: value for name, value in arguments.items() if name != "cwd"}
-    with subprocess.Popen(
-        [COMMAND, "-A", "shop", *words],
-        cwd=arguments["cwd"],
-        env=variables,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
+    with started("-A", "shop", *words, cwd=arguments["cwd"], env=variables) as process:
         eventually(lambda: waiting(amqp, into) > 20, within=WITHIN)
         process.send_signal(number)
         said = process.communicate(timeout=WITHIN)[1]
