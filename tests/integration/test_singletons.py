@@ -207,7 +207,8 @@ def test_one_that_is_to_be_dropped_survives_its_own_worker(
                 with suppress(ProcessLookupError):
                     os.kill(process, signal.SIGKILL)
             ledger.let_go()
-            eventually(lambda: result.state == "SUCCESS", within=40)
+            ledger.let_go()  # Redis may give the first to a killed one, whose connection it has not seen end
+            assert result.get(timeout=40) is None
     assert ledger.labels() == ["x"]
 
 
