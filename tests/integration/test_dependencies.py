@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import signal
@@ -244,7 +243,7 @@ def test_a_countdown_begins_when_the_parents_have_succeeded(
     child = submit(shop, "child", parent, countdown=1.0)
     with worker(settings, tmp_path, "-c", "1"):
         eventually(lambda: state(shop, child) == "SUCCESS", within=20)
-    told = [json.loads(text)["event"] for _, text in shop.turns.records.history("acme", child)]
+    told = [event["event"] for _, event in shop.turns.records.history("acme", child)]
     assert told == ["blocked", "delayed", "started", "completed"]
     first, second = ledger.rows()
     assert second["started"] - first["ended"] >= 1.0

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from taketurns.errors import InvalidInput
+from taketurns.records.events import of_entry, place, read
 from taketurns.records.lifecycle import Step
 from taketurns.records.record import written_error
 from taketurns.records.records import Records
@@ -43,7 +43,7 @@ def state(records: Records, task_id: str = "t", tenant: str = "acme") -> str | N
 
 
 def events(records: Records, task_id: str = "t") -> list[str]:
-    return [json.loads(text)["event"] for _, text in records.history("acme", task_id)]
+    return [event["event"] for _, event in records.history("acme", task_id)]
 
 
 def test_a_record_tells_the_steps_of_a_task(records: Records) -> None:
@@ -133,7 +133,7 @@ def test_what_utf_8_cannot_carry_is_replaced_where_it_is_written(records: Record
     record = records.get("acme", "t")
     assert record is not None
     assert record.error == ("ValueError", odd.replace("\ud83d", "?"))
-    assert json.loads(records.history("acme", "t")[-1][1])["message"] == odd.replace("\ud83d", "?")
+    assert records.history("acme", "t")[-1][1]["message"] == odd.replace("\ud83d", "?")
     assert state(records, "other") == "QUEUED"
 
 
@@ -208,12 +208,64 @@ def test_the_live_channel_tells_each_step_with_its_id(records: Records, store: S
         subscription.subscribe(records.events("acme"))
         subscription.get_message(timeout=5)
         records.write({"acme": [queued("t"), Step("t", "started", NOW)]})
-        told = json.loads(subscription.get_message(timeout=5)["data"])
-    assert [(task_id, json.loads(text)["event"]) for _, task_id, text in told] == [
+        entry_id, _, text = subscription.get_message(timeout=5)["data"].partition(" ")
+    heard = of_entry(entry_id, text)
+    assert [(task_id, read(text)["event"]) for _, task_id, text in heard] == [
         ("t", "queued"),
         ("t", "started"),
     ]
-    assert [event_id for event_id, _, _ in told] == [event_id for event_id, _ in records.history("acme", "t")]
+    assert [event_id for event_id, _, _ in heard] == [
+        event_id for event_id, _ in records.history("acme", "t")
+    ]
+
+
+def told(records: Records, store: Store, tenant: str = "acme") -> list[tuple[str, str]]:
+    """Return what the tenant's stream has: the ids of the events, and those of their tasks."""
+    entries: Any = store.call(lambda redis: redis.xrange(records.events(tenant)))
+    return [each[:2] for entry_id, fields in entries for each in of_entry(entry_id, fields["e"])]
+
+
+@pytest.mark.parametrize("at_once", [1, 7, 90])
+def test_only_about_so_many_events_are_kept_of_a_tenant(at_once: int, store: Store) -> None:
+    """The latest ones, whether they were told one by one or many together."""
+    records = Records(store, RecordsSettings(max_events=40))
+    for first in range(0, 180, at_once):
+        records.write({"acme": [queued(f"t{number}") for number in range(first, min(first + at_once, 180))]})
+        kept = [task_id for _, task_id in told(records, store)]
+        last = min(first + at_once, 180)
+        assert kept == [f"t{number}" for number in range(last - len(kept), last)]
+        assert min(last, 40) <= len(kept) <= 40 + 4 + at_once
+
+
+def test_what_is_told_at_once_is_cut_into_entries_whose_ids_grow(records: Records, store: Store) -> None:
+    records.write({"acme": [queued(f"t{number}") for number in range(2300)]})
+    kept = told(records, store)
+    assert [task_id for _, task_id in kept] == [f"t{number}" for number in range(2300)]
+    ids = [event_id for event_id, _ in kept]
+    assert ids == sorted(ids, key=place)
+    assert [records.history("acme", f"t{number}")[0][0] for number in (0, 999, 1000, 2299)] == [
+        ids[number] for number in (0, 999, 1000, 2299)
+    ]
+
+
+def test_the_stream_stays_short_when_the_count_of_its_events_is_lost(store: Store) -> None:
+    records = Records(store, RecordsSettings(max_events=300))
+    count = store.tenant_key("acme", "told")
+    for number in range(1000):
+        records.write({"acme": [queued(f"t{number}")]})
+        if number == 500:
+            store.call(lambda redis: redis.delete(count))
+    assert 300 <= len(told(records, store)) < 500
+
+
+def test_a_record_is_kept_in_one_piece(records: Records, store: Store) -> None:
+    """So it takes Redis half of the memory; no value may be longer than 64 bytes."""
+    worker = "celery@shop-worker-6d4cf56db6-x7k2p"
+    started = {"started": f"{NOW:.6f}", "worker": worker}
+    start = Step("t", "started", NOW, data={"worker": worker, "attempt": 1}, fields=started)
+    records.write({"acme": [queued("t", priority=1), start, Step("t", "completed", NOW + 1)]})
+    encoding = store.call(lambda redis: redis.object("encoding", records.key("acme", "t")))
+    assert encoding in ("listpack", "ziplist")
 
 
 # ---- lists

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import time
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def steps(shop: Any, task_id: str, tenant: str = "acme") -> list[str]:
-    return [json.loads(text)["event"] for _, text in shop.turns.records.history(tenant, task_id)]
+    return [event["event"] for _, event in shop.turns.records.history(tenant, task_id)]
 
 
 def state(shop: Any, task_id: str, tenant: str = "acme") -> str:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 
 from taketurns.errors import InvalidInput
+from taketurns.records.events import read
 from taketurns.records.lifecycle import Step
 from taketurns.records.record import TaskRecord
 from taketurns.records.recorder import checked_task_tags
@@ -31,7 +30,7 @@ def test_steps_are_in_the_order_of_the_tasks_life_whoever_tells_them_first() -> 
 
 def test_an_event_tells_what_happened_and_when() -> None:
     event = Step("id", "progress", 1767225600.12345, data={"done": 3, "total": 9}).event()
-    assert json.loads(event) == {"event": "progress", "at": 1767225600.123, "done": 3, "total": 9}
+    assert read(event) == {"event": "progress", "at": 1767225600.123, "done": 3, "total": 9}
 
 
 def test_what_is_queued_for_later_is_delayed_until_then() -> None:
@@ -58,7 +57,7 @@ def test_a_record_is_read_with_all_that_was_told() -> None:
             "attempts": "2",
             "tags": '["a", "b"]',
             "error": "ValueError\nno such image\nat all",
-            "progress": '17-0 {"event":"progress","at":2.5,"done":1}',
+            "progress": '17-0 progress 2.500 {"done":1}',
             "queue": "celery",
         },
     )

@@ -11,9 +11,9 @@ from taketurns.live.event import Event, History, checked_id, is_later
 
 STORED = {
     "state": "RUNNING",
-    "e:1000-1": '{"event":"started","at":2.5,"worker":"w1"}',
-    "e:999-0": '{"event":"queued","at":1.5}',
-    "progress": '1000-2 {"event":"progress","at":3.5,"done":1}',
+    "e:1000-1": "started 2.500 1 w1@host",
+    "e:999-0": "queued 1.500",
+    "progress": '1000-2 progress 3.500 {"done":1}',
 }
 
 
@@ -25,7 +25,8 @@ def test_a_history_is_in_the_order_of_its_ids() -> None:
         "id": "1000-1",
         "task_id": "t",
         "at": 2.5,
-        "worker": "w1",
+        "worker": "w1@host",
+        "attempt": 1,
     }
     assert not history.is_over
     assert History.of("t", {**STORED, "state": "DEAD"}).is_over

@@ -85,7 +85,7 @@ def show(context: typer.Context, tenant: Tenant, task_id: TaskId, *, as_json: Js
         if record is None:
             raise TaskNotFound(tenant, task_id)
         view = state_now(record, turns)
-        steps = [json.loads(text) for _, text in turns.records.history(tenant, task_id)]
+        steps = [event for _, event in turns.records.history(tenant, task_id)]
     if as_json:
         typer.echo(json.dumps({**view.model_dump(), "steps": steps}))
     else:

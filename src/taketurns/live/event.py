@@ -9,8 +9,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from taketurns.errors import InvalidInput
+from taketurns.records.events import of_record, place, read
 from taketurns.records.lifecycle import ENDS, FINAL
-from taketurns.records.record import events_of, place
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,8 +39,12 @@ class Event:
 
     @classmethod
     def read(cls, event_id: str, task_id: str, text: str) -> Self:
-        """Read an event as it is stored and told."""
-        data = json.loads(text)
+        """Read an event as it is stored and told.
+
+        Raises:
+            ValueError: it is none.
+        """
+        data = read(text)
         return cls(data.pop("event"), event_id, task_id, data)
 
     @property
@@ -70,8 +74,8 @@ class History:
     @classmethod
     def of(cls, task_id: str, stored: Mapping[str, str]) -> Self:
         """Return it by a task's record as it is stored."""
-        events = tuple(Event.read(event_id, task_id, text) for event_id, text in events_of(stored))
-        return cls(events, is_over=stored.get("state") in FINAL)
+        told = tuple(Event.read(event_id, task_id, text) for event_id, text in of_record(stored))
+        return cls(told, is_over=stored.get("state") in FINAL)
 
     def after(self, event_id: str | None) -> tuple[Event, ...]:
         """Return what was told after an event; None: all."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -18,6 +17,7 @@ from redis.exceptions import RedisError
 from taketurns.errors import RegistryUnavailable
 from taketurns.live.event import Event
 from taketurns.live.listener import Listener
+from taketurns.records.events import of_entry
 from taketurns.store import advice, connection_options
 
 if TYPE_CHECKING:
@@ -70,7 +70,8 @@ class _Channel:
             del self.to_task[task_id]
 
     def tell(self, message: str) -> None:
-        for event_id, task_id, text in json.loads(message):
+        entry_id, _, told = message.partition(" ")
+        for event_id, task_id, text in of_entry(entry_id, told):
             of_task = self.to_task.get(task_id, ())
             if self.to_all or of_task:
                 event = Event.read(event_id, task_id, text)
@@ -246,7 +247,7 @@ class Hub:
     def _tell(channel: _Channel, message: str) -> None:
         try:
             channel.tell(message)
-        except (ValueError, TypeError, KeyError, AttributeError):  # somebody else's, on our channel
+        except (ValueError, TypeError, AttributeError):  # somebody else's, on our channel
             logger.warning("a message on a channel of tasks' events is none: %.200r", message)
 
     def _note_subscribed(self, channel: _Channel) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, Literal, Self
 
 from taketurns.errors import RegistryUnavailable, TaskNotFound
 from taketurns.live.event import BEGINNING, Event, History, is_later
+from taketurns.records.events import entry_of, of_entry
 from taketurns.tenants import validate_tenant
 
 if TYPE_CHECKING:
@@ -24,7 +25,8 @@ KEEP_ALIVE: Final = 15.0
 """Seconds after which a stream that has nothing to tell gives a sign of life."""
 
 _RETRY_AFTER: Final = 1.0
-_PAGE: Final = 500
+_PAGE: Final = 100
+"""Entries of a tenant's stream that are read at once."""
 
 End = Literal["final", "overflow", "stopping", "unauthorised"]
 """Why a stream ended: its task did, it was too slow, the process stops, or its time was up."""
@@ -189,32 +191,37 @@ class TenantStream(Stream):
         if (gap := await self._gap()) is not None:
             yield gap
         key = self._turns.records.events(self._tenant)
+        last = self._last or BEGINNING
+        after = entry_of(last)  # which may hold more events than those up to the last one
         while True:
-            look = methodcaller("xrange", key, min=f"({self._last or BEGINNING}", count=_PAGE)
+            look = methodcaller("xrange", key, min=after, count=_PAGE)
             page: list[tuple[str, dict[str, str]]] = await self._hub.read(look)
-            for event_id, fields in page:
-                event = Event.read(event_id, fields["t"], fields["e"])
-                self._pass(event)
-                yield event
+            for entry_id, fields in page:
+                after = f"({entry_id}"
+                for event_id, task_id, text in of_entry(entry_id, fields["e"]):
+                    if is_later(event_id, last):
+                        event = Event.read(event_id, task_id, text)
+                        self._pass(event)
+                        yield event
             if len(page) < _PAGE:
                 return
 
     async def _gap(self) -> Event | None:
         """Return what says that events after the last one are lost, if they may be; and go on with what is there."""
         last = self._last or BEGINNING
-        first, newest, length = await self._ends()
+        first, newest, has_all = await self._ends()
         if is_later(last, newest):  # all of it was lost
             self._last = BEGINNING
-        elif not is_later(first, last) or (
-            last == BEGINNING and length < self._turns.settings.records.max_events
-        ):
+        elif not is_later(first, last) or (last == BEGINNING and has_all):
             return None
         return Event("gap", data={"after": last, "at": round(time.time(), 3)})
 
-    async def _ends(self) -> tuple[str, str, int]:
-        """Return the first and the last id of the tenant's stream, and how many events it has."""
+    async def _ends(self) -> tuple[str, str, bool]:
+        """Return the first and the last id of the tenant's stream, and whether that has all events it ever had."""
         key = self._turns.records.events(self._tenant)
-        first = await self._hub.read(lambda redis: redis.xrange(key, count=1))
-        last = await self._hub.read(lambda redis: redis.xrevrange(key, count=1))
-        length = await self._hub.read(lambda redis: redis.xlen(key))
-        return (first[0][0] if first else BEGINNING), (last[0][0] if last else BEGINNING), length
+        oldest = await self._hub.read(lambda redis: redis.xrange(key, count=1))
+        latest = await self._hub.read(lambda redis: redis.xrevrange(key, count=1))
+        if not oldest or not latest:
+            return BEGINNING, BEGINNING, True
+        first, last = (of_entry(entry_id, fields["e"]) for entry_id, fields in (oldest[0], latest[0]))
+        return first[0][0], last[-1][0], int(oldest[0][1]["n"]) == len(first)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
+
+from taketurns.records.events import written
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -79,8 +80,6 @@ _NOWHERE: Final = (None, 0)
 ENDS: Final[frozenset[str]] = frozenset(kind for kind, (state, _) in _LEADS_TO.items() if state in FINAL)
 """The steps that lead to an end."""
 
-_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
-
 _LONGEST_TEXT: Final = 1000
 """Characters of an error's message or a note that are kept."""
 
@@ -131,9 +130,8 @@ class Step:
         return self.replays * 1_000_000 + self.retries * 10 + _LEADS_TO.get(self.kind, _NOWHERE)[1]
 
     def event(self) -> str:
-        """Return the event as JSON, without the task's id."""
-        data = "," + _encode(self.data)[1:] if self.data else "}"
-        return f'{{"event":"{self.kind}","at":{self.at:.3f}{data}'
+        """Return the event as it is stored."""
+        return written(self.kind, self.at, self.data)
 
 
 def shortened(text: str) -> str:

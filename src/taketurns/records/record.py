@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self, cast
 
+from taketurns.records.events import read as read_event
 from taketurns.tenants import queue_name
 from taketurns.topology import PRIORITIES
 
@@ -82,7 +83,7 @@ class TaskRecord:
         kind, _, text = stored.get("error", "").partition("\n")
         # The event's id stands before it, for those who follow the task live.
         told: dict[str, Any] = (
-            json.loads(stored["progress"].partition(" ")[2]) if "progress" in stored else {}
+            read_event(stored["progress"].partition(" ")[2]) if "progress" in stored else {}
         )
         return cls(
             id=task_id,
@@ -113,21 +114,6 @@ class TaskRecord:
 def priority_name(stored: str) -> str | None:
     """Return the name of a priority as it is stored; None: it is none of a tenant's queue."""
     return _PRIORITY_NAMES.get(stored)
-
-
-def events_of(stored: Mapping[str, str]) -> list[tuple[str, str]]:
-    """Return the events of a record as it is stored, each with its id and as JSON, in their order."""
-    events = [(name[2:], text) for name, text in stored.items() if name.startswith("e:")]
-    if "progress" in stored:
-        event_id, _, text = stored["progress"].partition(" ")
-        events.append((event_id, text))
-    return sorted(events, key=lambda event: place(event[0]))
-
-
-def place(event_id: str) -> tuple[int, int]:
-    """Return where an event stands in its stream."""
-    milliseconds, _, count = event_id.partition("-")
-    return int(milliseconds), int(count or 0)
 
 
 def written_error(kind: str, text: str) -> str:

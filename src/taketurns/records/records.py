@@ -10,8 +10,9 @@ from operator import methodcaller
 from typing import TYPE_CHECKING, Any, Final
 
 from taketurns.records.durations import WINDOW, Percentiles, percentiles, window_of
+from taketurns.records.events import of_record, read
 from taketurns.records.lifecycle import FINAL
-from taketurns.records.record import TaskRecord, events_of, priority_name
+from taketurns.records.record import TaskRecord, priority_name
 from taketurns.texts import encodable
 
 if TYPE_CHECKING:
@@ -114,12 +115,14 @@ class Records:
                 break
         return found[:count]
 
-    def history(self, tenant: str, task_id: str) -> list[tuple[str, str]]:
-        """Return the events of a task, each with its id and as JSON, in the order in which they were told.
+    def history(self, tenant: str, task_id: str) -> list[tuple[str, dict[str, Any]]]:
+        """Return the events of a task, each with its id, in the order in which they were told.
 
-        Of its progress only the last one is kept.
+        Of each is told what it is, as ``event``, when it was, as ``at`` in seconds since 1970, and what else there is
+        to tell. Of its progress only the last one is kept.
         """
-        return events_of(self._store.call(lambda redis: redis.hgetall(self.key(tenant, task_id))))
+        stored: dict[str, str] = self._store.call(lambda redis: redis.hgetall(self.key(tenant, task_id)))
+        return [(event_id, read(text)) for event_id, text in of_record(stored)]
 
     def delayed(self, tenant: str) -> int:
         """Return how many tasks of a tenant are delayed, or wait to be tried again; of those that are recorded."""
@@ -181,6 +184,7 @@ class Records:
         keys = [
             self._index(tenant),
             self.events(tenant),
+            self._store.tenant_key(tenant, "told"),
             self._delayed(tenant),
             self._durations(tenant, window),
             *(self.key(tenant, each) for each in places),

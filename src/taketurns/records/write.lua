@@ -1,27 +1,30 @@
 -- Writes steps of one tenant's tasks into their records, and tells those who listen.
 --
 -- KEYS[1]    sorted set: task id -> when it was submitted, in seconds since 1970
--- KEYS[2]    stream: the tenant's events; also the name of the channel on which they are told
--- KEYS[3]    sorted set: task id -> when it is due, of tasks that are delayed or wait to be tried again; none but those
+-- KEYS[2]    stream: the tenant's events; also the name of the channel on which they are told. An entry has all that one
+--            call tells: `e`, a JSON array of tasks' ids and events, alternating, and `n`, how many events the stream
+--            has had with it.
+-- KEYS[3]    integer: how many events the stream has had
+-- KEYS[4]    sorted set: task id -> when it is due, of tasks that are delayed or wait to be tried again; none but those
 --            of KEYS[1]
--- KEYS[4]    hash: how long tasks waited and ran in this stretch of time: `w:<bucket>` from the moment at which a task
+-- KEYS[5]    hash: how long tasks waited and ran in this stretch of time: `w:<bucket>` from the moment at which a task
 --            could have started to its start, `r:<bucket>` from there to its good end -> how many. The bucket is the
 --            whole part of the logarithm to the base 1.1 of the milliseconds.
--- KEYS[5..]  hashes: the records of the tasks that the steps are about
+-- KEYS[6..]  hashes: the records of the tasks that the steps are about
 -- ARGV[1]    milliseconds that a record is kept after its last step
 -- ARGV[2]    records of the tenant, at most
 -- ARGV[3]    events of the stream, about, at most
 -- ARGV[4]    the start of the key of a record; the task's id follows
--- ARGV[5]    seconds that KEYS[4] is kept
+-- ARGV[5]    seconds that KEYS[5] is kept
 -- ARGV[6]    JSON array of steps, in their order. Each is an array, since names would cost as much as what they name:
---              1  its task's record: KEYS[4 + this]
+--              1  its task's record: KEYS[5 + this]
 --              2  the task's id
 --              3  its order: the state is that of the step with the highest. -1: a request, which overrules no end
 --              4  what it is: `b` the task was started, `f` it has come to its end, `p` progress, of which the record
 --                 keeps the last event only, or nothing of these
 --              5  the state that it leads to, or nothing
 --              6  when it happened
---              7  the event as JSON
+--              7  the event
 --              8  fields and values, alternating; what an earlier step tells late only fills gaps
 --              9  when it is due, if it waits until then
 --              10 milliseconds that the record is kept in addition, if so
@@ -29,9 +32,10 @@
 -- A record's fields are those that TaskRecord.read names, `order`, and `e:<id>` for each event but progress. What all
 -- steps of a call lead to is written at its end, once: most of what this costs is calls.
 
-local index, events, delayed, durations = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local lifetime = tonumber(ARGV[1])
+local index, events, count, delayed, durations = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local lifetime, most_events = tonumber(ARGV[1]), tonumber(ARGV[3])
 local known, told, new, put_off, longest, took = {}, {}, false, false, lifetime, {}
+local in_entry = 1000 -- events of one entry, at most; taketurns.records.events has the same number
 
 local function count_duration(kind, seconds)
   local bucket = kind .. ':' .. math.floor(math.log(math.max(seconds * 1000, 1)) / math.log(1.1))
@@ -50,12 +54,43 @@ local function read(key)
     started = tonumber(found[6] or 0),
     attempts = tonumber(found[7] or 0),
     fields = {},
+    told = {},
   }
+end
+
+-- Adds some of what is told to the stream, and tells it; returns what the ids of these events begin with, and the number
+-- of the first of them.
+local function tell(first, last)
+  local text = cjson.encode({ unpack(told, 2 * first - 1, 2 * last) })
+  local number = redis.call('INCRBY', count, last - first + 1)
+  -- Entries are fewer than events, so this bounds the stream even if its count was lost.
+  local entry = redis.call('XADD', events, 'MAXLEN', '~', most_events, '*', 'n', number, 'e', text)
+  redis.call('PUBLISH', events, entry .. ' ' .. text)
+  local milliseconds, sequence = string.match(entry, '(%d+)-(%d+)')
+  return milliseconds .. '-', sequence * in_entry, number
+end
+
+-- Takes the oldest entries out of the stream, but those with the latest events.
+local function trim(number)
+  local from, kept = '-', nil
+  repeat
+    local oldest = redis.call('XRANGE', events, from, '+', 'COUNT', 20)
+    for _, entry in ipairs(oldest) do
+      from = '(' .. entry[1]
+      if tonumber(entry[2][2]) > number - most_events then
+        kept = entry[1]
+        break
+      end
+    end
+  until kept or #oldest == 0
+  if kept then
+    redis.call('XTRIM', events, 'MINID', kept)
+  end
 end
 
 for _, step in ipairs(cjson.decode(ARGV[6])) do
   local place, task, order, kind, state, moment, event, values, due, additional = unpack(step)
-  local key = KEYS[4 + place]
+  local key = KEYS[5 + place]
   local record = known[key]
   if not record then
     record = read(key)
@@ -69,12 +104,12 @@ for _, step in ipairs(cjson.decode(ARGV[6])) do
   local is_old = kind == 'p' and not exists or state == 'CANCELLED' and record.state == 'CANCELLED'
 
   if not in_vain and not is_old then
-    local id = redis.call('XADD', events, 'MAXLEN', '~', ARGV[3], '*', 't', task, 'e', event)
-    told[#told + 1] = { id, task, event }
+    told[#told + 1] = task
+    told[#told + 1] = event
     if kind == 'p' then
-      fields.progress = id .. ' ' .. event
+      record.progress = #told / 2
     else
-      fields['e:' .. id] = event
+      record.told[#record.told + 1] = #told / 2
     end
     if not exists then
       redis.call('ZADD', index, moment, task)
@@ -127,8 +162,28 @@ for _, step in ipairs(cjson.decode(ARGV[6])) do
   end
 end
 
+local ids, stretch = {}, math.max(1, math.floor(most_events / 10))
+for first = 1, #told / 2, in_entry do
+  local last = math.min(first + in_entry - 1, #told / 2)
+  local start, place, number = tell(first, last)
+  for index = first, last do
+    ids[index] = start .. string.format('%.0f', place + index - first)
+  end
+  if math.floor(number / stretch) > math.floor((number - last + first - 1) / stretch) then
+    trim(number)
+  end
+end
+
 for key, record in pairs(known) do
   local flat = {}
+  for _, index in ipairs(record.told) do
+    flat[#flat + 1] = 'e:' .. ids[index]
+    flat[#flat + 1] = told[2 * index]
+  end
+  if record.progress then
+    flat[#flat + 1] = 'progress'
+    flat[#flat + 1] = ids[record.progress] .. ' ' .. told[2 * record.progress]
+  end
   for name, value in pairs(record.fields) do
     flat[#flat + 1] = name
     flat[#flat + 1] = value
@@ -140,8 +195,11 @@ for key, record in pairs(known) do
     redis.call('PEXPIRE', key, record.expires)
   end
 end
-for bucket, count in pairs(took) do
-  redis.call('HINCRBY', durations, bucket, count)
+for bucket, times in pairs(took) do
+  redis.call('HINCRBY', durations, bucket, times)
+end
+if next(took) and redis.call('TTL', durations) < 0 then
+  redis.call('EXPIRE', durations, ARGV[5])
 end
 if new then
   -- Records end by themselves; their ids leave the index here, as many as come at least.
@@ -168,11 +226,17 @@ if put_off then
   redis.call('ZREMRANGEBYSCORE', delayed, '-inf', redis.call('TIME')[1])
 end
 if #told > 0 then
-  for _, key in ipairs(longest > lifetime and { index, events, delayed } or { index, events }) do
+  -- A tenth longer than they have to be kept, so that not each call has to renew it.
+  local function keep(key, with)
     if redis.call('PTTL', key) < longest then
-      redis.call('PEXPIRE', key, longest)
+      for _, each in ipairs(with) do
+        redis.call('PEXPIRE', each, math.ceil(longest + lifetime / 10))
+      end
     end
   end
-  redis.call('EXPIRE', durations, ARGV[5])
-  redis.call('PUBLISH', events, cjson.encode(told))
+  keep(index, { index })
+  keep(events, { events, count })
+  if longest > lifetime then
+    keep(delayed, { delayed })
+  end
 end

@@ -168,6 +168,19 @@ def test_all_tasks_of_a_tenant(turns: TakeTurns, acme: Client) -> None:
         assert frames.kinds(1) == ["completed"]
 
 
+def test_what_was_told_together_can_be_gone_on_with_in_its_middle(turns: TakeTurns, acme: Client) -> None:
+    """By the events of all tasks too, after the first one and after the last; none comes twice."""
+    turns.records.write({"acme": [Step(f"t{number}", "queued", time.time()) for number in range(3)]})
+    tell(turns, "t3", "queued")
+    ids = [turns.records.history("acme", f"t{number}")[0][0] for number in range(4)]
+    for number in range(3):
+        with Frames(acme, "/events", headers={"Last-Event-ID": ids[number]}) as frames:
+            _, *missed = frames.take(4 - number)
+            assert [frame.id for frame in missed] == ids[number + 1 :]
+    with Frames(acme, "/events", headers={"Last-Event-ID": "0-0"}) as frames:
+        assert frames.kinds(5) == ["connected", *["queued"] * 4], "nothing was dropped: there is no gap"
+
+
 def test_what_is_no_longer_remembered_is_a_gap(settings: Settings) -> None:
     turns = shop(settings)
     with serving(turns) as api, api.as_("acme") as acme:
