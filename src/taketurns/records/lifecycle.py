@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Literal, get_args
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, get_args
 
 from taketurns.records.events import written
 
@@ -84,9 +84,8 @@ _LONGEST_TEXT: Final = 1000
 """Characters of an error's message or a note that are kept."""
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
-    """Something that happened to a task.
+class Step(NamedTuple):
+    """Something that happened to a task; a tuple, since a worker makes two for each of its tasks.
 
     Attributes:
         task_id: the task's id.
@@ -106,8 +105,8 @@ class Step:
     name: str = ""
     retries: int = 0
     replays: int = 0
-    data: Mapping[str, Any] = field(default_factory=dict)
-    fields: Mapping[str, str | float] = field(default_factory=dict)
+    data: Mapping[str, Any] = MappingProxyType({})
+    fields: Mapping[str, str | float] = MappingProxyType({})
     asked: bool = False
 
     @property
@@ -118,7 +117,7 @@ class Step:
     @property
     def is_final(self) -> bool:
         """Whether the task has come to its end."""
-        return self.state in FINAL
+        return self.kind in ENDS
 
     @property
     def order(self) -> int:

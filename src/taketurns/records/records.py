@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from taketurns.records.durations import WINDOW, Percentiles, percentiles, window_of
 from taketurns.records.events import of_record, read
-from taketurns.records.lifecycle import FINAL
 from taketurns.records.record import TaskRecord, priority_name
 from taketurns.texts import encodable
 
@@ -220,16 +219,17 @@ class Records:
 
 def _told(step: Step, place: int) -> list[Any]:
     """Return a step as the script takes it."""
-    at, state = f"{step.at:.6f}", step.state
+    at = f"{step.at:.6f}"
+    fields = step.fields
     values: list[str] = ["name", step.name] if step.name else []
-    for name, value in step.fields.items():
+    for name, value in fields.items():
         values += name, str(value)
     what = _WHAT.get(step.kind, "")
-    if state in FINAL:
+    if step.is_final:
         what = "f"
         values += "ended", at
     order = -1 if step.asked else step.order
-    told: list[Any] = [place, step.task_id, order, what, state or "", at, step.event(), values]
-    if (due := step.fields.get("due")) and float(due) > step.at:
+    told: list[Any] = [place, step.task_id, order, what, step.state or "", at, step.event(), values]
+    if "due" in fields and (due := fields["due"]) and float(due) > step.at:
         told += f"{float(due):.6f}", math.ceil((float(due) - step.at) * 1000)
     return told
