@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import json
 import subprocess
 import sys
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -359,6 +361,13 @@ def test_batches_of_no_possible_size_are_refused(kind: str, size: int) -> None:
         pytest.raises(ValueError, match=f"size: {size} is not valid; accepted is 1 to 10000"),
     ):
         next(iter(client.submit_stream([Submission("n")], size=size)))
+
+
+def test_what_lasts_may_be_told_as_a_timedelta() -> None:
+    """A Python program has it so."""
+    lasting: dict[str, Any] = {"countdown": timedelta(hours=1), "expires": timedelta(days=1)}
+    told = json.loads(Submission("n", time_limit=timedelta(seconds=1.5), **lasting).json)
+    assert (told["countdown"], told["expires"], told["time_limit"]) == (3600, 86_400, 1.5)
 
 
 def test_an_empty_list_of_states_is_not_any_state() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field, fields
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -43,11 +43,12 @@ class Submission:
         args: its positional arguments, which JSON must have a form for.
         kwargs: its keyword arguments.
         priority: its place among the tenant's own tasks; None: the task's own.
-        countdown: seconds after which it is to start; not together with ``eta``.
+        countdown: after how long it is to start, in seconds or as a ``timedelta``; not together with ``eta``.
         eta: when it is to start: a ``datetime`` with a time zone, or a text in ISO 8601.
-        expires: when it is too late to start: in seconds from its submission, or as a time like ``eta``.
+        expires: when it is too late to start: how long after its submission, like ``countdown``, or as a time like
+            ``eta``.
         max_retries: how often it is tried again if it fails; None: as often as the task says.
-        time_limit: seconds after which it is ended; None: as the task says.
+        time_limit: after how long it is ended, like ``countdown``; None: as the task says.
         tags: texts by which it can be found.
         idempotency_key: whoever submits with the same key once more has the same task, which runs once. By default
             each submission has a new one, so that it can be repeated if the connection fails. None: it has none, and
@@ -59,11 +60,11 @@ class Submission:
     args: Sequence[Any] = ()
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     priority: Priority | None = field(default=None, kw_only=True)
-    countdown: float | None = field(default=None, kw_only=True)
+    countdown: float | timedelta | None = field(default=None, kw_only=True)
     eta: datetime | str | None = field(default=None, kw_only=True)
-    expires: datetime | float | str | None = field(default=None, kw_only=True)
+    expires: datetime | timedelta | float | str | None = field(default=None, kw_only=True)
     max_retries: int | None = field(default=None, kw_only=True)
-    time_limit: float | None = field(default=None, kw_only=True)
+    time_limit: float | timedelta | None = field(default=None, kw_only=True)
     tags: Sequence[str] = field(default=(), kw_only=True)
     idempotency_key: str | None = field(default_factory=new_key, kw_only=True)
     depends_on: Sequence[str] = field(default=(), kw_only=True)
@@ -85,4 +86,7 @@ class Submission:
         for name in ("eta", "expires"):
             if isinstance(told[name], datetime):
                 told[name] = moment(told[name], of=name)
+        for name in ("countdown", "expires", "time_limit"):
+            if isinstance(told[name], timedelta):
+                told[name] = told[name].total_seconds()
         return json.dumps({name: value for name, value in told.items() if value is not None}, allow_nan=False)
