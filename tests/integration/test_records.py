@@ -242,20 +242,30 @@ def test_what_is_told_at_once_is_cut_into_entries_whose_ids_grow(records: Record
     kept = told(records, store)
     assert [task_id for _, task_id in kept] == [f"t{number}" for number in range(2300)]
     ids = [event_id for event_id, _ in kept]
-    assert ids == sorted(ids, key=place)
-    assert [records.history("acme", f"t{number}")[0][0] for number in (0, 999, 1000, 2299)] == [
-        ids[number] for number in (0, 999, 1000, 2299)
+    assert ids == sorted(set(ids), key=place)
+    some = (0, 249, 250, 2299)
+    assert [records.history("acme", f"t{number}")[0][0] for number in some] == [
+        ids[number] for number in some
     ]
 
 
-def test_the_stream_stays_short_when_the_count_of_its_events_is_lost(store: Store) -> None:
-    records = Records(store, RecordsSettings(max_events=300))
-    count = store.tenant_key("acme", "told")
-    for number in range(1000):
-        records.write({"acme": [queued(f"t{number}")]})
-        if number == 500:
-            store.call(lambda redis: redis.delete(count))
-    assert 300 <= len(told(records, store)) < 500
+def test_nothing_of_a_tenant_stays_for_ever_whatever_redis_has_lost(store: Store) -> None:
+    """Each of its keys expires again that comes back, long before the others would have been renewed."""
+    records = Records(store, RecordsSettings(max_events=10))
+    later = {"due": time.time() + 60}
+
+    def write(redis: Redis, number: int) -> dict[str, int]:
+        steps = [queued(f"t{number}"), Step(f"u{number}", "delayed", NOW, name="n", fields=later)]
+        records.write({"acme": [*steps, Step(f"t{number}", "started", NOW + 1)]})
+        return {key: redis.ttl(key) for key in redis.scan_iter(store.tenant_key("acme", "*"))}
+
+    def lose_each(redis: Redis) -> None:
+        for number, lost in enumerate(write(redis, 0), start=1):
+            redis.delete(lost)
+            ttls = write(redis, number)
+            assert min(ttls.values()) > 0, (lost, ttls)
+
+    store.call(lose_each)
 
 
 def test_a_record_is_kept_in_one_piece(records: Records, store: Store) -> None:
@@ -263,7 +273,8 @@ def test_a_record_is_kept_in_one_piece(records: Records, store: Store) -> None:
     worker = "celery@shop-worker-6d4cf56db6-x7k2p"
     started = {"started": f"{NOW:.6f}", "worker": worker}
     start = Step("t", "started", NOW, data={"worker": worker, "attempt": 1}, fields=started)
-    records.write({"acme": [queued("t", priority=1), start, Step("t", "completed", NOW + 1)]})
+    progress = Step("t", "progress", NOW, data={"done": 100, "total": 1000})
+    records.write({"acme": [queued("t", priority=1), start, progress, Step("t", "completed", NOW + 1)]})
     encoding = store.call(lambda redis: redis.object("encoding", records.key("acme", "t")))
     assert encoding in ("listpack", "ziplist")
 

@@ -233,7 +233,7 @@ def test_a_stream_is_read_on_after_the_last_whole_event() -> None:
     assert first.kind == "connected"
     assert following.take('data: {"event": "started", "id": "2-0", "task_id": "t"}') is None
     following.connected(200)  # it broke there
-    lines = [": still here", "", 'data: {"event": "connected"}', "", 'data: {"event": "overflow"}', ""]
+    lines = [": still here", "", 'data: {"event": "connected"}', "", 'data: {"event": "unauthorised"}', ""]
     assert [following.take(line) for line in lines] == [None] * 6
     following.ended(of_task=True)
     assert (following.is_over, following.last_id) == (False, "1-0")

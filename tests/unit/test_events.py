@@ -48,3 +48,10 @@ def test_the_events_of_an_entry_have_ids_in_their_order_before_those_of_the_next
 def test_what_is_no_event_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         read(text)
+
+
+@pytest.mark.parametrize("told", ["", "{}", "5", '["t"]', "[1, 2]", '[["t", "queued 1.000"]]'])
+def test_what_is_no_entry_is_refused(told: str) -> None:
+    """Somebody else may write on our channel."""
+    with pytest.raises(ValueError, match=r"."):
+        of_entry("1-1", told)

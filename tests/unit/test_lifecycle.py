@@ -57,7 +57,7 @@ def test_a_record_is_read_with_all_that_was_told() -> None:
             "attempts": "2",
             "tags": '["a", "b"]',
             "error": "ValueError\nno such image\nat all",
-            "progress": '17-0 progress 2.500 {"done":1}',
+            "progress": 'progress 2.500 {"done":1}',
             "queue": "celery",
         },
     )

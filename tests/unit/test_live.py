@@ -13,7 +13,8 @@ STORED = {
     "state": "RUNNING",
     "e:1000-1": "started 2.500 1 w1@host",
     "e:999-0": "queued 1.500",
-    "progress": '1000-2 progress 3.500 {"done":1}',
+    "progress": 'progress 3.500 {"done":1}',
+    "progress_id": "1000-2",
 }
 
 

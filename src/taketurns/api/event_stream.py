@@ -20,12 +20,7 @@ _HEADERS: Final = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
 _SIGN_OF_LIFE: Final = b": still here\n\n"
 
-_LAST_WORDS: Final = {
-    "overflow": Event(
-        "overflow", data={"message": "you were too slow; connect again with your Last-Event-ID"}
-    ),
-    "unauthorised": Event("unauthorised", data={"message": "the token or API key has expired"}),
-}
+_LAST_WORDS: Final = Event("unauthorised", data={"message": "the token or API key has expired"})
 
 
 class _Stuck(Exception):
@@ -35,7 +30,7 @@ class _Stuck(Exception):
 class EventStream(StreamingResponse):
     """Sends a stream, which was begun before, until it ends or the client has gone.
 
-    A stream that ends for another reason than its task's end says so by a last event.
+    A stream that ends since the client's time is up says so by a last event.
     """
 
     media_type = "text/event-stream"
@@ -64,8 +59,8 @@ class EventStream(StreamingResponse):
 async def _frames(stream: Stream) -> AsyncIterator[bytes]:
     async for event in stream:
         yield _SIGN_OF_LIFE if event is None else _frame(event)
-    if last := _LAST_WORDS.get(stream.ended or ""):
-        yield _frame(last)
+    if stream.ended == "unauthorised":
+        yield _frame(_LAST_WORDS)
 
 
 def _frame(event: Event) -> bytes:

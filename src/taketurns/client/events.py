@@ -14,9 +14,6 @@ if TYPE_CHECKING:
 SILENCE: Final = 45.0
 """Seconds without a word after which a connection is taken for dead; the API gives a sign of life every 15."""
 
-_LAST_WORDS: Final = frozenset({"overflow", "unauthorised"})
-"""A stream that was too slow goes on after the last event; with a token that has expired the next one is refused."""
-
 _ENDS: Final = frozenset({"completed", "failed", "cancelled", "expired", "dead", "ignored"})
 
 
@@ -89,7 +86,7 @@ class Following:
         self.last_id = event.id or self.last_id
         if event.task_id is not None and event.kind != "connected":
             self._is_final = event.is_final
-        if event.kind in _LAST_WORDS:
+        if event.kind == "unauthorised":  # the next connection is refused
             return None
         if event.kind == "connected":
             is_news, self._was_connected = not self._was_connected, True

@@ -140,7 +140,7 @@ class Hub:
         """Have all who listen end, since the process is about to."""
         for channel in self._channels.values():
             for listener in channel.listeners():
-                listener.end("stopping")
+                listener.end()
 
     async def _subscribed(self, name: str, channel: _Channel, *, is_new: bool) -> None:
         """Wait until a channel is subscribed to."""
@@ -240,6 +240,9 @@ class Hub:
                 continue
             if message["type"] == "message":
                 self._tell(channel, message["data"])
+                await asyncio.sleep(
+                    0
+                )  # many messages may have come at once, and those who listen want to go on
             elif message["type"] == "subscribe":
                 self._note_subscribed(channel)
 

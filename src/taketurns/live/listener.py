@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from taketurns.live.event import Event
 
-Ending = Literal["overflow", "stopping"]
-"""Why a listener hears no more: it took too little of what it heard, or the process stops."""
-
 MOST: Final = 1000
-"""Events that wait for a listener, at most."""
+"""Events that wait for a listener, at most; who is behind looks for the others where they are remembered."""
 
 
 class Listener:
@@ -21,33 +18,34 @@ class Listener:
 
     Attributes:
         is_behind: whether it may have missed events, and is to look for them before it takes the next one.
-        ending: why it hears no more; None: it does.
+        has_to_end: whether it hears no more, since the process stops.
     """
 
     def __init__(self) -> None:
         self.is_behind = True
-        self.ending: Ending | None = None
+        self.has_to_end = False
         self._heard: deque[Event] = deque()
         self._any = asyncio.Event()
 
     def hear(self, event: Event) -> None:
-        """Keep an event until it is taken; when there are too many, that is the end."""
-        if self.ending is not None:
+        """Keep an event until it is taken; when there are too many, it falls behind."""
+        if self.has_to_end or self.is_behind:
             return
         if len(self._heard) >= MOST:
-            self.end("overflow")
+            self.fall_behind()
             return
         self._heard.append(event)
         self._any.set()
 
     def fall_behind(self) -> None:
-        """Have it look for what it may have missed."""
+        """Have it look for what it may have missed, with what it has heard."""
         self.is_behind = True
+        self._heard.clear()
         self._any.set()
 
-    def end(self, why: Ending) -> None:
+    def end(self) -> None:
         """Let it hear no more, and forget what it did not take: it can ask for that again."""
-        self.ending = self.ending or why
+        self.has_to_end = True
         self._heard.clear()
         self._any.set()
 
@@ -57,7 +55,7 @@ class Listener:
 
     async def wait(self, seconds: float) -> bool:
         """Wait until there is something to do, so many seconds at most, and tell whether there is."""
-        if not (self._heard or self.is_behind or self.ending):
+        if not (self._heard or self.is_behind or self.has_to_end):
             self._any.clear()
             try:
                 async with asyncio.timeout(seconds):

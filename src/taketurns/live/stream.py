@@ -25,11 +25,11 @@ KEEP_ALIVE: Final = 15.0
 """Seconds after which a stream that has nothing to tell gives a sign of life."""
 
 _RETRY_AFTER: Final = 1.0
-_PAGE: Final = 100
+_PAGE: Final = 10
 """Entries of a tenant's stream that are read at once."""
 
-End = Literal["final", "overflow", "stopping", "unauthorised"]
-"""Why a stream ended: its task did, it was too slow, the process stops, or its time was up."""
+End = Literal["final", "stopping", "unauthorised"]
+"""Why a stream ended: its task did, the process stops, or its time was up."""
 
 
 class Stream(ABC):
@@ -100,8 +100,10 @@ class Stream(ABC):
             yield event
         self._first = ()
         while self.ended is None:
-            if (end := self._listener.ending or self._expired()) is not None:
-                self.ended = end
+            if self._listener.has_to_end:
+                self.ended = "stopping"
+            elif self._until is not None and time.time() >= self._until:
+                self.ended = "unauthorised"
             elif self._listener.is_behind:
                 async for event in self._caught_up():
                     yield event
@@ -120,9 +122,6 @@ class Stream(ABC):
         except RegistryUnavailable:
             self._listener.is_behind = True
             await asyncio.sleep(_RETRY_AFTER)
-
-    def _expired(self) -> End | None:
-        return "unauthorised" if self._until is not None and time.time() >= self._until else None
 
     @abstractmethod
     async def _begin(self) -> Sequence[Event]:

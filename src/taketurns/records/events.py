@@ -2,10 +2,10 @@
 
 An event is a text: what happened, when, and what else is told, as in ``started 1764364364.123 1 w1@host`` or
 ``progress 1764364364.123 {"done":1}``. It is short since Redis keeps a record in one piece, at half of the memory,
-while none of its values is longer than 64 bytes.
+while none of its values is longer than 64 bytes: the name of a worker may have 39.
 
-What is told in one call is one entry of the stream, so an event's id is made of the entry's: ``<milliseconds>-<a
-thousand times the entry's number in that millisecond, and the event's place in it>``.
+What is told in one call is one entry of the stream, or a few, so an event's id is made of the entry's:
+``<milliseconds>-<250 times the entry's number in that millisecond, and the event's place in it>``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-EVENTS_IN_ENTRY: Final = 1000
+EVENTS_IN_ENTRY: Final = 250
 """Events of an entry, at most; ``write.lua`` has the same number."""
 
 _PLACES: Final = ["attempt", "worker"]
@@ -60,8 +60,7 @@ def of_record(stored: Mapping[str, str]) -> list[tuple[str, str]]:
     """Return the events of a record as it is stored, each with its id, in their order; of progress the last."""
     events = [(name[2:], text) for name, text in stored.items() if name.startswith("e:")]
     if "progress" in stored:
-        event_id, _, text = stored["progress"].partition(" ")
-        events.append((event_id, text))
+        events.append((stored["progress_id"], stored["progress"]))
     return sorted(events, key=lambda event: place(event[0]))
 
 
@@ -77,7 +76,9 @@ def of_entry(entry_id: str, told: str) -> list[tuple[str, str, str]]:
     """
     milliseconds, number = place(entry_id)
     first = number * EVENTS_IN_ENTRY
-    values: list[str] = json.loads(told)
+    values = json.loads(told)
+    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+        raise ValueError(f"{told!r} is no list of texts")  # as is a list of an odd number of them
     return [
         (f"{milliseconds}-{first + index}", task_id, text)
         for index, (task_id, text) in enumerate(zip(values[::2], values[1::2], strict=True))

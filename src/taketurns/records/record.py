@@ -81,10 +81,7 @@ class TaskRecord:
             return float(stored[name]) if name in stored else None
 
         kind, _, text = stored.get("error", "").partition("\n")
-        # The event's id stands before it, for those who follow the task live.
-        told: dict[str, Any] = (
-            read_event(stored["progress"].partition(" ")[2]) if "progress" in stored else {}
-        )
+        told: dict[str, Any] = read_event(stored["progress"]) if "progress" in stored else {}
         return cls(
             id=task_id,
             tenant=tenant,

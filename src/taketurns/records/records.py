@@ -174,7 +174,7 @@ class Records:
 
     def events(self, tenant: str) -> str:
         """Return the key of the stream of a tenant's events, and the name of the channel that tells them."""
-        return self._store.tenant_key(tenant, "events")
+        return self._store.tenant_key(tenant, "happened")
 
     def _call(self, tenant: str, steps: Sequence[Step]) -> tuple[list[str], list[str | float]]:
         places: dict[str, int] = {}
@@ -183,7 +183,6 @@ class Records:
         keys = [
             self._index(tenant),
             self.events(tenant),
-            self._store.tenant_key(tenant, "told"),
             self._delayed(tenant),
             self._durations(tenant, window),
             *(self.key(tenant, each) for each in places),
@@ -214,7 +213,7 @@ class Records:
 
     def key(self, tenant: str, task_id: str) -> str:
         """Return the key of a task's record."""
-        return self._store.tenant_key(tenant, "task", task_id)
+        return self._store.tenant_key(tenant, "record", task_id)
 
 
 def _told(step: Step, place: int) -> list[Any]:

@@ -2,22 +2,21 @@
 --
 -- KEYS[1]    sorted set: task id -> when it was submitted, in seconds since 1970
 -- KEYS[2]    stream: the tenant's events; also the name of the channel on which they are told. An entry has all that one
---            call tells: `e`, a JSON array of tasks' ids and events, alternating, and `n`, how many events the stream
---            has had with it.
--- KEYS[3]    integer: how many events the stream has had
--- KEYS[4]    sorted set: task id -> when it is due, of tasks that are delayed or wait to be tried again; none but those
+--            call tells, 250 events at most: `n`, how many events the stream has had with these, and `e`, a JSON
+--            array of tasks' ids and events, alternating.
+-- KEYS[3]    sorted set: task id -> when it is due, of tasks that are delayed or wait to be tried again; none but those
 --            of KEYS[1]
--- KEYS[5]    hash: how long tasks waited and ran in this stretch of time: `w:<bucket>` from the moment at which a task
+-- KEYS[4]    hash: how long tasks waited and ran in this stretch of time: `w:<bucket>` from the moment at which a task
 --            could have started to its start, `r:<bucket>` from there to its good end -> how many. The bucket is the
 --            whole part of the logarithm to the base 1.1 of the milliseconds.
--- KEYS[6..]  hashes: the records of the tasks that the steps are about
+-- KEYS[5..]  hashes: the records of the tasks that the steps are about
 -- ARGV[1]    milliseconds that a record is kept after its last step
 -- ARGV[2]    records of the tenant, at most
 -- ARGV[3]    events of the stream, about, at most
 -- ARGV[4]    the start of the key of a record; the task's id follows
--- ARGV[5]    seconds that KEYS[5] is kept
+-- ARGV[5]    seconds that KEYS[4] is kept
 -- ARGV[6]    JSON array of steps, in their order. Each is an array, since names would cost as much as what they name:
---              1  its task's record: KEYS[5 + this]
+--              1  its task's record: KEYS[4 + this]
 --              2  the task's id
 --              3  its order: the state is that of the step with the highest. -1: a request, which overrules no end
 --              4  what it is: `b` the task was started, `f` it has come to its end, `p` progress, of which the record
@@ -32,10 +31,10 @@
 -- A record's fields are those that TaskRecord.read names, `order`, and `e:<id>` for each event but progress. What all
 -- steps of a call lead to is written at its end, once: most of what this costs is calls.
 
-local index, events, count, delayed, durations = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local index, events, delayed, durations = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local lifetime, most_events = tonumber(ARGV[1]), tonumber(ARGV[3])
 local known, told, new, put_off, longest, took = {}, {}, false, false, lifetime, {}
-local in_entry = 1000 -- events of one entry, at most; taketurns.records.events has the same number
+local in_entry = 250 -- events of one entry, at most; taketurns.records.events has the same number
 
 local function count_duration(kind, seconds)
   local bucket = kind .. ':' .. math.floor(math.log(math.max(seconds * 1000, 1)) / math.log(1.1))
@@ -54,43 +53,39 @@ local function read(key)
     started = tonumber(found[6] or 0),
     attempts = tonumber(found[7] or 0),
     fields = {},
-    told = {},
+    places = {}, -- where `told` has its events: a task's id, and behind it the event
   }
 end
 
--- Adds some of what is told to the stream, and tells it; returns what the ids of these events begin with, and the number
--- of the first of them.
-local function tell(first, last)
-  local text = cjson.encode({ unpack(told, 2 * first - 1, 2 * last) })
-  local number = redis.call('INCRBY', count, last - first + 1)
-  -- Entries are fewer than events, so this bounds the stream even if its count was lost.
-  local entry = redis.call('XADD', events, 'MAXLEN', '~', most_events, '*', 'n', number, 'e', text)
+-- Adds an entry to the stream, with what `told` has from one place to another, and tells it.
+-- Returns what the ids of its events begin with, and the number with which that of the first one ends.
+local function tell(from, to, count)
+  local text = cjson.encode({ unpack(told, from, to) })
+  local entry = redis.call('XADD', events, '*', 'n', count, 'e', text)
   redis.call('PUBLISH', events, entry .. ' ' .. text)
   local milliseconds, sequence = string.match(entry, '(%d+)-(%d+)')
-  return milliseconds .. '-', sequence * in_entry, number
+  return milliseconds .. '-', sequence * in_entry
 end
 
--- Takes the oldest entries out of the stream, but those with the latest events.
-local function trim(number)
-  local from, kept = '-', nil
+-- Takes the oldest entries out of a stream that has had so many events, but those with the latest ones.
+local function trim(count)
+  local after, kept = '-', nil
   repeat
-    local oldest = redis.call('XRANGE', events, from, '+', 'COUNT', 20)
+    local oldest = redis.call('XRANGE', events, after, '+', 'COUNT', 5)
     for _, entry in ipairs(oldest) do
-      from = '(' .. entry[1]
-      if tonumber(entry[2][2]) > number - most_events then
+      after = '(' .. entry[1]
+      if tonumber(entry[2][2]) > count - most_events then
         kept = entry[1]
         break
       end
     end
   until kept or #oldest == 0
-  if kept then
-    redis.call('XTRIM', events, 'MINID', kept)
-  end
+  redis.call('XTRIM', events, 'MINID', kept)
 end
 
 for _, step in ipairs(cjson.decode(ARGV[6])) do
   local place, task, order, kind, state, moment, event, values, due, additional = unpack(step)
-  local key = KEYS[5 + place]
+  local key = KEYS[4 + place]
   local record = known[key]
   if not record then
     record = read(key)
@@ -104,12 +99,12 @@ for _, step in ipairs(cjson.decode(ARGV[6])) do
   local is_old = kind == 'p' and not exists or state == 'CANCELLED' and record.state == 'CANCELLED'
 
   if not in_vain and not is_old then
-    told[#told + 1] = task
-    told[#told + 1] = event
+    local at_place = #told + 1
+    told[at_place], told[at_place + 1] = task, event
     if kind == 'p' then
-      record.progress = #told / 2
+      record.progress = at_place
     else
-      record.told[#record.told + 1] = #told / 2
+      record.places[#record.places + 1] = at_place
     end
     if not exists then
       redis.call('ZADD', index, moment, task)
@@ -162,27 +157,35 @@ for _, step in ipairs(cjson.decode(ARGV[6])) do
   end
 end
 
-local ids, stretch = {}, math.max(1, math.floor(most_events / 10))
-for first = 1, #told / 2, in_entry do
-  local last = math.min(first + in_entry - 1, #told / 2)
-  local start, place, number = tell(first, last)
-  for index = first, last do
-    ids[index] = start .. string.format('%.0f', place + index - first)
+local ids = {} -- by the places in `told`
+if #told > 0 then
+  local latest = redis.call('XREVRANGE', events, '+', '-', 'COUNT', 1)[1]
+  local before = latest and tonumber(latest[2][2]) or 0
+  local count = before
+  for from = 1, #told, 2 * in_entry do
+    local to = math.min(from + 2 * in_entry, #told + 1) - 1
+    count = count + (to - from + 1) / 2
+    local start, number = tell(from, to, count)
+    for place = from, to, 2 do
+      ids[place] = start .. string.format('%.0f', number + (place - from) / 2)
+    end
   end
-  if math.floor(number / stretch) > math.floor((number - last + first - 1) / stretch) then
-    trim(number)
+  -- Not at each call: it would look at the oldest entries each time, mostly in vain.
+  local stretch = math.max(1, math.floor(most_events / 10))
+  if math.floor(count / stretch) > math.floor(before / stretch) then
+    trim(count)
   end
 end
 
 for key, record in pairs(known) do
   local flat = {}
-  for _, index in ipairs(record.told) do
-    flat[#flat + 1] = 'e:' .. ids[index]
-    flat[#flat + 1] = told[2 * index]
+  for _, place in ipairs(record.places) do
+    flat[#flat + 1] = 'e:' .. ids[place]
+    flat[#flat + 1] = told[place + 1]
   end
   if record.progress then
-    flat[#flat + 1] = 'progress'
-    flat[#flat + 1] = ids[record.progress] .. ' ' .. told[2 * record.progress]
+    record.fields.progress_id = ids[record.progress]
+    record.fields.progress = told[record.progress + 1]
   end
   for name, value in pairs(record.fields) do
     flat[#flat + 1] = name
@@ -227,16 +230,9 @@ if put_off then
 end
 if #told > 0 then
   -- A tenth longer than they have to be kept, so that not each call has to renew it.
-  local function keep(key, with)
+  for _, key in ipairs(longest > lifetime and { index, events, delayed } or { index, events }) do
     if redis.call('PTTL', key) < longest then
-      for _, each in ipairs(with) do
-        redis.call('PEXPIRE', each, math.ceil(longest + lifetime / 10))
-      end
+      redis.call('PEXPIRE', key, math.ceil(longest + lifetime / 10))
     end
-  end
-  keep(index, { index })
-  keep(events, { events, count })
-  if longest > lifetime then
-    keep(delayed, { delayed })
   end
 end

@@ -263,17 +263,19 @@ def test_a_quiet_stream_gives_signs_of_life(
         assert frames.line().startswith(":")
 
 
-def test_who_is_too_slow_is_told_so_and_can_go_on(
+def test_who_cannot_hear_all_at_once_is_told_the_rest_from_what_is_remembered(
     turns: TakeTurns, acme: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The rest of what was told is not kept for it, but remembered."""
+    """Each event once, in its order, however many of them come together."""
     monkeypatch.setattr(listener, "MOST", 3)
     with Frames(acme, "/events") as frames:
-        (connected,) = frames.take(1)
-        turns.records.write({"acme": [Step(f"t{number}", "queued", time.time()) for number in range(10)]})
-        assert frames.kinds() == ["overflow"]
-    with Frames(acme, "/events", headers={"Last-Event-ID": connected.id}) as frames:
-        assert frames.kinds(11) == ["connected", *["queued"] * 10]
+        frames.take(1)
+        for first in (0, 600):
+            several = range(first, first + 600)
+            turns.records.write({"acme": [Step(f"t{number}", "queued", time.time()) for number in several]})
+        tell(turns, "last", "queued")
+        told = [json.loads(frame.data)["task_id"] for frame in frames.take(1201)]
+        assert told == [*(f"t{number}" for number in range(1200)), "last"]
 
 
 @pytest.mark.parametrize("break_", ["cut", "silence"])

@@ -13,7 +13,7 @@ from taketurns.api.endpoints import Endpoints
 from taketurns.api.errors import describe
 from taketurns.api.event_stream import EventStream
 from taketurns.api.routers.tasks import TaskIdPath
-from taketurns.api.websockets import DONE, NOT_AUTHENTICATED, STOPPING, TRY_AGAIN, accept, refusal
+from taketurns.api.websockets import DONE, NOT_AUTHENTICATED, STOPPING, accept, refusal
 from taketurns.errors import TaketurnsError
 from taketurns.live.event import checked_id
 from taketurns.live.stream import End, Stream
@@ -43,7 +43,6 @@ _STREAM: Final[dict[int | str, dict[str, Any]]] = {
 
 _CLOSES: Final[dict[End, tuple[int, str]]] = {
     "final": (DONE, "the task has ended"),
-    "overflow": (TRY_AGAIN, "you were too slow; connect again with your last_event_id"),
     "stopping": (STOPPING, "the server stops; connect again with your last_event_id"),
     "unauthorised": (NOT_AUTHENTICATED, "the token or API key has expired"),
 }
@@ -74,8 +73,7 @@ async def follow(
 
     The first event is `connected`. The others are `queued`, `delayed`, `started`, `progress`, `retrying`, and the
     ends: `completed`, `failed`, `cancelled`, `expired`, `dead`, `ignored`. Of what was progress before, the last one
-    is sent. After `overflow` (the client was too slow) or an end without the task's, connect again with
-    `Last-Event-ID`.
+    is sent. After an end without the task's, connect again with `Last-Event-ID`.
     """
     after = checked_id(last_event_id, of=_LAST_EVENT_ID)
     stream = turns.live.task(caller.tenant, task_id, after=after, until=caller.expires_at)
