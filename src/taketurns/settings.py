@@ -243,7 +243,7 @@ class RecordsSettings(BaseSettings):
     ttl: Seconds = 7 * 24 * 3600.0
     """Seconds that a record is kept after the last step of its task."""
     max_tasks: Annotated[int, Field(ge=1)] = 10_000
-    """Records of each tenant, at most; then the oldest go."""
+    """Records of each tenant's ended tasks, at most; with those that wait and run it has ten times as many."""
     max_events: Annotated[int, Field(ge=1)] = 10_000
     """Events of each tenant's stream, about, at most; what a client can catch up on. A task keeps its own."""
     idempotency_window: Annotated[float, Field(ge=60)] = 24 * 3600.0

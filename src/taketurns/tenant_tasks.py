@@ -220,7 +220,7 @@ class TenantTasks:
                 return
 
     def stats(self, tenant: str) -> TaskStats:
-        """Return how a tenant's tasks do, as far as they are recorded: the latest ``TAKETURNS_RECORDS_MAX_TASKS``.
+        """Return how a tenant's tasks do, as far as they are recorded.
 
         Raises:
             InvalidTenant: the tenant id does not have the accepted form.

@@ -144,12 +144,36 @@ def test_tenants_do_not_see_each_other(records: Records) -> None:
     assert records.history("bolt", "t") == []
 
 
-def test_only_so_many_records_are_kept_of_a_tenant(store: Store) -> None:
+def test_only_so_many_records_are_kept_of_tasks_that_have_ended(store: Store) -> None:
+    """Those that ended first go first. Who waits is known, however many came later."""
     records = Records(store, RecordsSettings(max_tasks=3))
-    for number in range(10):
-        records.write({"acme": [queued(f"t{number}", NOW + number)]})
-    assert [task_id for _, task_id in records.ids("acme", count=10)] == ["t9", "t8", "t7"]
-    assert [state(records, f"t{number}") for number in (6, 7)] == [None, "QUEUED"]
+    names = [f"t{number}" for number in range(10)]
+    records.write({"acme": [queued(name, NOW + number) for number, name in enumerate(names)]})
+    for name in reversed(names[2:]):
+        records.write({"acme": [Step(name, "started", NOW + 20), Step(name, "completed", NOW + 21)]})
+    assert [task_id for _, task_id in records.ids("acme", count=10)] == ["t4", "t3", "t2", "t1", "t0"]
+    assert [state(records, name) for name in ("t5", "t4", "t1")] == [None, "SUCCESS", "QUEUED"]
+
+
+def test_a_task_that_is_replayed_is_none_that_has_ended(store: Store) -> None:
+    records = Records(store, RecordsSettings(max_tasks=1))
+    records.write(
+        {"acme": [queued("t"), Step("t", "dead", NOW + 1), Step("t", "queued", NOW + 2, replays=1)]}
+    )
+    for name in ("u", "v"):
+        records.write({"acme": [queued(name, NOW + 3), Step(name, "completed", NOW + 4)]})
+    assert [state(records, name) for name in ("t", "u", "v")] == ["QUEUED", None, "SUCCESS"]
+    records.write({"acme": [Step("t", "completed", NOW + 5, replays=1)]})
+    assert [state(records, name) for name in ("t", "v")] == ["SUCCESS", None]
+
+
+def test_of_tasks_that_have_not_ended_the_oldest_are_forgotten_when_they_are_very_many(store: Store) -> None:
+    records = Records(store, RecordsSettings(max_tasks=1))
+    for number in range(14):
+        records.write({"acme": [queued(f"t{number:02}", NOW + number)]})
+    kept = [f"t{number:02}" for number in reversed(range(4, 14))]
+    assert [task_id for _, task_id in records.ids("acme", count=20)] == kept
+    assert [state(records, name) for name in ("t03", "t04")] == [None, "QUEUED"]
 
 
 def test_a_record_ends_a_while_after_its_last_step_and_a_delayed_one_not_before_it_is_due(
@@ -166,7 +190,7 @@ def test_a_record_ends_a_while_after_its_last_step_and_a_delayed_one_not_before_
 
 def test_who_is_delayed_is_known_of_recorded_tasks_alone(store: Store) -> None:
     """What was forgotten, trimmed or is due by now leaves nothing behind."""
-    records, now = Records(store, RecordsSettings(max_tasks=3)), time.time()
+    records, now = Records(store, RecordsSettings(max_tasks=1)), time.time()
     key = store.tenant_key("acme", "delayed")
 
     def delay(number: int) -> None:
@@ -176,18 +200,18 @@ def test_who_is_delayed_is_known_of_recorded_tasks_alone(store: Store) -> None:
     def known() -> list[str]:
         return sorted(store.call(lambda redis: redis.zrange(key, 0, -1)))
 
-    for number in range(10):
+    for number in range(10, 23):
         delay(number)
-    assert (known(), records.delayed("acme")) == (["t7", "t8", "t9"], 3)
-    records.forget("acme", ["t8"])
-    assert (known(), records.delayed("acme")) == (["t7", "t9"], 2)
+    assert (known(), records.delayed("acme")) == ([f"t{number}" for number in range(13, 23)], 10)
+    records.forget("acme", [f"t{number}" for number in range(15, 23)])
+    assert (known(), records.delayed("acme")) == (["t13", "t14"], 2)
     store.call(lambda redis: redis.zadd(key, {"late": now - 5}))
-    delay(10)
-    assert (known(), records.delayed("acme")) == (["t10", "t7", "t9"], 3)
+    delay(23)
+    assert (known(), records.delayed("acme")) == (["t13", "t14", "t23"], 3)
     records.write(
-        {"acme": [Step("t7", "cancelled", now), Step("t9", "started", now), queued("t11", now + 1)]}
+        {"acme": [Step("t13", "cancelled", now), Step("t14", "started", now), queued("t24", now + 1)]}
     )
-    assert known() == ["t10"]
+    assert known() == ["t23"]
 
 
 def test_the_ids_are_the_latest_first_and_go_on_after_a_place(records: Records) -> None:
@@ -256,7 +280,8 @@ def test_nothing_of_a_tenant_stays_for_ever_whatever_redis_has_lost(store: Store
 
     def write(redis: Redis, number: int) -> dict[str, int]:
         steps = [queued(f"t{number}"), Step(f"u{number}", "delayed", NOW, name="n", fields=later)]
-        records.write({"acme": [*steps, Step(f"t{number}", "started", NOW + 1)]})
+        ran = [Step(f"t{number}", "started", NOW + 1), Step(f"t{number}", "completed", NOW + 2)]
+        records.write({"acme": [*steps, *ran]})
         return {key: redis.ttl(key) for key in redis.scan_iter(store.tenant_key("acme", "*"))}
 
     def lose_each(redis: Redis) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import time
@@ -132,7 +133,7 @@ class Records:
         """Return how many of a tenant's tasks are in each state, by priority; as many as are recorded."""
         counts: Counter[tuple[str, str | None]] = Counter()
         now = time.time()
-        for first in range(0, self._settings.max_tasks, _COUNTED_AT_ONCE):
+        for first in itertools.count(0, _COUNTED_AT_ONCE):
             last = first + _COUNTED_AT_ONCE - 1
             found = self._count([self._index(tenant)], [self.key(tenant, ""), first, last, now])
             for kind, count in zip(found[::2], found[1::2], strict=True):
@@ -184,6 +185,7 @@ class Records:
             self._index(tenant),
             self.events(tenant),
             self._delayed(tenant),
+            self._store.tenant_key(tenant, "ended"),
             self._durations(tenant, window),
             *(self.key(tenant, each) for each in places),
         ]

@@ -6,17 +6,19 @@
 --            array of tasks' ids and events, alternating.
 -- KEYS[3]    sorted set: task id -> when it is due, of tasks that are delayed or wait to be tried again; none but those
 --            of KEYS[1]
--- KEYS[4]    hash: how long tasks waited and ran in this stretch of time: `w:<bucket>` from the moment at which a task
+-- KEYS[4]    list: ids of tasks that have come to their end, in this order; some again, some not any more
+-- KEYS[5]    hash: how long tasks waited and ran in this stretch of time: `w:<bucket>` from the moment at which a task
 --            could have started to its start, `r:<bucket>` from there to its good end -> how many. The bucket is the
 --            whole part of the logarithm to the base 1.1 of the milliseconds.
--- KEYS[5..]  hashes: the records of the tasks that the steps are about
+-- KEYS[6..]  hashes: the records of the tasks that the steps are about
 -- ARGV[1]    milliseconds that a record is kept after its last step
--- ARGV[2]    records of the tenant, at most
+-- ARGV[2]    records of the tenant's tasks that have come to their end, at most; of those that have not there may be more,
+--            until there are ten times as many in all
 -- ARGV[3]    events of the stream, about, at most
 -- ARGV[4]    the start of the key of a record; the task's id follows
--- ARGV[5]    seconds that KEYS[4] is kept
+-- ARGV[5]    seconds that KEYS[5] is kept
 -- ARGV[6]    JSON array of steps, in their order. Each is an array, since names would cost as much as what they name:
---              1  its task's record: KEYS[4 + this]
+--              1  its task's record: KEYS[5 + this]
 --              2  the task's id
 --              3  its order: the state is that of the step with the highest. -1: a request, which overrules no end
 --              4  what it is: `b` the task was started, `f` it has come to its end, `p` progress, of which the record
@@ -31,10 +33,27 @@
 -- A record's fields are those that TaskRecord.read names, `order`, and `e:<id>` for each event but progress. What all
 -- steps of a call lead to is written at its end, once: most of what this costs is calls.
 
-local index, events, delayed, durations = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local lifetime, most_events = tonumber(ARGV[1]), tonumber(ARGV[3])
-local known, told, new, put_off, longest, took = {}, {}, false, false, lifetime, {}
+local index, events, delayed, ended, durations = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local lifetime, most_ended, most_events = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local known, told, ends, new, put_off, longest, took = {}, {}, {}, false, false, lifetime, {}
 local in_entry = 250 -- events of one entry, at most; taketurns.records.events has the same number
+local most_at_once = 2000 -- records that one call removes, after a change of what may be kept
+
+-- Removes the records of these tasks, and their ids wherever they are.
+local function forget(ids)
+  if #ids == 0 then
+    return
+  end
+  local keys = {}
+  for place, id in ipairs(ids) do
+    keys[place] = ARGV[4] .. id
+  end
+  redis.call('DEL', unpack(keys))
+  redis.call('ZREM', index, unpack(ids))
+  if redis.call('EXISTS', delayed) == 1 then
+    redis.call('ZREM', delayed, unpack(ids))
+  end
+end
 
 local function count_duration(kind, seconds)
   local bucket = kind .. ':' .. math.floor(math.log(math.max(seconds * 1000, 1)) / math.log(1.1))
@@ -85,7 +104,7 @@ end
 
 for _, step in ipairs(cjson.decode(ARGV[6])) do
   local place, task, order, kind, state, moment, event, values, due, additional = unpack(step)
-  local key = KEYS[4 + place]
+  local key = KEYS[5 + place]
   local record = known[key]
   if not record then
     record = read(key)
@@ -130,6 +149,9 @@ for _, step in ipairs(cjson.decode(ARGV[6])) do
           redis.call('HSETNX', key, values[i], values[i + 1]) -- what `fields` has goes over it
         end
       end
+    end
+    if kind == 'f' then
+      ends[#ends + 1] = task
     end
     local at = tonumber(moment)
     if due then
@@ -204,24 +226,26 @@ end
 if next(took) and redis.call('TTL', durations) < 0 then
   redis.call('EXPIRE', durations, ARGV[5])
 end
+if #ends > 0 then
+  local too_many = redis.call('RPUSH', ended, unpack(ends)) - most_ended
+  local over = {}
+  for _, id in ipairs(too_many > 0 and redis.call('LPOP', ended, math.min(too_many, most_at_once)) or {}) do
+    if redis.call('HEXISTS', ARGV[4] .. id, 'ended') == 1 then -- or it was replayed, and is not over
+      over[#over + 1] = id
+    end
+  end
+  forget(over)
+end
 if new then
   -- Records end by themselves; their ids leave the index here, as many as come at least.
   for _, id in ipairs(redis.call('ZRANGE', index, 0, 1)) do
     if redis.call('EXISTS', ARGV[4] .. id) == 0 then
-      redis.call('ZREM', index, id)
-      redis.call('ZREM', delayed, id)
+      forget({ id })
     end
   end
-  local too_many = redis.call('ZCARD', index) - tonumber(ARGV[2])
+  local too_many = redis.call('ZCARD', index) - 10 * most_ended
   if too_many > 0 then
-    local popped = redis.call('ZPOPMIN', index, too_many)
-    local any_delayed = redis.call('EXISTS', delayed) == 1
-    for i = 1, #popped, 2 do
-      redis.call('DEL', ARGV[4] .. popped[i])
-      if any_delayed then
-        redis.call('ZREM', delayed, popped[i])
-      end
-    end
+    forget(redis.call('ZRANGE', index, 0, math.min(too_many, most_at_once) - 1))
   end
 end
 if put_off then
@@ -230,8 +254,8 @@ if put_off then
 end
 if #told > 0 then
   -- A tenth longer than they have to be kept, so that not each call has to renew it.
-  for _, key in ipairs(longest > lifetime and { index, events, delayed } or { index, events }) do
-    if redis.call('PTTL', key) < longest then
+  for _, key in ipairs({ index, events, #ends > 0 and ended, longest > lifetime and delayed }) do
+    if key and redis.call('PTTL', key) < longest then
       redis.call('PEXPIRE', key, math.ceil(longest + lifetime / 10))
     end
   end

@@ -155,9 +155,9 @@ def cancel_tasks(
 def see(task_id: TaskIdPath, caller: CurrentCaller, turns: Turns) -> TaskState:
     """Return a task of the caller's own tenant.
 
-    It is remembered for some days after its last step (`TAKETURNS_RECORDS_TTL`), of each tenant the latest 10,000
-    tasks (`TAKETURNS_RECORDS_MAX_TASKS`); its result for as long as the app keeps results. A task that was submitted
-    while Redis was away is known from its start on.
+    It is remembered for some days after its last step (`TAKETURNS_RECORDS_TTL`), of each tenant the 10,000 tasks that
+    ended last (`TAKETURNS_RECORDS_MAX_TASKS`); its result for as long as the app keeps results. A task that was
+    submitted while Redis was away is known from its start on.
     """
     return state_now(_own(turns, caller.tenant, task_id), turns)
 
