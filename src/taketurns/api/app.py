@@ -53,7 +53,8 @@ def create_app(turns: TakeTurns) -> FastAPI:
     caller = authenticated(Authenticator(turns))
 
     @asynccontextmanager
-    async def closing(_: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        app.openapi()  # FastAPI builds the routes by it, for which the first request would wait otherwise
         yield
         turns.close()
 
@@ -64,7 +65,7 @@ def create_app(turns: TakeTurns) -> FastAPI:
         summary="Multi-tenant background tasks that take turns.",
         description=_DESCRIPTION,
         openapi_tags=_TAGS,
-        lifespan=closing,
+        lifespan=lifespan,
     )
     errors.install(app)
     refused = (HTTPStatus.UNAUTHORIZED, HTTPStatus.SERVICE_UNAVAILABLE)

@@ -32,6 +32,9 @@ TAGS_HEADER: Final = "taketurns_tags"
 _WRITTEN_AT_ONCE: Final = 250
 """Submissions of one call to Redis, which answers nobody else meanwhile."""
 
+_APART: Final = 1e-6
+"""Seconds between tasks that are submitted together, so that lists have them in their order."""
+
 _MOST_TAGS: Final = 20
 _LONGEST_TAG: Final = 100
 _PROGRESS_EVERY: Final = 0.1
@@ -81,14 +84,18 @@ class Recorder:
         if not self.records(task):
             return
         tags = options["headers"].get(TAGS_HEADER)
-        step = _submission(options["task_id"], task.name, options.get("priority"), due, tags, queue, parents)
+        step = _submission(
+            options["task_id"], time.time(), task.name, options.get("priority"), due, tags, queue, parents
+        )
         self._write(owner, step)
 
     def submitted_together(self, owner: str, several: Iterable[Ready], queue: str | None) -> None:
         """Record submissions for one queue, before they are published; None: it has the owner's name."""
+        now = round(time.time(), 6)  # moments are kept so exact, and no two of these are to be the same
         steps = [
             _submission(
                 each.task_id,
+                now + number * _APART,
                 each.task.name,
                 each.priority,
                 None if each.blocked else each.due,
@@ -96,7 +103,7 @@ class Recorder:
                 queue,
                 each.blocked.parents if each.blocked else (),
             )
-            for each in several
+            for number, each in enumerate(several)
             if self.records(each.task)
         ]
         self._write(owner, *steps)
@@ -205,6 +212,7 @@ class Recorder:
 
 def _submission(
     task_id: str,
+    at: float,
     name: str,
     priority: int | None,
     due: datetime | None,
@@ -224,7 +232,7 @@ def _submission(
     if parents:
         kind, data = "blocked", {"depends_on": list(parents)}
         fields["depends_on"] = json.dumps(parents, ensure_ascii=False)
-    return Step(task_id, kind, time.time(), name=name, data=data, fields=fields)
+    return Step(task_id, kind, at, name=name, data=data, fields=fields)
 
 
 def checked_task_tags(tags: Any) -> list[str]:
