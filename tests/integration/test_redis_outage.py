@@ -342,7 +342,7 @@ def test_what_a_script_finds_out_of_redis_is_no_refusal(redis: RedisProcess, sto
     store.call(lambda client: client.config_set("maxmemory", 1))
     steps = json.dumps([[1, "t", 1, "", "QUEUED", "1", "{}", []]])
     with pytest.raises(RegistryUnavailable, match="maxmemory") as refused:
-        write([([store.key(str(place))] * 5, [1, 1, 1, "", 1, steps]) for place in range(2)])
+        write([([store.key(str(place))] * 6, [1, 1, 1, "", 1, steps]) for place in range(2)])
     assert not isinstance(refused.value, RegistryRefused)
 
 

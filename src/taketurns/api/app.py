@@ -53,8 +53,7 @@ def create_app(turns: TakeTurns) -> FastAPI:
     caller = authenticated(Authenticator(turns))
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        app.openapi()  # FastAPI builds the routes by it, for which the first request would wait otherwise
+    async def closing(_: FastAPI) -> AsyncIterator[None]:
         yield
         turns.close()
 
@@ -65,7 +64,7 @@ def create_app(turns: TakeTurns) -> FastAPI:
         summary="Multi-tenant background tasks that take turns.",
         description=_DESCRIPTION,
         openapi_tags=_TAGS,
-        lifespan=lifespan,
+        lifespan=closing,
     )
     errors.install(app)
     refused = (HTTPStatus.UNAUTHORIZED, HTTPStatus.SERVICE_UNAVAILABLE)
