@@ -50,9 +50,7 @@ local function forget(ids)
   end
   redis.call('DEL', unpack(keys))
   redis.call('ZREM', index, unpack(ids))
-  if redis.call('EXISTS', delayed) == 1 then
-    redis.call('ZREM', delayed, unpack(ids))
-  end
+  redis.call('ZREM', delayed, unpack(ids))
 end
 
 local function count_duration(kind, seconds)
@@ -238,11 +236,13 @@ if #ends > 0 then
 end
 if new then
   -- Records end by themselves; their ids leave the index here, as many as come at least.
+  local gone = {}
   for _, id in ipairs(redis.call('ZRANGE', index, 0, 1)) do
     if redis.call('EXISTS', ARGV[4] .. id) == 0 then
-      forget({ id })
+      gone[#gone + 1] = id
     end
   end
+  forget(gone)
   local too_many = redis.call('ZCARD', index) - 10 * most_ended
   if too_many > 0 then
     forget(redis.call('ZRANGE', index, 0, math.min(too_many, most_at_once) - 1))

@@ -170,7 +170,7 @@ class TenantStatistics(Answer):
     share: Annotated[float | None, Field(examples=[0.25])]
     """The part of all tasks that run which are its own, 0 to 1; null: it is not known what runs."""
     queued: Annotated[dict[str, int] | None, Field(examples=[{"low": 0, "normal": 12, "high": 1}])] = None
-    """Recorded tasks that wait to start, by priority; as many as `TAKETURNS_RECORDS_MAX_TASKS` lets. Where
+    """Recorded tasks that wait to start, by priority; as many as `TAKETURNS_RECORDS_MAX_TASKS` allows. Where
     owners share a tenant, this and the next three are the caller's own in `/me/stats`, and null elsewhere."""
     delayed: int | None = None
     """Tasks that wait for their time, or to be tried again."""
