@@ -18,7 +18,6 @@ from taketurns.tenants import tenant_of
 if TYPE_CHECKING:
     from chaos.scene import Scene
 
-_UNWRITTEN: Final = 1.0
 _UNNOTICED: Final = 12.0  # three heartbeats, for the worker and the broker
 _TIMEOUT: Final = 10.0
 
@@ -59,9 +58,10 @@ def stop_a_worker(scene: Scene) -> None:
 def kill_the_broker(scene: Scene) -> None:
     """Kill -9 RabbitMQ, leave it away for up to two seconds, and start it again.
 
-    It writes acknowledgements down some time after they came, so what they were for may run again.
+    It writes acknowledgements down when a queue has a rest, so their messages may come back; the tasks' records tell
+    that they have ended.
     """
-    with scene.fault("kill -9 of the broker", before=_UNWRITTEN):
+    with scene.fault("kill -9 of the broker", unwrites=True):
         kill(scene.nodes.broker)
         scene.sleep(scene.random.uniform(0.0, 2.0))
         scene.nodes.broker.start()
@@ -75,7 +75,7 @@ def restart_the_broker(scene: Scene) -> None:
 
 def kill_redis(scene: Scene) -> None:
     """Kill -9 Redis, leave it away for up to two seconds, and start it again; no task may notice."""
-    with scene.fault("kill -9 of Redis", doubles=False):
+    with scene.fault("kill -9 of Redis", doubles=False, forgets=True):
         kill(scene.nodes.redis)
         scene.sleep(scene.random.uniform(0.0, 2.0))
         scene.nodes.redis.start()
@@ -83,14 +83,14 @@ def kill_redis(scene: Scene) -> None:
 
 def restart_redis(scene: Scene) -> None:
     """Stop and start Redis as an operator does; no task may notice."""
-    with scene.fault("restart of Redis", doubles=False):
+    with scene.fault("restart of Redis", doubles=False, forgets=True):
         restart(scene.nodes.redis)
 
 
 def flush_redis(scene: Scene) -> None:
     """Have Redis lose all that it holds; no task may notice."""
     with (
-        scene.fault("flush of Redis", doubles=False),
+        scene.fault("flush of Redis", doubles=False, forgets=True),
         Redis.from_url(scene.ground.settings.redis.redis_url) as redis,
     ):
         redis.flushall()

@@ -6,7 +6,7 @@ from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from dataclasses import dataclass
 from functools import cache
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from math import inf
 from typing import TYPE_CHECKING, Final
 
@@ -108,7 +108,7 @@ def count(story: Story) -> Counts:
         for fault, labels in zip(story.faults, flights, strict=True)
         if fault.doubles
         for label in labels | _moving(story, fault)
-    }
+    } | _forgotten(story)
     deleted = _deleted(story)
     errors = [each for each in submissions.values() if each.outcome == "error"]
     return Counts(
@@ -234,6 +234,22 @@ def _in_flight(story: Story, fault: Fault) -> set[str]:
         if each.tried <= ended and each.answered >= began and each.error != NOTHING_ACCEPTED
     }
     return running | under_way
+
+
+def _forgotten(story: Story) -> set[str]:
+    """Return the labels of the tasks whose message a killed broker may have had still, when Redis knew of no end.
+
+    The broker writes acknowledgements down when a queue has a rest, however long that takes.
+    """
+    kills = [fault.began for fault in story.faults if fault.unwrites]
+    gaps = [(fault.began, fault.ended + fault.after) for fault in story.faults if fault.forgets]
+    return {
+        label
+        for label, runs in story.executions.items()
+        for first, again in pairwise(runs)
+        if any(first.ended <= kill <= again.started for kill in kills)
+        and any(began <= again.started and first.ended <= ended for began, ended in gaps)
+    }
 
 
 def _moving(story: Story, fault: Fault) -> set[str]:

@@ -135,6 +135,13 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
         own_nodes=True,
         recovers=True,
     ),
+    "kill-broker-backlog": Scenario(
+        "kill -9 of RabbitMQ while nothing is submitted and four tenants' tasks wait",
+        (breaking.kill_the_broker,),
+        load=Load("library", tenants=4, rate=1000.0, threads=8, count=14_000, longest=0.1, long_part=0.0),
+        own_nodes=True,
+        recovers=True,
+    ),
     "kill-redis": Scenario(
         "Redis killed, restarted, flushed",
         (breaking.kill_redis, breaking.restart_redis, breaking.flush_redis),

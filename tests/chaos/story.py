@@ -52,6 +52,8 @@ class Fault:
         doubles: whether what is in flight meanwhile may run twice; a clean stop of a worker doubles nothing.
         worker: the worker that was hit, if it was just one.
         tenant: for the deletion of a queue, whose it was.
+        unwrites: whether the broker may have lost acknowledgements that it had not written down yet.
+        forgets: whether Redis may not know, or not tell, that a task had ended before.
         before: seconds before the fault whose acknowledgements may not have got through.
         after: seconds after the fault in which its victims may still go on unaware.
     """
@@ -62,6 +64,8 @@ class Fault:
     doubles: bool = True
     worker: str | None = None
     tenant: str | None = None
+    unwrites: bool = False
+    forgets: bool = False
     before: float = SLACK
     after: float = SLACK
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from chaos import breaking
+from chaos.scenarios import SCENARIOS
 from chaos.shortened import assert_accounted_for, play
 
 if TYPE_CHECKING:
@@ -17,6 +19,13 @@ def test_a_killed_broker_loses_nothing_not_even_on_the_ladder(own_ground: Ground
     counts = play("ladder", own_ground, faults=1, breakages=breakages, api=True)
     assert_accounted_for(counts, hits=1)
     assert counts.submitted > counts.accepted
+
+
+def test_what_had_ended_before_the_broker_was_killed_does_not_run_again(own_ground: Ground) -> None:
+    """The broker has lost the acknowledgements of queues that had no rest, but the tasks' records are there."""
+    load = replace(SCENARIOS["kill-broker-backlog"].load, count=1500)
+    counts = play("kill-broker-backlog", own_ground, faults=2, recovers=True, load=load)
+    assert_accounted_for(counts, hits=2)
 
 
 def test_redis_may_go_and_come_back_empty(own_ground: Ground) -> None:

@@ -8,18 +8,23 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from celery.utils import uuid
 
 from support.workers import worker
 from taketurns.api.results import state_now
 from taketurns.deadletters.selection import Selection
+from taketurns.records.lifecycle import Step
 from taketurns.tenant_tasks import Chosen, total
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from pika.adapters.blocking_connection import BlockingChannel
+
     from support.workers import Ledger
     from taketurns.api.schemas.tasks import TaskState
+    from taketurns.records.lifecycle import Kind
     from taketurns.settings import Settings
 
     Eventually = Callable[..., None]
@@ -108,6 +113,71 @@ def test_a_replayed_task_begins_anew(
         eventually(lambda: steps(shop, failed).count("failed") == 2)
     assert steps(shop, failed) == ["queued", "started", "failed", "queued", "started", "failed"]
     assert shop.turns.tasks.get("acme", failed).attempts == 2
+
+
+@pytest.mark.parametrize("pool", ["prefork", "solo"])
+def test_a_message_that_comes_back_runs_unless_its_task_has_gone_on(
+    pool: str,
+    shop: Any,
+    ledger: Ledger,
+    settings: Settings,
+    amqp: BlockingChannel,
+    tmp_path: Path,
+    eventually: Eventually,
+) -> None:
+    """By its record, which is newer than the message; what nobody knows better runs again."""
+    kinds: tuple[Kind, ...] = ("completed", "failed", "retrying", "ignored")
+    for kind in kinds:
+        _begun(shop, kind, shop.work.apply_async((kind,), tenant="acme").id)
+    _begun(shop, None, shop.work.apply_async(("started",), tenant="acme").id)
+    shop.work.apply_async(("unknown",), tenant="acme")
+    again = uuid()
+    _begun(shop, "completed", again)
+    shop.work.apply_async(("same id",), tenant="acme", task_id=again)
+    late = shop.work.apply_async(("after",), tenant="acme").id
+    _give_back(amqp, 8)
+    with worker(settings, tmp_path, "-P", pool, "-c", "1"):
+        eventually(lambda: state(shop, late) == "SUCCESS", within=20)
+        eventually(lambda: shop.turns.publisher.waiting("usersequence_acme") == 0)
+    assert sorted(ledger.labels()) == ["after", "ignored", "same id", "started", "unknown"]
+
+
+def test_a_parent_that_comes_back_lets_go_of_what_waits_for_it(
+    shop: Any,
+    ledger: Ledger,
+    settings: Settings,
+    amqp: BlockingChannel,
+    tmp_path: Path,
+    eventually: Eventually,
+) -> None:
+    """Its worker had written down that it has succeeded, and was killed before anybody was told."""
+    parent = shop.work.apply_async(("parent",), tenant="acme").id
+    shop.work.apply_async(("child",), tenant="acme", depends_on=[parent])
+    _begun(shop, "completed", parent)
+    _give_back(amqp, 1)
+    with worker(settings, tmp_path, "-c", "1"):
+        eventually(lambda: ledger.labels() == ["child"], within=20)
+
+
+def _give_back(amqp: BlockingChannel, count: int) -> None:
+    """Take so many messages of acme's, and give them back."""
+    for _ in range(count):
+        method, _, _ = amqp.basic_get("usersequence_acme")
+        assert method is not None
+    amqp.basic_nack(0, multiple=True)
+
+
+def _begun(shop: Any, then: Kind | None, task_id: str) -> None:
+    """Record that a task has started, and what came then."""
+    now = time.time()
+    kinds: tuple[Kind, ...] = ("started",) if then is None else ("started", then)
+    steps = [
+        Step(
+            task_id, kind, now, name="support.shop.work", fields={"started": now} if kind == "started" else {}
+        )
+        for kind in kinds
+    ]
+    shop.turns.records.write({"acme": steps})
 
 
 def test_what_is_cancelled_while_it_waits_never_runs(

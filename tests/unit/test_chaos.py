@@ -104,6 +104,26 @@ def test_only_what_was_in_flight_at_a_fault_may_run_twice(fault: Fault, unexplai
     assert counts.twice == 1
 
 
+@pytest.mark.parametrize(
+    ("forgetting", "unexplained"),
+    [
+        (None, 1),
+        (Fault("flush", 4.0, 4.1, doubles=False, forgets=True), 1),
+        (Fault("kill -9 of Redis", 6.5, 6.8, doubles=False, forgets=True), 0),
+        (Fault("flush", 7.5, 7.5, doubles=False, forgets=True), 0),
+        (Fault("flush", 9.5, 9.5, doubles=False, forgets=True), 1),
+    ],
+)
+def test_what_had_ended_long_before_runs_twice_only_if_broker_and_redis_forgot_it(
+    forgetting: Fault | None, unexplained: int
+) -> None:
+    told = story(*submitted("a"), *ran("a", "1", 3, 5), *ran("a", "2", 8, 9))
+    told.faults.append(Fault("kill -9 of the broker", 7.0, 7.5, unwrites=True))
+    if forgetting is not None:
+        told.faults.append(forgetting)
+    assert count(told).unexplained == unexplained
+
+
 def test_a_submission_under_way_is_in_flight_unless_it_was_refused() -> None:
     """A publisher sends what was under way on a lost connection again."""
     told = story("3 try a acme", "5 ok a", "3 try b acme", "5 error b BrokerUnavailable")

@@ -126,11 +126,35 @@ class Step(NamedTuple):
         Several processes tell them, each in its own time, so a later step may be told before an earlier one. The
         state is that of the highest number.
         """
-        return self.replays * 1_000_000 + self.retries * 10 + _LEADS_TO.get(self.kind, _NOWHERE)[1]
+        return order_of(self.kind, retries=self.retries, replays=self.replays)
 
     def event(self) -> str:
         """Return the event as it is stored."""
         return written(self.kind, self.at, self.data)
+
+
+def order_of(kind: Kind, *, retries: int, replays: int) -> int:
+    """Return the order of a step; see [Step.order][taketurns.records.lifecycle.Step.order]."""
+    return replays * 1_000_000 + retries * 10 + _LEADS_TO.get(kind, _NOWHERE)[1]
+
+
+def has_gone_on(
+    state: str, order: int, started: float, *, retries: int, replays: int, submitted: float
+) -> bool:
+    """Tell whether a task has done with a message of its: that attempt has ended, or there is a later one.
+
+    Args:
+        state: the task's, as its record has it.
+        order: that of the step that led there.
+        started: when the task started last.
+        retries: how often it had been tried again when the message was sent.
+        replays: how often it had come back from the dead letters then.
+        submitted: when the message was sent. What was sent after the start is another one with the same id, as of a
+            task that submits itself.
+    """
+    # Celery's Task.replace ignores the task, and sends another one with the same id.
+    is_done = order >= order_of("retrying", retries=retries, replays=replays) and state != "IGNORED"
+    return is_done and submitted <= started
 
 
 def shortened(text: str) -> str:

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 TAGS_HEADER: Final = "taketurns_tags"
 """The header that carries a task's tags, so that a record begun anew has them."""
 
+SUBMITTED_HEADER: Final = "taketurns_submitted"
+"""The header that tells when a message was sent, in seconds since 1970: AMQP's own time stamp has whole seconds."""
+
 _WRITTEN_AT_ONCE: Final = 250
 """Submissions of one call to Redis, which answers nobody else meanwhile."""
 

@@ -8,17 +8,18 @@ import math
 import time
 from collections import Counter
 from operator import methodcaller
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from taketurns.records.durations import WINDOW, Percentiles, percentiles, window_of
 from taketurns.records.events import of_record, read
+from taketurns.records.lifecycle import has_gone_on
 from taketurns.records.record import TaskRecord, priority_name
 from taketurns.texts import encodable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from taketurns.records.lifecycle import Step
+    from taketurns.records.lifecycle import Step, Stored
     from taketurns.settings import RecordsSettings
     from taketurns.store import Client, Store
 
@@ -87,6 +88,22 @@ class Records:
             self._read(tenant, task_id, values)
             for task_id, values in zip(task_ids, self._store.call(look), strict=True)
         ]
+
+    def gone_on(
+        self, tenant: str, task_id: str, *, retries: int, replays: int, submitted: float
+    ) -> Stored | None:
+        """Return the state of a task that has done with a message of its; None: it has not, or nobody knows.
+
+        See [has_gone_on][taketurns.records.lifecycle.has_gone_on] for the arguments.
+        """
+        key = self.key(tenant, task_id)
+        state, order, started = self._store.call(lambda redis: redis.hmget(key, "state", "order", "started"))
+        if not started:
+            return None
+        done = has_gone_on(
+            state, int(order), float(started), retries=retries, replays=replays, submitted=submitted
+        )
+        return cast("Stored", state) if done else None
 
     def ids(
         self, tenant: str, *, before: tuple[float, str] | None = None, count: int

@@ -15,10 +15,12 @@ from vine import promise
 
 from taketurns import delays
 from taketurns.deadletters.burial import buried_now
-from taketurns.deadletters.letter import Death
+from taketurns.deadletters.letter import REPLAYS_HEADER, Death, number_of
 from taketurns.errors import CrashLoop, RegistryUnavailable, TaketurnsError
 from taketurns.locks.singleton import DROPPED, SOONEST, WAITING_HEADER, lock_of, waited, why_dropped
 from taketurns.outcomes import report_failure, request_of
+from taketurns.records.lifecycle import FINAL
+from taketurns.records.recorder import SUBMITTED_HEADER
 from taketurns.running import ADMITTED_HEADER
 from taketurns.topology import DEAD_QUEUE
 from taketurns.worker.cancelled import Cancelled
@@ -107,8 +109,7 @@ class Gate:
                 lambda: self._consumer.on_unknown_task(None, message, error),
             )
             return PASSED
-        if message.headers.get("eta") is not None:
-            self._move_to_delay(message)
+        if self._is_for_later(message) or self._has_gone_on(message, task):
             return PASSED
         # What is over is not run, so it takes no token: Celery reports and acknowledges it.
         over = self._end_of(message)
@@ -217,7 +218,9 @@ class Gate:
         death: Death | None = getattr(request, "death", None)
         if message.is_ours and not getattr(request, "retried", False):
             self._forget_cancellation(message.headers["id"])
-        if not message.is_ours:  # lost with its connection: the broker has it, and it runs again
+        if not message.is_ours:  # lost with its connection: the broker has it, and it comes back
+            if request is not None and death is None and getattr(request, "completed", False):
+                request.note("completed")
             settle()
         elif death is not None:
             self._put_away(message, death, settle)
@@ -244,7 +247,38 @@ class Gate:
 
         self._journal.then(lambda: self._consumer.hub.call_soon(let_go))
 
-    # ---- crash loops
+    # ---- messages that were delivered before
+
+    def _has_gone_on(self, message: TenantMessage, task: Any) -> bool:
+        """Let a message go whose task has ended or was sent again, by its record, and tell whether it was so.
+
+        RabbitMQ writes acknowledgements of a classic queue down when the queue has a moment's rest, or much later. If
+        it is killed before, all these messages come back.
+        """
+        if not message.redelivered or self._journal is None or not getattr(task, "recorded", False):
+            return False
+        headers = message.headers
+        submitted, task_id = headers.get(SUBMITTED_HEADER), headers["id"]
+        if not isinstance(submitted, float):
+            return False
+        try:
+            state = self._turns.records.gone_on(
+                message.owner,
+                task_id,
+                retries=number_of(headers.get("retries")),
+                replays=number_of(headers.get(REPLAYS_HEADER)),
+                submitted=submitted,
+            )
+        except RegistryUnavailable:
+            return False  # it runs again
+        if state is None:
+            return False
+        logger.info("task %s[%s] came back and is not run again: it is %s", task.name, task_id, state)
+        if state in FINAL and message.owner in self._depending:
+            self._journal.ended_before(message.owner, task_id, state)
+        self._forget_starts(message)
+        message.ack_log_error(logger, self._consumer.connection_errors)
+        return True
 
     def _ends_in_a_crash_loop(self, message: TenantMessage, task: Any) -> bool:
         """Count the start of a message that was delivered before; put it away if all starts so far were its end."""
@@ -305,8 +339,10 @@ class Gate:
         message.reject_log_error(logger, self._consumer.connection_errors)
         signals.task_rejected.send(sender=self._consumer, message=message, exc=error)
 
-    def _move_to_delay(self, message: TenantMessage) -> None:
-        """Send a task that is not due yet through the delay queues, where it costs no worker anything."""
+    def _is_for_later(self, message: TenantMessage) -> bool:
+        """Tell whether a task has a time; it is sent through the delay queues, where it costs no worker anything."""
+        if message.headers.get("eta") is None:
+            return False
         eta = str(message.headers["eta"])
         try:
             due = datetime.fromisoformat(eta)
@@ -314,7 +350,7 @@ class Gate:
             delays.plan(max(seconds, 0.0))
         except (ValueError, TaketurnsError) as error:
             self._put_away(message, Death("malformed", f"eta: {error}"), lambda: self._discard(message))
-            return
+            return True
 
         def publish() -> None:
             exchange, bits = self._turns.publisher.delayed(max(seconds, 0.0))
@@ -322,6 +358,7 @@ class Gate:
             self._publish(message, headers, exchange, message.queue)
 
         self._do(publish, message.ack, message)
+        return True
 
     def _put_off(self, message: TenantMessage, task: Any) -> None:
         """Send a task that waits for another one to end through the delay queues: its tenant's others go on."""

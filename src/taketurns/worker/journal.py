@@ -97,6 +97,10 @@ class Journal:
         self._hurry.set()
         self._any.set()
 
+    def ended_before(self, owner: str, task_id: str, state: Stored) -> None:
+        """Tell again, in the journal's thread, of a task that has ended, and is written down."""
+        self.then(lambda: self._ended({owner: {task_id: state}}))
+
     def close(self, timeout: float = 1.0) -> None:
         """Write down what is left, if Redis takes it within so many seconds."""
         self._closed.set()
