@@ -30,7 +30,7 @@ from taketurns.migration.envelopes import tenant_priority
 from taketurns.migration.old_way import CAME_BY, destination_of, take_the_old_way
 from taketurns.options import DESTINATION, checked_id, due_at, expires_at, priority_of, refuse_destinations
 from taketurns.outcomes import Outcomes
-from taketurns.records.recorder import SUBMITTED_HEADER, TAGS_HEADER, checked_task_tags
+from taketurns.records.recorder import SUBMISSION_HEADER, TAGS_HEADER, checked_task_tags, new_submission
 from taketurns.result import TenantResult
 from taketurns.retries import RETRY_HEADER, RetryOptions, submitted_options
 from taketurns.running import ADMITTED_HEADER, owner_running, run_body
@@ -520,9 +520,9 @@ class TenantTask(Task):
         into: Queue | None = None,
     ) -> Result:
         # RabbitMQ tells this of the message at the head of a queue: since when the longest waiting one waits.
-        now = time.time()
-        options["timestamp"] = int(due.timestamp() if due is not None else now)
-        options["headers"][SUBMITTED_HEADER] = now
+        options["timestamp"] = int(due.timestamp() if due is not None else time.time())
+        if options.get("retries") is None:
+            options["headers"][SUBMISSION_HEADER] = new_submission()
         ignored = options.pop("ignore_result", self.ignore_result)
         # Celery would subscribe to the result in Redis before it publishes; while that is away it would publish
         # nothing, after 19 s of trying. Whoever asks for the result subscribes then; a group does so for its tasks.

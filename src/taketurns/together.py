@@ -9,7 +9,7 @@ from celery.backends.redis import RedisBackend
 
 from taketurns.delays import ETA_HEADER
 from taketurns.errors import BrokerUnavailable
-from taketurns.records.recorder import SUBMITTED_HEADER
+from taketurns.records.recorder import SUBMISSION_HEADER, new_submission
 from taketurns.topology import EXCHANGE, tenant_queue
 
 if TYPE_CHECKING:
@@ -74,7 +74,6 @@ class Sending:
             seconds = max(0.0, (each.due - self._app.now()).total_seconds())
             exchange, bits = self._turns.publisher.delayed(seconds)
             each.headers |= {**bits, ETA_HEADER: each.due.isoformat()}
-        now = time.time()
         ignored = task.ignore_result
         message = amqp.create_task_message(
             each.task_id,
@@ -103,8 +102,8 @@ class Sending:
             compression=getattr(task, "compression", None),
             delivery_mode=2,
             declare=[],
-            headers={**each.headers, SUBMITTED_HEADER: now},
+            headers={**each.headers, SUBMISSION_HEADER: new_submission()},
             mandatory=True,
             priority=each.priority,
-            timestamp=int(now if each.due is None or each.blocked else each.due.timestamp()),
+            timestamp=int(time.time() if each.due is None or each.blocked else each.due.timestamp()),
         )

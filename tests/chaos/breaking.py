@@ -75,7 +75,7 @@ def restart_the_broker(scene: Scene) -> None:
 
 def kill_redis(scene: Scene) -> None:
     """Kill -9 Redis, leave it away for up to two seconds, and start it again; no task may notice."""
-    with scene.fault("kill -9 of Redis", doubles=False, forgets=True):
+    with scene.fault("kill -9 of Redis", doubles=False, redis="away"):
         kill(scene.nodes.redis)
         scene.sleep(scene.random.uniform(0.0, 2.0))
         scene.nodes.redis.start()
@@ -83,14 +83,14 @@ def kill_redis(scene: Scene) -> None:
 
 def restart_redis(scene: Scene) -> None:
     """Stop and start Redis as an operator does; no task may notice."""
-    with scene.fault("restart of Redis", doubles=False, forgets=True):
+    with scene.fault("restart of Redis", doubles=False, redis="away"):
         restart(scene.nodes.redis)
 
 
 def flush_redis(scene: Scene) -> None:
     """Have Redis lose all that it holds; no task may notice."""
     with (
-        scene.fault("flush of Redis", doubles=False, forgets=True),
+        scene.fault("flush of Redis", doubles=False, redis="empty"),
         Redis.from_url(scene.ground.settings.redis.redis_url) as redis,
     ):
         redis.flushall()

@@ -33,6 +33,12 @@ REFUSALS: Final = {NOTHING_ACCEPTED, "PublishNotConfirmed", "ConnectionLost", "H
 GROWTH: Final = 1.0
 """MB a minute that a process may grow by after its first three."""
 
+_NOT_ASKED = 3.0
+"""Seconds after which a process asks a Redis again that did not answer, and has told what it had kept meanwhile."""
+
+_UNSYNCED = 1.5
+"""Seconds before its kill of which Redis may have lost what was written: it syncs its file every second."""
+
 _WINDOW = 1.0  # seconds over which a throughput is taken
 
 
@@ -242,14 +248,25 @@ def _forgotten(story: Story) -> set[str]:
     The broker writes acknowledgements down when a queue has a rest, however long that takes.
     """
     kills = [fault.began for fault in story.faults if fault.unwrites]
-    gaps = [(fault.began, fault.ended + fault.after) for fault in story.faults if fault.forgets]
     return {
         label
         for label, runs in story.executions.items()
         for first, again in pairwise(runs)
         if any(first.ended <= kill <= again.started for kill in kills)
-        and any(began <= again.started and first.ended <= ended for began, ended in gaps)
+        and any(_has_no_end(first, again, fault) for fault in story.faults)
     }
+
+
+def _has_no_end(first: Execution, again: Execution, fault: Fault) -> bool:
+    """Tell whether a task's end may not have been known when it ran again, because of this fault of Redis."""
+    match fault.redis:
+        case "empty":
+            return first.ended <= fault.ended + fault.after and again.started >= fault.began
+        case "away":  # it was not asked, or had not written the end down when it was killed
+            is_silent = fault.began <= again.started <= fault.ended + _NOT_ASKED
+            return is_silent or fault.began - _UNSYNCED <= first.ended <= fault.began
+        case _:
+            return False
 
 
 def _moving(story: Story, fault: Fault) -> set[str]:

@@ -53,7 +53,7 @@ class Fault:
         worker: the worker that was hit, if it was just one.
         tenant: for the deletion of a queue, whose it was.
         unwrites: whether the broker may have lost acknowledgements that it had not written down yet.
-        forgets: whether Redis may not know, or not tell, that a task had ended before.
+        redis: whether Redis was away, or has lost all that it knew.
         before: seconds before the fault whose acknowledgements may not have got through.
         after: seconds after the fault in which its victims may still go on unaware.
     """
@@ -65,7 +65,7 @@ class Fault:
     worker: str | None = None
     tenant: str | None = None
     unwrites: bool = False
-    forgets: bool = False
+    redis: Literal["away", "empty"] | None = None
     before: float = SLACK
     after: float = SLACK
 

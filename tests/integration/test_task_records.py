@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
@@ -13,13 +14,14 @@ from celery.utils import uuid
 from support.workers import worker
 from taketurns.api.results import state_now
 from taketurns.deadletters.selection import Selection
-from taketurns.records.lifecycle import Step
 from taketurns.tenant_tasks import Chosen, total
+from taketurns.worker.journal import Journal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+    from pika import BasicProperties
     from pika.adapters.blocking_connection import BlockingChannel
 
     from support.workers import Ledger
@@ -116,7 +118,7 @@ def test_a_replayed_task_begins_anew(
 
 
 @pytest.mark.parametrize("pool", ["prefork", "solo"])
-def test_a_message_that_comes_back_runs_unless_its_task_has_gone_on(
+def test_a_message_that_comes_back_runs_unless_its_attempt_is_over(
     pool: str,
     shop: Any,
     ledger: Ledger,
@@ -126,20 +128,45 @@ def test_a_message_that_comes_back_runs_unless_its_task_has_gone_on(
     eventually: Eventually,
 ) -> None:
     """By its record, which is newer than the message; what nobody knows better runs again."""
-    kinds: tuple[Kind, ...] = ("completed", "failed", "retrying", "ignored")
-    for kind in kinds:
-        _begun(shop, kind, shop.work.apply_async((kind,), tenant="acme").id)
-    _begun(shop, None, shop.work.apply_async(("started",), tenant="acme").id)
-    shop.work.apply_async(("unknown",), tenant="acme")
-    again = uuid()
-    _begun(shop, "completed", again)
-    shop.work.apply_async(("same id",), tenant="acme", task_id=again)
+    ends: dict[str, Kind] = {"good": "completed", "bad": "failed", "again": "retrying", "left": "ignored"}
+    for label in (*ends, "begun", "unknown"):
+        shop.work.apply_async((label,), tenant="acme")
+    once = shop.work.apply_async(("once",), tenant="acme").id
+    shop.work.apply_async(("same id",), tenant="acme", task_id=once)
+    taken = _give_back(shop, amqp, {**ends, "once": "completed", "moved": "failed"}, begun=["begun"])
+    properties, _ = taken["unknown"]
+    letter = {**(properties.headers or {}), "id": uuid(), "taketurns_dead_id": uuid()}
+    moved = json.dumps([["moved"], {}, {}]).encode()
+    properties.headers = letter
+    amqp.basic_publish("", "usersequence_acme", moved, properties)
+    _give_back(shop, amqp, {"moved": "failed"})
     late = shop.work.apply_async(("after",), tenant="acme").id
-    _give_back(amqp, 8)
     with worker(settings, tmp_path, "-P", pool, "-c", "1"):
         eventually(lambda: state(shop, late) == "SUCCESS", within=20)
         eventually(lambda: shop.turns.publisher.waiting("usersequence_acme") == 0)
-    assert sorted(ledger.labels()) == ["after", "ignored", "same id", "started", "unknown"]
+    assert sorted(ledger.labels()) == ["after", "begun", "moved", "same id", "unknown"]
+
+
+def test_a_retry_is_of_the_same_submission_and_what_it_leaves_is_over(
+    shop: Any,
+    ledger: Ledger,
+    settings: Settings,
+    amqp: BlockingChannel,
+    tmp_path: Path,
+    eventually: Eventually,
+) -> None:
+    """The first attempt's message comes back beside that of the second, and after it."""
+    task = shop.flaky.apply_async(("x",), tenant="acme").id
+    _, properties, body = amqp.basic_get("usersequence_acme")
+    amqp.basic_nack(0, multiple=True)
+    with worker(settings, tmp_path, "-c", "1"):
+        eventually(lambda: state(shop, task) == "SUCCESS", within=20)
+    amqp.basic_publish("", "usersequence_acme", body, properties)
+    _give_back(shop, amqp, {})
+    late = shop.work.apply_async(("after",), tenant="acme").id
+    with worker(settings, tmp_path, "-c", "1"):
+        eventually(lambda: state(shop, late) == "SUCCESS", within=20)
+    assert ledger.labels() == ["x-0", "x-1", "after"]
 
 
 def test_a_parent_that_comes_back_lets_go_of_what_waits_for_it(
@@ -153,31 +180,30 @@ def test_a_parent_that_comes_back_lets_go_of_what_waits_for_it(
     """Its worker had written down that it has succeeded, and was killed before anybody was told."""
     parent = shop.work.apply_async(("parent",), tenant="acme").id
     shop.work.apply_async(("child",), tenant="acme", depends_on=[parent])
-    _begun(shop, "completed", parent)
-    _give_back(amqp, 1)
+    _give_back(shop, amqp, {"parent": "completed"})
     with worker(settings, tmp_path, "-c", "1"):
         eventually(lambda: ledger.labels() == ["child"], within=20)
 
 
-def _give_back(amqp: BlockingChannel, count: int) -> None:
-    """Take so many messages of acme's, and give them back."""
-    for _ in range(count):
-        method, _, _ = amqp.basic_get("usersequence_acme")
-        assert method is not None
+def _give_back(
+    shop: Any, amqp: BlockingChannel, ends: Mapping[str, Kind], begun: Sequence[str] = ()
+) -> dict[str, tuple[BasicProperties, bytes]]:
+    """Take all messages of acme's, record what became of some by their labels, and give them back."""
+    taken: dict[str, tuple[BasicProperties, bytes]] = {}
+    journal = Journal(shop.turns.records, "w0")
+    while True:
+        method, properties, body = amqp.basic_get("usersequence_acme")
+        if method is None:
+            break
+        label = json.loads(body)[0][0]
+        taken[label] = properties, body
+        if label in ends or label in begun:
+            journal.tell("acme", properties.headers, "started")
+        if label in ends:
+            journal.tell("acme", properties.headers, ends[label], error="", message="")
+    journal.close()
     amqp.basic_nack(0, multiple=True)
-
-
-def _begun(shop: Any, then: Kind | None, task_id: str) -> None:
-    """Record that a task has started, and what came then."""
-    now = time.time()
-    kinds: tuple[Kind, ...] = ("started",) if then is None else ("started", then)
-    steps = [
-        Step(
-            task_id, kind, now, name="support.shop.work", fields={"started": now} if kind == "started" else {}
-        )
-        for kind in kinds
-    ]
-    shop.turns.records.write({"acme": steps})
+    return taken
 
 
 def test_what_is_cancelled_while_it_waits_never_runs(

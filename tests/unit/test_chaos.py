@@ -108,10 +108,13 @@ def test_only_what_was_in_flight_at_a_fault_may_run_twice(fault: Fault, unexplai
     ("forgetting", "unexplained"),
     [
         (None, 1),
-        (Fault("flush", 4.0, 4.1, doubles=False, forgets=True), 1),
-        (Fault("kill -9 of Redis", 6.5, 6.8, doubles=False, forgets=True), 0),
-        (Fault("flush", 7.5, 7.5, doubles=False, forgets=True), 0),
-        (Fault("flush", 9.5, 9.5, doubles=False, forgets=True), 1),
+        (Fault("flush", 4.0, 4.1, doubles=False, redis="empty"), 1),
+        (Fault("flush", 7.5, 7.5, doubles=False, redis="empty"), 0),
+        (Fault("flush", 9.5, 9.5, doubles=False, redis="empty"), 1),
+        (Fault("kill -9 of Redis", 6.0, 6.2, doubles=False, redis="away"), 0),  # not yet on disk
+        (Fault("kill -9 of Redis", 6.8, 7.1, doubles=False, redis="away"), 0),  # not asked when it came back
+        (Fault("kill -9 of Redis", 6.6, 6.7, doubles=False, redis="away"), 0),
+        (Fault("kill -9 of Redis", 4.0, 4.2, doubles=False, redis="away"), 1),
     ],
 )
 def test_what_had_ended_long_before_runs_twice_only_if_broker_and_redis_forgot_it(

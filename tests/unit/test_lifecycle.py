@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 
 from taketurns.errors import InvalidInput
 from taketurns.records.events import read
-from taketurns.records.lifecycle import Step, has_gone_on, order_of
+from taketurns.records.lifecycle import Step, attempt_of, is_over
 from taketurns.records.record import TaskRecord
 from taketurns.records.recorder import checked_task_tags
-
-if TYPE_CHECKING:
-    from taketurns.records.lifecycle import Kind
 
 
 def test_steps_are_in_the_order_of_the_tasks_life_whoever_tells_them_first() -> None:
@@ -34,31 +29,19 @@ def test_steps_are_in_the_order_of_the_tasks_life_whoever_tells_them_first() -> 
 
 
 @pytest.mark.parametrize(
-    ("state", "of", "is_done"),
+    ("last_over", "is_done"),
     [
-        ("RUNNING", ("started", 0, 0), False),
-        ("SUCCESS", ("completed", 0, 0), True),
-        ("FAILURE", ("failed", 0, 0), True),
-        ("RETRYING", ("retrying", 0, 0), True),
-        ("RUNNING", ("started", 1, 0), True),
-        ("QUEUED", ("queued", 0, 1), True),
-        ("IGNORED", ("ignored", 0, 0), False),  # as by Task.replace, whose task has the same id
+        ("", False),
+        (attempt_of("a1", retries=2, replays=1), True),
+        (attempt_of("a1", retries=3, replays=1), True),
+        (attempt_of("a1", retries=0, replays=2), True),
+        (attempt_of("a1", retries=1, replays=1), False),
+        (attempt_of("a1", retries=9, replays=0), False),
+        (attempt_of("b2", retries=9, replays=9), False),
     ],
 )
-def test_a_task_has_gone_on_when_an_attempt_is_over(
-    state: str, of: tuple[Kind, int, int], is_done: bool
-) -> None:
-    kind, retries, replays = of
-    order = order_of(kind, retries=retries, replays=replays)
-    assert has_gone_on(state, order, 5.0, retries=0, replays=0, submitted=4.9) is is_done
-
-
-def test_a_later_message_of_the_same_id_has_not_gone_on() -> None:
-    """That of a retry, of a replay, or of a task that submits itself while it runs."""
-    order = order_of("completed", retries=0, replays=0)
-    assert not has_gone_on("SUCCESS", order, 5.0, retries=1, replays=0, submitted=4.9)
-    assert not has_gone_on("SUCCESS", order, 5.0, retries=0, replays=1, submitted=4.9)
-    assert not has_gone_on("SUCCESS", order, 5.0, retries=0, replays=0, submitted=5.1)
+def test_an_attempt_is_over_with_a_later_one_of_the_same_submission(last_over: str, is_done: bool) -> None:
+    assert is_over(attempt_of("a1", retries=2, replays=1), last_over) is is_done
 
 
 def test_an_event_tells_what_happened_and_when() -> None:

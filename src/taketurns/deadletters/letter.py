@@ -173,6 +173,11 @@ def buried(
     return {**original(headers), **whose, **{f"{_PREFIX}{name}": value for name, value in notes.items()}}
 
 
+def is_letter(headers: Mapping[Any, Any]) -> bool:
+    """Tell whether a message was a dead letter, and was not sent back by [revived][]."""
+    return f"{_PREFIX}id" in headers
+
+
 def original(headers: Mapping[Any, Any]) -> dict[Any, Any]:
     """Return the headers without what was noted when their message died."""
     return {name: value for name, value in headers.items() if not str(name).startswith(_PREFIX)}

@@ -126,35 +126,32 @@ class Step(NamedTuple):
         Several processes tell them, each in its own time, so a later step may be told before an earlier one. The
         state is that of the highest number.
         """
-        return order_of(self.kind, retries=self.retries, replays=self.replays)
+        return self.replays * 1_000_000 + self.retries * 10 + _LEADS_TO.get(self.kind, _NOWHERE)[1]
 
     def event(self) -> str:
         """Return the event as it is stored."""
         return written(self.kind, self.at, self.data)
 
 
-def order_of(kind: Kind, *, retries: int, replays: int) -> int:
-    """Return the order of a step; see [Step.order][taketurns.records.lifecycle.Step.order]."""
-    return replays * 1_000_000 + retries * 10 + _LEADS_TO.get(kind, _NOWHERE)[1]
+def attempt_of(submission: str, *, retries: int, replays: int) -> str:
+    """Return what tells an attempt of a task from others of the same id, as a record keeps it."""
+    return f"{replays} {retries} {submission}"
 
 
-def has_gone_on(
-    state: str, order: int, started: float, *, retries: int, replays: int, submitted: float
-) -> bool:
-    """Tell whether a task has done with a message of its: that attempt has ended, or there is a later one.
+def is_over(attempt: str, last_over: str) -> bool:
+    """Tell whether an attempt has ended, by the last one of the same submission that has.
 
-    Args:
-        state: the task's, as its record has it.
-        order: that of the step that led there.
-        started: when the task started last.
-        retries: how often it had been tried again when the message was sent.
-        replays: how often it had come back from the dead letters then.
-        submitted: when the message was sent. What was sent after the start is another one with the same id, as of a
-            task that submits itself.
+    An id may be that of several submissions, as of a task that submits itself, or by Celery's ``Task.replace``. The
+    end of one says nothing of the others.
     """
-    # Celery's Task.replace ignores the task, and sends another one with the same id.
-    is_done = order >= order_of("retrying", retries=retries, replays=replays) and state != "IGNORED"
-    return is_done and submitted <= started
+    if not last_over:
+        return False
+    replays, retries, submission = attempt.split()
+    last_replays, last_retries, last_submission = last_over.split()
+    return submission == last_submission and (int(replays), int(retries)) <= (
+        int(last_replays),
+        int(last_retries),
+    )
 
 
 def shortened(text: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from contextlib import suppress
+from secrets import token_hex
 from typing import TYPE_CHECKING, Any, Final
 
 from taketurns.deadletters.letter import REPLAYS_HEADER, number_of
@@ -29,8 +30,8 @@ if TYPE_CHECKING:
 TAGS_HEADER: Final = "taketurns_tags"
 """The header that carries a task's tags, so that a record begun anew has them."""
 
-SUBMITTED_HEADER: Final = "taketurns_submitted"
-"""The header that tells when a message was sent, in seconds since 1970: AMQP's own time stamp has whole seconds."""
+SUBMISSION_HEADER: Final = "taketurns_submission"
+"""The header that tells one submission of a task from others of the same id; all its attempts have it."""
 
 _WRITTEN_AT_ONCE: Final = 250
 """Submissions of one call to Redis, which answers nobody else meanwhile."""
@@ -42,6 +43,17 @@ _MOST_TAGS: Final = 20
 _LONGEST_TAG: Final = 100
 _PROGRESS_EVERY: Final = 0.1
 """Seconds between two tellings of a task's progress; its end is always told."""
+
+
+def new_submission() -> str:
+    """Return a value for that header."""
+    return token_hex(6)
+
+
+def submission_of(headers: Mapping[str, Any]) -> str | None:
+    """Return which submission a message is of; None: it does not say, as those of other programs."""
+    submission = headers.get(SUBMISSION_HEADER)
+    return submission if isinstance(submission, str) and submission.isalnum() else None
 
 
 class Recorder:

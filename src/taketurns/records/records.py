@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from taketurns.records.durations import WINDOW, Percentiles, percentiles, window_of
 from taketurns.records.events import of_record, read
-from taketurns.records.lifecycle import has_gone_on
+from taketurns.records.lifecycle import is_over
 from taketurns.records.record import TaskRecord, priority_name
 from taketurns.texts import encodable
 
@@ -89,21 +89,17 @@ class Records:
             for task_id, values in zip(task_ids, self._store.call(look), strict=True)
         ]
 
-    def gone_on(
-        self, tenant: str, task_id: str, *, retries: int, replays: int, submitted: float
-    ) -> Stored | None:
-        """Return the state of a task that has done with a message of its; None: it has not, or nobody knows.
+    def gone_on(self, tenant: str, task_id: str, attempt: str) -> Stored | None:
+        """Return the state of a task of which this attempt is over; None: it is not, or nobody knows.
 
-        See [has_gone_on][taketurns.records.lifecycle.has_gone_on] for the arguments.
+        Args:
+            tenant: whose task it is.
+            task_id: the task's id.
+            attempt: as [attempt_of][taketurns.records.lifecycle.attempt_of] tells it.
         """
         key = self.key(tenant, task_id)
-        state, order, started = self._store.call(lambda redis: redis.hmget(key, "state", "order", "started"))
-        if not started:
-            return None
-        done = has_gone_on(
-            state, int(order), float(started), retries=retries, replays=replays, submitted=submitted
-        )
-        return cast("Stored", state) if done else None
+        state, over = self._store.call(lambda redis: redis.hmget(key, "state", "over"))
+        return cast("Stored", state) if is_over(attempt, over or "") else None
 
     def ids(
         self, tenant: str, *, before: tuple[float, str] | None = None, count: int

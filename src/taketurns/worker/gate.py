@@ -15,12 +15,12 @@ from vine import promise
 
 from taketurns import delays
 from taketurns.deadletters.burial import buried_now
-from taketurns.deadletters.letter import REPLAYS_HEADER, Death, number_of
+from taketurns.deadletters.letter import REPLAYS_HEADER, Death, is_letter, number_of
 from taketurns.errors import CrashLoop, RegistryUnavailable, TaketurnsError
 from taketurns.locks.singleton import DROPPED, SOONEST, WAITING_HEADER, lock_of, waited, why_dropped
 from taketurns.outcomes import report_failure, request_of
-from taketurns.records.lifecycle import FINAL
-from taketurns.records.recorder import SUBMITTED_HEADER
+from taketurns.records.lifecycle import FINAL, attempt_of
+from taketurns.records.recorder import submission_of
 from taketurns.running import ADMITTED_HEADER
 from taketurns.topology import DEAD_QUEUE
 from taketurns.worker.cancelled import Cancelled
@@ -257,26 +257,26 @@ class Gate:
         """
         if not message.redelivered or self._journal is None or not getattr(task, "recorded", False):
             return False
-        headers = message.headers
-        submitted, task_id = headers.get(SUBMITTED_HEADER), headers["id"]
-        if not isinstance(submitted, float):
+        headers, task_id = message.headers, message.headers["id"]
+        submission = submission_of(headers)
+        if submission is None or is_letter(headers):  # somebody has moved it here by hand, to have it run
             return False
+        attempt = attempt_of(
+            submission,
+            retries=number_of(headers.get("retries")),
+            replays=number_of(headers.get(REPLAYS_HEADER)),
+        )
         try:
-            state = self._turns.records.gone_on(
-                message.owner,
-                task_id,
-                retries=number_of(headers.get("retries")),
-                replays=number_of(headers.get(REPLAYS_HEADER)),
-                submitted=submitted,
-            )
+            state = self._turns.records.gone_on(message.owner, task_id, attempt)
         except RegistryUnavailable:
             return False  # it runs again
         if state is None:
             return False
         logger.info("task %s[%s] came back and is not run again: it is %s", task.name, task_id, state)
-        if state in FINAL and message.owner in self._depending:
-            self._journal.ended_before(message.owner, task_id, state)
-        self._forget_starts(message)
+        if state in FINAL:  # else a later attempt has these starts
+            self._forget_starts(message)
+            if message.owner in self._depending:
+                self._journal.ended_before(message.owner, task_id, state)
         message.ack_log_error(logger, self._consumer.connection_errors)
         return True
 

@@ -17,9 +17,9 @@ from celery.utils.log import get_logger
 
 from taketurns.deadletters.letter import REPLAYS_HEADER, number_of
 from taketurns.errors import RegistryRefused, RegistryUnavailable
-from taketurns.records.lifecycle import Kind, Step, shortened
+from taketurns.records.lifecycle import ENDS, Kind, Step, attempt_of, shortened
 from taketurns.records.record import written_error
-from taketurns.records.recorder import TAGS_HEADER
+from taketurns.records.recorder import TAGS_HEADER, submission_of
 from taketurns.tenants import owner_by, queue_name
 
 if TYPE_CHECKING:
@@ -42,6 +42,9 @@ _AT_ONCE: Final = 2_000
 
 _NAMED: Final[frozenset[Kind]] = frozenset({"started", "failed", "dead", "cancelled", "expired"})
 """What a record may begin anew with: it names the task."""
+
+_OVER: Final[frozenset[str]] = ENDS | {"retrying"}
+"""With these an attempt is over: its message is not needed any more."""
 
 
 class Journal:
@@ -153,7 +156,7 @@ class Journal:
     def _step(
         self, headers: Mapping[str, Any], kind: Kind, at: float, data: dict[str, Any], queue: str
     ) -> Step:
-        retries = number_of(headers.get("retries"))
+        retries, replays = number_of(headers.get("retries")), number_of(headers.get(REPLAYS_HEADER))
         fields: dict[str, str | float] = {}
         if kind == "started":
             fields = {"started": f"{at:.6f}", "worker": self._worker}
@@ -162,6 +165,8 @@ class Journal:
                 fields["tags"] = json.dumps(tags, ensure_ascii=False, default=str)
         if queue:
             fields["queue"] = queue
+        if kind in _OVER and (submission := submission_of(headers)) is not None:
+            fields["over"] = attempt_of(submission, retries=retries, replays=replays)
         if "error" in data:
             fields["error"] = written_error(data["error"], data["message"])
         if "due" in data:
@@ -172,7 +177,7 @@ class Journal:
             at,
             name=str(headers.get("task", "")) if kind in _NAMED else "",
             retries=retries,
-            replays=number_of(headers.get(REPLAYS_HEADER)),
+            replays=replays,
             data=data,
             fields=fields,
         )
