@@ -98,7 +98,7 @@ def test_the_options_are_those_of_a_single_submission(turns: TakeTurns, work: An
     messages = taken(turns)
     assert len(messages) == 2
     for message in messages:
-        for name in ("id", "root_id", "expires"):
+        for name in ("id", "root_id", "expires", "taketurns_submission"):
             assert message["headers"].pop(name)
         for name in ("correlation_id", "timestamp", "application_headers"):
             message["properties"].pop(name, None)
