@@ -14,7 +14,8 @@ from kombu import Connection
 from kombu.connection import ConnectionPool, PooledConnection
 from kombu.transport import pyamqp
 
-from taketurns import tls
+from taketurns import buffered, tls
+from taketurns.buffered import ReadsAtOnce
 
 SCHEMES = frozenset({"amqp", "amqps", "pyamqp", "librabbitmq"})
 """What kombu calls a connection to RabbitMQ."""
@@ -47,12 +48,16 @@ class VerifiesHost:
             client.ssl, client.hostname = shared, host
 
 
-class Transport(VerifiesHost, pyamqp.Transport):
+class Transport(VerifiesHost, ReadsAtOnce, pyamqp.Transport):
     """kombu's transport; it speaks TLS too, where ``broker_use_ssl`` says so."""
 
+    Connection = buffered.Connection
 
-class SSLTransport(VerifiesHost, pyamqp.SSLTransport):
+
+class SSLTransport(VerifiesHost, ReadsAtOnce, pyamqp.SSLTransport):
     """The same for ``amqps://``."""
+
+    Connection = buffered.Connection
 
 
 class _OfOurTransports:

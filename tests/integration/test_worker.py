@@ -63,13 +63,13 @@ def test_every_pool_serves_tenants_and_ordinary_tasks(
 def test_a_started_task_reaches_its_process_in_the_same_pass_of_the_loop(
     shop: Any, settings: Settings, ledger: Ledger, tmp_path: Path, eventually: Eventually
 ) -> None:
-    """The order in which kombu calls the pool and taketurns does not matter.
+    """The loop calls taketurns before the pool.
 
-    In the wrong one a task that starts from the hand would wait for a timer to wake the loop, ten times a second.
+    In the other order a task that starts from the hand would wait for a timer to wake the loop, ten times a second.
     """
     for number in range(800):
         shop.work.apply_async((str(number),), tenant="a")
-    with worker(settings, tmp_path, "-P", "prefork", "-c", "1", app="support.ticks_last"):
+    with worker(settings, tmp_path, "-P", "prefork", "-c", "1"):
         eventually(lambda: len(ledger) == 800, within=60)
 
 

@@ -78,7 +78,6 @@ class Dispatcher:
             self._heartbeats = Heartbeats([connection, *([of_events.connection] if of_events else [])])
         self._cancelling: set[str] = set()
         self._started: dict[TenantMessage, float] = {}
-        self._started_ever = 0
         self._slots = 0
         self._active: set[str] = set()
         self._changed = True
@@ -186,21 +185,8 @@ class Dispatcher:
             self.turns.unpark(queue, reason)
         self._changed = True
 
-    def on_tick(self) -> None:
-        """Run if anything changed; called in each pass of the loop, so it must cost next to nothing.
-
-        kombu calls what is in ``hub.on_tick`` in any order. Prefork's callback there asks for the pipes to its
-        processes to be watched if tasks wait; were it called before ours, a task started here would wait until
-        something else wakes the loop.
-        """
-        started = self._started_ever
-        self.tick()
-        if self._started_ever != started:
-            for callback in self._consumer.hub.on_tick - {self.on_tick}:
-                callback()
-
     def tick(self) -> None:
-        """Run if anything changed."""
+        """Run if anything changed; called in each pass of the loop, so it must cost next to nothing."""
         if self._changed or self.free_slots() != self._free or self._is_due():
             self.run()
         elif self._channels.outbox:
@@ -361,7 +347,6 @@ class Dispatcher:
 
     def _start(self, message: TenantMessage) -> None:
         self._started[message] = monotonic()
-        self._started_ever += 1
         if self._heartbeats is None:
             verdict = self._gate.start(message, self.turns.others_wait)
         else:

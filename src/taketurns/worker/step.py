@@ -34,6 +34,7 @@ from taketurns.worker.lateness import Lateness
 from taketurns.worker.ownership import LOWEST
 from taketurns.worker.portions import in_portions
 from taketurns.worker.task_consumer import TaskConsumer
+from taketurns.worker.ticks import put_first
 from taketurns.worker.weigher import INTERVAL as WEIGHING_INTERVAL
 from taketurns.worker.weigher import Weigher
 
@@ -159,7 +160,7 @@ class TenantQueues(bootsteps.StartStopStep):
             consumer.restart_count,
             shares=self._weigher.shares if self._weigher is not None else None,
         )
-        consumer.hub.on_tick.add(self._dispatcher.on_tick)
+        put_first(consumer.hub, self._dispatcher.tick)
         self._discovery.begin()
         # The settings first: publishers tell of new queues only whom they know to live, and by then it knows who is
         # paused and what is limited.
@@ -195,7 +196,7 @@ class TenantQueues(bootsteps.StartStopStep):
         else:
             winding_down.finish(consumer, dispatcher, self._settings.stop_grace)
             self._stopped = dispatcher  # its channels close last: Celery may still acknowledge on them
-        consumer.hub.on_tick.discard(dispatcher.on_tick)
+        consumer.hub.on_tick.discard(dispatcher.tick)
 
     def shutdown(self, consumer: Any) -> None:
         """Let go of channels and threads; the worker ends."""
