@@ -120,7 +120,11 @@ class Crew:
         self.settings = settings
         self.directory = directory
         self.ledger_path = directory / "ledger"
-        self.variables = {LEDGER: str(self.ledger_path), "TAKETURNS_API_JWT_SECRET": SECRET}
+        self.variables = {
+            LEDGER: str(self.ledger_path),
+            "TAKETURNS_API_JWT_SECRET": SECRET,
+            "TAKETURNS_WORKER_MAX_STARTS": "1000",  # whose worker is killed five times here has had bad luck
+        }
         if control is not None:
             self.variables[CONTROL] = control
         self._members: list[Member] = []
