@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from taketurns.deadletters.letter import REPLAYS_HEADER, number_of
 from taketurns.errors import InvalidInput, RegistryUnavailable
 from taketurns.finite import is_finite
-from taketurns.records.lifecycle import Step, shortened
+from taketurns.records.lifecycle import Step, attempt_of, shortened
 from taketurns.records.record import written_error
 from taketurns.tenants import queue_name
 from taketurns.texts import is_encodable
@@ -50,10 +50,13 @@ def new_submission() -> str:
     return token_hex(6)
 
 
-def submission_of(headers: Mapping[str, Any]) -> str | None:
-    """Return which submission a message is of; None: it does not say, as those of other programs."""
+def attempt_in(headers: Mapping[str, Any]) -> str | None:
+    """Return which attempt a message is of; None: it does not say, as those of other programs."""
     submission = headers.get(SUBMISSION_HEADER)
-    return submission if isinstance(submission, str) and submission.isalnum() else None
+    if not isinstance(submission, str) or not submission.isalnum():
+        return None
+    replays = number_of(headers.get(REPLAYS_HEADER))
+    return attempt_of(submission, retries=number_of(headers.get("retries")), replays=replays)
 
 
 class Recorder:

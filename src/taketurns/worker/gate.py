@@ -15,12 +15,12 @@ from vine import promise
 
 from taketurns import delays
 from taketurns.deadletters.burial import buried_now
-from taketurns.deadletters.letter import REPLAYS_HEADER, Death, is_letter, number_of
+from taketurns.deadletters.letter import Death, is_letter
 from taketurns.errors import CrashLoop, RegistryUnavailable, TaketurnsError
 from taketurns.locks.singleton import DROPPED, SOONEST, WAITING_HEADER, lock_of, waited, why_dropped
 from taketurns.outcomes import report_failure, request_of
-from taketurns.records.lifecycle import FINAL, attempt_of
-from taketurns.records.recorder import submission_of
+from taketurns.records.lifecycle import FINAL
+from taketurns.records.recorder import attempt_in
 from taketurns.running import ADMITTED_HEADER
 from taketurns.topology import DEAD_QUEUE
 from taketurns.worker.cancelled import Cancelled
@@ -257,15 +257,11 @@ class Gate:
         """
         if not message.redelivered or self._journal is None or not getattr(task, "recorded", False):
             return False
-        headers, task_id = message.headers, message.headers["id"]
-        submission = submission_of(headers)
-        if submission is None or is_letter(headers):  # somebody has moved it here by hand, to have it run
+        task_id, attempt = message.headers["id"], attempt_in(message.headers)
+        if attempt is None or is_letter(
+            message.headers
+        ):  # somebody has moved it here by hand, to have it run
             return False
-        attempt = attempt_of(
-            submission,
-            retries=number_of(headers.get("retries")),
-            replays=number_of(headers.get(REPLAYS_HEADER)),
-        )
         try:
             state = self._turns.records.gone_on(message.owner, task_id, attempt)
         except RegistryUnavailable:

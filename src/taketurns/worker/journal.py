@@ -17,9 +17,9 @@ from celery.utils.log import get_logger
 
 from taketurns.deadletters.letter import REPLAYS_HEADER, number_of
 from taketurns.errors import RegistryRefused, RegistryUnavailable
-from taketurns.records.lifecycle import ENDS, Kind, Step, attempt_of, shortened
+from taketurns.records.lifecycle import ENDS, Kind, Step, shortened
 from taketurns.records.record import written_error
-from taketurns.records.recorder import TAGS_HEADER, submission_of
+from taketurns.records.recorder import TAGS_HEADER, attempt_in
 from taketurns.tenants import owner_by, queue_name
 
 if TYPE_CHECKING:
@@ -156,7 +156,7 @@ class Journal:
     def _step(
         self, headers: Mapping[str, Any], kind: Kind, at: float, data: dict[str, Any], queue: str
     ) -> Step:
-        retries, replays = number_of(headers.get("retries")), number_of(headers.get(REPLAYS_HEADER))
+        retries = number_of(headers.get("retries"))
         fields: dict[str, str | float] = {}
         if kind == "started":
             fields = {"started": f"{at:.6f}", "worker": self._worker}
@@ -165,8 +165,8 @@ class Journal:
                 fields["tags"] = json.dumps(tags, ensure_ascii=False, default=str)
         if queue:
             fields["queue"] = queue
-        if kind in _OVER and (submission := submission_of(headers)) is not None:
-            fields["over"] = attempt_of(submission, retries=retries, replays=replays)
+        if kind in _OVER and (attempt := attempt_in(headers)) is not None:
+            fields["over"] = attempt
         if "error" in data:
             fields["error"] = written_error(data["error"], data["message"])
         if "due" in data:
@@ -177,7 +177,7 @@ class Journal:
             at,
             name=str(headers.get("task", "")) if kind in _NAMED else "",
             retries=retries,
-            replays=replays,
+            replays=number_of(headers.get(REPLAYS_HEADER)),
             data=data,
             fields=fields,
         )
