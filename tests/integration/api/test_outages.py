@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -16,6 +15,7 @@ from pydantic import SecretStr
 from support.api_server import Client, assert_problem, serving, shop
 from support.outages import without_broker, without_management, without_redis
 from support.proxy import running
+from support.stopwatch import stopwatch
 from taketurns.api.app import create_app  # FastAPI is an extra
 from taketurns.errors import InvalidSettings
 
@@ -33,9 +33,9 @@ TASK = {"name": "shop.anything"}
 
 
 def timed(client: Client, method: str, path: str, **options: object) -> tuple[float, httpx.Response]:
-    started = time.monotonic()
-    response = client.request(method, path, **options)  # type: ignore[arg-type]
-    return time.monotonic() - started, response
+    with stopwatch() as seconds:
+        response = client.request(method, path, **options)  # type: ignore[arg-type]
+        return seconds(), response
 
 
 def test_without_a_broker_nothing_is_accepted(settings: Settings, nowhere: str) -> None:

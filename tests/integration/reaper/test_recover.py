@@ -248,7 +248,7 @@ def test_recoverers_side_by_side_send_each_message_once(turns: TakeTurns, channe
 def test_a_lost_connection_is_replaced(settings: Settings, broker: Broker, channel: BlockingChannel) -> None:
     """A run whose connection is gone reports it, with the messages safe, and the next run goes on."""
     with proxy.running(broker.amqp_url) as between:
-        update = {"amqp_url": between.url, "publish_timeout": 1.0}
+        update = {"amqp_url": between.url, "publish_timeout": 3.0}
         with installed(replace(settings, broker=settings.broker.model_copy(update=update))) as turns:
             recoverer = Recoverer(turns)
             recoverer.run_once()
