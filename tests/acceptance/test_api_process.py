@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import re
+import select
 import signal
+import socket
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -53,6 +55,18 @@ def test_from_a_token_to_a_result(
             ("beta", "beta"),
         }
         assert acme.get("/me").json()["backlog"] == {"ready": 0, "unacknowledged": 0}
+
+
+def test_a_connection_may_rest_for_longer_than_clients_let_it(start: Callable[..., Api]) -> None:
+    """Httpx uses one again within five seconds: the API must not close it as a request comes."""
+    with start().client() as client:
+        url = client.base_url
+    request = f"GET /health/live HTTP/1.1\r\nHost: {url.host}\r\n\r\n".encode()
+    with socket.create_connection((url.host, url.port or 80), timeout=WITHIN) as connection:
+        for pause in (5.5, 0):
+            connection.sendall(request)
+            assert connection.recv(65_536).startswith(b"HTTP/1.1 200")
+            assert not select.select([connection], [], [], pause)[0], "the API has closed it"
 
 
 def test_many_submissions_at_once_use_few_connections(

@@ -49,7 +49,13 @@ class Client(httpx.Client):
 @contextmanager
 def serving(turns: TakeTurns, application: FastAPI | None = None, *, port: int = 0) -> Iterator[Client]:
     """Serve the API of an app, or an application of its own, until the block ends; yield a client without a token."""
-    config = uvicorn.Config(application or create_app(turns), port=port, log_level="warning", backlog=2048)
+    config = uvicorn.Config(
+        application or create_app(turns),
+        port=port,
+        log_level="warning",
+        backlog=2048,
+        timeout_keep_alive=75,  # longer than the client's
+    )
     server = Server(config, turns.live)
     thread = threading.Thread(target=server.run)
     thread.start()

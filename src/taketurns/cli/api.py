@@ -18,6 +18,12 @@ from taketurns.errors import TaketurnsError
 _GRACE: Final = 10
 """Seconds that running requests have after the signal to stop."""
 
+_KEEP_ALIVE: Final = 75
+"""Seconds for which a connection may rest between two requests: longer than clients and load balancers let it.
+
+Who closes it must be the one who sends next; else a request may meet its end. uvicorn's five seconds are httpx's too.
+"""
+
 _PINGS: Final = 15.0
 """Seconds between two pings of a WebSocket, as server-sent events have their signs of life."""
 
@@ -100,6 +106,7 @@ def api(
         port=port,
         log_config=_LOGGING,
         server_header=False,
+        timeout_keep_alive=_KEEP_ALIVE,
         timeout_graceful_shutdown=_GRACE,
         ws_ping_interval=_PINGS,
         ws_per_message_deflate=False,  # events are small, and each connection would need the memory

@@ -19,8 +19,11 @@ if TYPE_CHECKING:
 
 H = TypeVar("H", httpx.Client, httpx.AsyncClient)
 
-_ANY_NUMBER: Final = httpx.Limits(max_connections=None, max_keepalive_connections=20)
-"""Of connections, since each stream that is open has one; httpx would let the 101st wait."""
+_CONNECTIONS: Final = httpx.Limits(
+    max_connections=None,  # each stream that is open has one; httpx would let the 101st wait
+    max_keepalive_connections=20,
+    keepalive_expiry=2.0,  # seconds; uvicorn closes after five by default, and would do so as a request comes
+)
 
 
 class Base(ABC, Generic[H]):
@@ -74,7 +77,7 @@ class Base(ABC, Generic[H]):
             headers=headers,
             timeout=timeout,
             verify=verify,
-            limits=_ANY_NUMBER,
+            limits=_CONNECTIONS,
         )
 
     @abstractmethod
