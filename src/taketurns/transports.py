@@ -16,6 +16,7 @@ from kombu.transport import pyamqp
 
 from taketurns import buffered, tls
 from taketurns.buffered import ReadsAtOnce
+from taketurns.loop import Loop
 
 SCHEMES = frozenset({"amqp", "amqps", "pyamqp", "librabbitmq"})
 """What kombu calls a connection to RabbitMQ."""
@@ -74,6 +75,9 @@ class _OfOurTransports:
 
 class BrokerConnection(_OfOurTransports, Connection):
     """kombu's connection, and those of its pool, which submissions and the workers' answers go through."""
+
+    requires_hub = Loop
+    """What a worker's loop is made of; Celery asks its connection for that."""
 
     def Pool(self, limit: int | None = None, **options: Any) -> ConnectionPool:  # noqa: N802  # kombu's name
         """Return a pool of such connections; kombu's would have kombu's own, whatever this one is."""

@@ -20,6 +20,7 @@ from taketurns.tenants import QUEUE_PREFIX, tenant_of
 from taketurns.worker.commands import Fetch, GiveBack, Listen, Park, Start, Unlisten
 from taketurns.worker.heartbeats import Heartbeats
 from taketurns.worker.outlook import Outlook, outlook, throttled
+from taketurns.worker.pipes import write_at_once
 from taketurns.worker.pool import ChannelPool
 from taketurns.worker.turns import Turns
 
@@ -202,6 +203,7 @@ class Dispatcher:
                 break
             self._carry_out(commands)
         if not self._closed:
+            write_at_once(self._consumer.pool, self._consumer.hub)
             self._channels.flush()
             self._set_alarm()
 
