@@ -80,6 +80,7 @@ class Dispatcher:
         self._cancelling: set[str] = set()
         self._started: dict[TenantMessage, float] = {}
         self._slots = 0
+        self._count_slots()
         self._active: set[str] = set()
         self._changed = True
         self._free = 0
@@ -92,10 +93,6 @@ class Dispatcher:
 
     def slots(self) -> int:
         """Return how many tasks the worker can run at a time, grown as far as autoscaling may."""
-        with suppress(AttributeError):  # in a cold shutdown the pool is gone before the queues are
-            self._slots = max(
-                self._consumer.controller.max_concurrency or 0, self._consumer.pool.num_processes
-            )
         return self._slots
 
     def holds(self, queue: str) -> bool:
@@ -120,7 +117,7 @@ class Dispatcher:
     def free_slots(self) -> int:
         """Return how many more tasks the worker can start now."""
         # Every reserved request counts: ordinary tasks, and after a reconnect those that run on from before.
-        slots, gate = self.slots(), self._gate
+        slots, gate = self._slots, self._gate
         taken = len(state.reserved_requests) + len(gate.leaving) + max(0, len(gate.recording) - slots)
         return slots - taken
 
@@ -188,6 +185,7 @@ class Dispatcher:
 
     def tick(self) -> None:
         """Run if anything changed; called in each pass of the loop, so it must cost next to nothing."""
+        self._count_slots()
         if self._changed or self.free_slots() != self._free or self._is_due():
             self.run()
         elif self._channels.outbox:
@@ -378,6 +376,12 @@ class Dispatcher:
         self._channels.fetch(queue, count)
 
     # ---- time
+
+    def _count_slots(self) -> None:
+        with suppress(AttributeError):  # in a cold shutdown the pool is gone before the queues are
+            self._slots = max(
+                self._consumer.controller.max_concurrency or 0, self._consumer.pool.num_processes
+            )
 
     def _is_due(self) -> bool:
         return self._deadline is not None and monotonic() >= self._deadline
