@@ -61,7 +61,7 @@ class Socket(TCPTransport):
         return buffer[:n]
 
 
-class Connection(pyamqp.Connection):
+class BufferedConnection(pyamqp.Connection):
     """A connection whose events a loop can have handled as they have come."""
 
     def Transport(  # noqa: N802  # py-amqp's name
@@ -105,9 +105,11 @@ class Connection(pyamqp.Connection):
 
 
 class ReadsAtOnce:
-    """Mixed into a kombu transport of such connections."""
+    """Mixed into a kombu transport, which then has such connections."""
 
-    def _make_reader(self, connection: Connection, *_: Any) -> Callable[[Any], None]:
+    Connection = BufferedConnection
+
+    def _make_reader(self, connection: BufferedConnection, *_: Any) -> Callable[[Any], None]:
         def read(loop: Any) -> None:
             more = True  # after an error too: nothing else tells the loop of what lies in the buffer
             try:

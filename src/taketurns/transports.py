@@ -14,7 +14,7 @@ from kombu import Connection
 from kombu.connection import ConnectionPool, PooledConnection
 from kombu.transport import pyamqp
 
-from taketurns import buffered, tls
+from taketurns import tls
 from taketurns.buffered import ReadsAtOnce
 from taketurns.loop import Loop
 
@@ -52,13 +52,9 @@ class VerifiesHost:
 class Transport(VerifiesHost, ReadsAtOnce, pyamqp.Transport):
     """kombu's transport; it speaks TLS too, where ``broker_use_ssl`` says so."""
 
-    Connection = buffered.Connection
-
 
 class SSLTransport(VerifiesHost, ReadsAtOnce, pyamqp.SSLTransport):
     """The same for ``amqps://``."""
-
-    Connection = buffered.Connection
 
 
 class _OfOurTransports:

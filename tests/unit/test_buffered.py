@@ -12,7 +12,7 @@ from amqp.exceptions import RecoverableConnectionError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taketurns.buffered import Connection, ReadsAtOnce, Socket
+from taketurns.buffered import BufferedConnection, ReadsAtOnce, Socket
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,7 +25,7 @@ def written(frame: Frame) -> bytes:
     return pack(">BHI", kind, channel, len(payload)) + payload + b"\xce"
 
 
-class Connected(Connection):
+class Connected(BufferedConnection):
     """A connection to the other end of a socket pair, that keeps its frames; one of kind 9 raises an error."""
 
     def __init__(self) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from functools import partial
-from time import time
 from typing import TYPE_CHECKING, Any
 
 from celery import signals
@@ -13,17 +11,15 @@ from celery.utils.log import get_logger
 from celery.worker import state
 from vine import promise
 
-from taketurns import delays
-from taketurns.deadletters.burial import buried_now
-from taketurns.deadletters.letter import Death, is_letter
-from taketurns.errors import CrashLoop, RegistryUnavailable, TaketurnsError
-from taketurns.locks.singleton import DROPPED, SOONEST, WAITING_HEADER, lock_of, waited, why_dropped
+from taketurns.deadletters.letter import Death
+from taketurns.errors import CrashLoop, TaketurnsError
+from taketurns.locks.singleton import DROPPED, why_dropped
 from taketurns.outcomes import report_failure, request_of
 from taketurns.records.lifecycle import FINAL
-from taketurns.records.recorder import attempt_in
 from taketurns.running import ADMITTED_HEADER
-from taketurns.topology import DEAD_QUEUE
 from taketurns.worker.cancelled import Cancelled
+from taketurns.worker.comebacks import Comebacks
+from taketurns.worker.departures import Departures
 from taketurns.worker.endings import Endings
 from taketurns.worker.inspection import has_expired, problem_of
 from taketurns.worker.messages import REDELIVERED_HEADER
@@ -34,14 +30,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Container, Sequence
 
     from taketurns.extension import TakeTurns
-    from taketurns.records.lifecycle import Kind
+    from taketurns.records.lifecycle import Kind, Stored
     from taketurns.worker.background import Background
     from taketurns.worker.journal import Journal
     from taketurns.worker.messages import TenantMessage
 
 logger = get_logger(__name__)
-
-_RETRY_PUBLISH = 5.0  # seconds between two attempts to send a message elsewhere
 
 
 class Gate:
@@ -58,8 +52,7 @@ class Gate:
     Attributes:
         throttle: the limits.
         requests: Celery's request of each message that it has accepted.
-        leaving: messages that are being published elsewhere, and are let go once that is confirmed. Each takes a
-            slot: were they not bounded, a worker whose tasks all fail would take more than it can send on.
+        leaving: messages that go elsewhere; see [Departures][taketurns.worker.departures.Departures].
         recording: messages whose tasks have ended, and that are let go once that is written down. Others may run
             meanwhile, as many as there are slots.
         endings: how tenants' tasks have ended.
@@ -82,8 +75,10 @@ class Gate:
         self._depending = depending
         self.throttle = Throttle(turns, owner)
         self._singletons = Singletons(turns, background)
+        self._comebacks = Comebacks(turns, background)
+        self._departures = Departures(turns, consumer, background)
         self.requests: dict[TenantMessage, Any] = {}
-        self.leaving: set[TenantMessage] = set()
+        self.leaving = self._departures.leaving
         self.recording: set[TenantMessage] = set()
         self.endings = Endings()
         self.cancelled = Cancelled(turns.registry.cancellations)
@@ -109,26 +104,15 @@ class Gate:
                 lambda: self._consumer.on_unknown_task(None, message, error),
             )
             return PASSED
-        if self._is_for_later(message) or self._has_gone_on(message, task):
+        eta = message.headers.get("eta")
+        if eta is not None:
+            self._delay(message, str(eta))
             return PASSED
-        # What is over is not run, so it takes no token: Celery reports and acknowledges it.
-        over = self._end_of(message)
-        if over is not None:
-            self._note(message, task, over)
-        # The lock first: it is given back, a token is not.
-        busy = None if over else self._singletons.enter(message, task)
-        if busy == "soon":
-            return Verdict(admitted=False, retry_after=AGAIN)
-        if busy is not None:
-            put = self._drop if busy == "drop" else self._put_off
-            put(message, task)
+        gone_on = self._comebacks.gone_on(message) if self._is_recorded(task) else None
+        if gone_on is not None:
+            self._let_go_unrun(message, gone_on)
             return PASSED
-        verdict = PASSED if over else self.throttle.admit(message, task, others_wait)
-        if not verdict.admitted:
-            self._singletons.leave(message)
-        elif over or not self._ends_in_a_crash_loop(message, task):
-            self._hand_over(message, name)
-        return verdict
+        return self._admit(message, task, others_wait)
 
     def cancel(self, ids: Sequence[str], *, terminate: bool) -> dict[str, list[str]]:
         """Start none of these tasks any more; see [cancel][taketurns.worker.step.TenantQueues.cancel]."""
@@ -167,6 +151,31 @@ class Gate:
         for message, request in tuple(self.requests.items()):
             if not message.is_ours and request not in state.active_requests:
                 self.settled(message)
+
+    def _admit(self, message: TenantMessage, task: Any, others_wait: Callable[[str], bool]) -> Verdict:
+        """Hand a message to Celery that is to run now, if its lock and its limits let it."""
+        # What is over is not run, so it takes no token: Celery reports and acknowledges it.
+        over = self._end_of(message)
+        if over is not None:
+            self._note(message, task, over)
+        # The lock first: it is given back, a token is not.
+        busy = None if over else self._singletons.enter(message, task)
+        if busy == "soon":
+            return Verdict(admitted=False, retry_after=AGAIN)
+        if busy is not None:
+            put = self._drop if busy == "drop" else self._departures.put_off
+            put(message, task)
+            return PASSED
+        verdict = PASSED if over else self.throttle.admit(message, task, others_wait)
+        if not verdict.admitted:
+            self._singletons.leave(message)
+            return verdict
+        starts = 0 if over else self._comebacks.count_start(message)
+        if starts >= self._turns.settings.worker.max_starts:
+            self._end_crash_loop(message, task, starts)
+        else:
+            self._hand_over(message, message.headers["task"])
+        return verdict
 
     def _end_of(self, message: TenantMessage) -> Kind | None:
         """Return the end to which a task has come before its start, if it has."""
@@ -213,7 +222,7 @@ class Gate:
             self._let_go(message, lambda: message.reject_log_error(log, errors))
 
     def _let_go(self, message: TenantMessage, settle: Callable[[], None]) -> None:
-        self._forget_starts(message)
+        self._comebacks.forget_starts(message)
         request = self.requests.get(message)
         death: Death | None = getattr(request, "death", None)
         if message.is_ours and not getattr(request, "retried", False):
@@ -247,50 +256,32 @@ class Gate:
 
         self._journal.then(lambda: self._consumer.hub.call_soon(let_go))
 
-    # ---- messages that were delivered before
+    # ---- messages that do not run
 
-    def _has_gone_on(self, message: TenantMessage, task: Any) -> bool:
-        """Let a message go whose task has ended or was sent again, by its record, and tell whether it was so.
-
-        RabbitMQ writes acknowledgements of a classic queue down when the queue has a moment's rest, or much later. If
-        it is killed before, all these messages come back.
-        """
-        if not message.redelivered or self._journal is None or not getattr(task, "recorded", False):
-            return False
-        task_id, attempt = message.headers["id"], attempt_in(message.headers)
-        if attempt is None or is_letter(
-            message.headers
-        ):  # somebody has moved it here by hand, to have it run
-            return False
+    def _delay(self, message: TenantMessage, eta: str) -> None:
         try:
-            state = self._turns.records.gone_on(message.owner, task_id, attempt)
-        except RegistryUnavailable:
-            return False  # it runs again
-        if state is None:
-            return False
-        logger.info("task %s[%s] came back and is not run again: it is %s", task.name, task_id, state)
-        if state in FINAL:  # else a later attempt has these starts
-            self._forget_starts(message)
-            if message.owner in self._depending:
-                self._journal.ended_before(message.owner, task_id, state)
+            self._departures.delay(message, eta)
+        except (ValueError, TaketurnsError) as error:
+            self._put_away(message, Death("malformed", f"eta: {error}"), lambda: self._discard(message))
+
+    def _let_go_unrun(self, message: TenantMessage, reached: Stored) -> None:
+        """Let a message go whose task has ended, or was sent again, and that has come back nevertheless."""
+        task_id = message.headers["id"]
+        logger.info(
+            "task %s[%s] came back and is not run again: it is %s", message.headers["task"], task_id, state
+        )
+        if reached in FINAL:  # else a later attempt has these starts
+            self._comebacks.forget_starts(message)
+            if self._journal is not None and message.owner in self._depending:
+                self._journal.ended_before(message.owner, task_id, reached)
         message.ack_log_error(logger, self._consumer.connection_errors)
-        return True
 
-    def _ends_in_a_crash_loop(self, message: TenantMessage, task: Any) -> bool:
-        """Count the start of a message that was delivered before; put it away if all starts so far were its end."""
-        if not message.redelivered:
-            return False
-        most = self._turns.settings.worker.max_starts
-        try:
-            starts = self._turns.registry.starts.count(message.headers["id"])
-        except RegistryUnavailable:
-            return False  # it is counted anew
-        if starts < most:
-            return False
+    def _end_crash_loop(self, message: TenantMessage, task: Any, starts: int) -> None:
+        """Put a message away all of whose starts were the end of a worker, or of its process."""
         error = CrashLoop(f"started {starts} times, and each time its worker or process died")
 
         def then() -> None:
-            self._forget_starts(message)
+            self._comebacks.forget_starts(message)
             self._background.submit(
                 lambda: report_failure(
                     task.app, message.headers, message.payload, error, queue=message.queue, task=task
@@ -299,14 +290,6 @@ class Gate:
             self._discard(message, error)
 
         self._put_away(message, Death("crash_loop", str(error), attempts=starts), then)
-        return True
-
-    def _forget_starts(self, message: TenantMessage) -> None:
-        if message.redelivered:
-            self._background.submit(
-                lambda: self._turns.registry.starts.forget(message.headers["id"]),
-                failed=lambda _: None,  # the store has said that Redis is away
-            )
 
     def _forget_cancellation(self, task_id: str) -> None:
         """Forget that a task was cancelled: it has come to its end, and may be replayed."""
@@ -317,8 +300,6 @@ class Gate:
                 lambda: self._turns.registry.cancellations.discard([task_id]),
                 failed=lambda _: None,  # the store has said that Redis is away
             )
-
-    # ---- messages that go elsewhere
 
     def _take_slot_back(self, message: TenantMessage) -> None:
         """Free the slot that Celery gave to a request before it failed: it would count as taken for ever."""
@@ -334,45 +315,6 @@ class Gate:
         """Let a message go that is in the dead-letter queue by now, and send Celery's signal for it."""
         message.reject_log_error(logger, self._consumer.connection_errors)
         signals.task_rejected.send(sender=self._consumer, message=message, exc=error)
-
-    def _is_for_later(self, message: TenantMessage) -> bool:
-        """Tell whether a task has a time; it is sent through the delay queues, where it costs no worker anything."""
-        if message.headers.get("eta") is None:
-            return False
-        eta = str(message.headers["eta"])
-        try:
-            due = datetime.fromisoformat(eta)
-            seconds = (due if due.tzinfo else due.replace(tzinfo=UTC)).timestamp() - time()
-            delays.plan(max(seconds, 0.0))
-        except (ValueError, TaketurnsError) as error:
-            self._put_away(message, Death("malformed", f"eta: {error}"), lambda: self._discard(message))
-            return True
-
-        def publish() -> None:
-            exchange, bits = self._turns.publisher.delayed(max(seconds, 0.0))
-            headers = {**message.headers, "eta": None, delays.ETA_HEADER: eta, **bits}
-            self._publish(message, headers, exchange, message.queue)
-
-        self._do(publish, message.ack, message)
-        return True
-
-    def _put_off(self, message: TenantMessage, task: Any) -> None:
-        """Send a task that waits for another one to end through the delay queues: its tenant's others go on."""
-        since, soonest = waited(message.headers, time())
-        args, kwargs, *_ = message.payload
-        lock = lock_of(task, message.owner, args, kwargs)
-
-        def publish() -> None:
-            publisher = self._turns.publisher
-            seconds = self._turns.limiter.put_offs.spaced(lock.tenant, lock.name, soonest, SOONEST)
-            publisher.touch(message.tenant, until=time() + seconds)
-            exchange, bits = publisher.delayed(seconds)
-            headers = {**delays.without_traces(message.headers), WAITING_HEADER: since, **bits}
-            if message.redelivered:
-                headers[REDELIVERED_HEADER] = True
-            self._publish(message, headers, exchange, message.queue)
-
-        self._do(publish, message.ack, message)
 
     def _drop(self, message: TenantMessage, task: Any) -> None:
         """Let a task go that is not to run beside another one; its state is REVOKED, as that of an expired one."""
@@ -394,21 +336,21 @@ class Gate:
         self._background.submit(record, let_go, let_go)
 
     def _put_away(self, message: TenantMessage, death: Death, then: Callable[[], None]) -> None:
-        """Publish a message to the dead-letter queue; only once that is confirmed, let it go."""
-        logger.error("message of %s goes to %s: %s", message.queue, DEAD_QUEUE, death.reason)
-        headers = buried_now(message.headers, death, queue=message.queue, tenant=message.tenant)
-        headers.pop(ADMITTED_HEADER, None)
+        """Send a message to the dead letters, write that down, and let it go."""
 
         def buried() -> None:
             self.endings.failed(message.queue)
             self._note_death(message, death)
             self._once_recorded(message, then)
 
-        self._do(lambda: self._publish(message, headers, "", DEAD_QUEUE), buried, message)
+        self._departures.bury(message, death, buried)
 
     def _note(self, message: TenantMessage, task: Any, kind: Kind, /, **data: Any) -> None:
-        if self._journal is not None and getattr(task, "recorded", False):
+        if self._journal is not None and self._is_recorded(task):
             self._journal.tell(message.tenant, message.headers, kind, **data)
+
+    def _is_recorded(self, task: Any) -> bool:
+        return self._journal is not None and getattr(task, "recorded", False)
 
     def _note_death(self, message: TenantMessage, death: Death) -> None:
         task = self._consumer.app.tasks.get(message.headers.get("task"))
@@ -416,21 +358,3 @@ class Gate:
         if self._journal is not None and is_recorded and isinstance(message.headers.get("id"), str):
             error = getattr(self.requests.get(message), "error", ("", ""))
             self._journal.died(message.tenant, message.headers, death, error)
-
-    def _publish(self, message: TenantMessage, headers: dict[str, Any], exchange: str, key: str) -> None:
-        properties = {**message.properties, "application_headers": headers}
-        body = message.body if isinstance(message.body, bytes) else str(message.body).encode()
-        self._turns.publisher.publish(body, routing_key=key, exchange=exchange, properties=properties)
-
-    def _do(self, publish: Callable[[], None], then: Callable[[], None], message: TenantMessage) -> None:
-        """Publish in the background until it is confirmed, then let the message go."""
-        self.leaving.add(message)
-
-        def again(error: TaketurnsError) -> None:
-            if not message.is_ours:
-                self.leaving.discard(message)  # the broker has it back, and will deliver it anew
-                return
-            logger.warning("a message of %s stays here for now: %s", message.queue, error)
-            self._consumer.timer.call_after(_RETRY_PUBLISH, self._do, (publish, then, message))
-
-        self._background.submit(publish, lambda _: then(), again)

@@ -1,0 +1,63 @@
+"""Messages that were delivered before: what has become of their tasks, and how often they were started."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from taketurns.deadletters.letter import is_letter
+from taketurns.errors import RegistryUnavailable
+from taketurns.records.recorder import attempt_in
+
+if TYPE_CHECKING:
+    from taketurns.extension import TakeTurns
+    from taketurns.records.lifecycle import Stored
+    from taketurns.worker.background import Background
+    from taketurns.worker.messages import TenantMessage
+
+
+class Comebacks:
+    """Tells what a message that comes back has behind it.
+
+    RabbitMQ writes acknowledgements of a classic queue down when the queue has a moment's rest, or much later. If it
+    is killed before, all these messages come back, though their tasks have run.
+
+    Args:
+        turns: the installed extension, for the records and the count of starts.
+        background: runs what would block the loop.
+    """
+
+    def __init__(self, turns: TakeTurns, background: Background) -> None:
+        self._turns = turns
+        self._background = background
+
+    def gone_on(self, message: TenantMessage) -> Stored | None:
+        """Return the state of a task, by its record, if it has ended or was sent again: then this message is over.
+
+        None if it is to run: also if Redis can't tell, or if somebody moved the message here by hand to have it run.
+        """
+        if not message.redelivered or is_letter(message.headers):
+            return None
+        attempt = attempt_in(message.headers)
+        if attempt is None:
+            return None
+        try:
+            return self._turns.records.gone_on(message.owner, message.headers["id"], attempt)
+        except RegistryUnavailable:
+            return None
+
+    def count_start(self, message: TenantMessage) -> int:
+        """Count one more start, and return how many there were; 0 for a first delivery, or if Redis can't tell."""
+        if not message.redelivered:
+            return 0
+        try:
+            return self._turns.registry.starts.count(message.headers["id"])
+        except RegistryUnavailable:
+            return 0
+
+    def forget_starts(self, message: TenantMessage) -> None:
+        """Count no more: the task has come to its end, or to its next attempt."""
+        if message.redelivered:
+            self._background.submit(
+                lambda: self._turns.registry.starts.forget(message.headers["id"]),
+                failed=lambda _: None,  # the store has said that Redis is away
+            )
