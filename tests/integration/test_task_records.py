@@ -181,8 +181,9 @@ def test_a_parent_that_comes_back_lets_go_of_what_waits_for_it(
     parent = shop.work.apply_async(("parent",), tenant="acme").id
     shop.work.apply_async(("child",), tenant="acme", depends_on=[parent])
     _give_back(shop, amqp, {"parent": "completed"})
-    with worker(settings, tmp_path, "-c", "1"):
+    with worker(settings, tmp_path, "-c", "1") as running:
         eventually(lambda: ledger.labels() == ["child"], within=20)
+        assert f"[{parent}] came back and is not run again: it is SUCCESS" in running.output
 
 
 def _give_back(

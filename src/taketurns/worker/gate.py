@@ -108,7 +108,8 @@ class Gate:
         if eta is not None:
             self._delay(message, str(eta))
             return PASSED
-        gone_on = self._comebacks.gone_on(message) if self._is_recorded(task) else None
+        is_recorded = self._journal is not None and getattr(task, "recorded", False)
+        gone_on = self._comebacks.gone_on(message) if is_recorded else None
         if gone_on is not None:
             self._let_go_unrun(message, gone_on)
             return PASSED
@@ -267,9 +268,8 @@ class Gate:
     def _let_go_unrun(self, message: TenantMessage, reached: Stored) -> None:
         """Let a message go whose task has ended, or was sent again, and that has come back nevertheless."""
         task_id = message.headers["id"]
-        logger.info(
-            "task %s[%s] came back and is not run again: it is %s", message.headers["task"], task_id, state
-        )
+        name = message.headers["task"]
+        logger.info("task %s[%s] came back and is not run again: it is %s", name, task_id, reached)
         if reached in FINAL:  # else a later attempt has these starts
             self._comebacks.forget_starts(message)
             if self._journal is not None and message.owner in self._depending:
@@ -346,11 +346,8 @@ class Gate:
         self._departures.bury(message, death, buried)
 
     def _note(self, message: TenantMessage, task: Any, kind: Kind, /, **data: Any) -> None:
-        if self._journal is not None and self._is_recorded(task):
+        if self._journal is not None and getattr(task, "recorded", False):
             self._journal.tell(message.tenant, message.headers, kind, **data)
-
-    def _is_recorded(self, task: Any) -> bool:
-        return self._journal is not None and getattr(task, "recorded", False)
 
     def _note_death(self, message: TenantMessage, death: Death) -> None:
         task = self._consumer.app.tasks.get(message.headers.get("task"))
