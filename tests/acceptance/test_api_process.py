@@ -6,8 +6,9 @@ import asyncio
 import re
 import select
 import signal
-import socket
 import subprocess
+from contextlib import closing
+from http.client import HTTPConnection
 from typing import TYPE_CHECKING
 
 import httpx
@@ -61,12 +62,15 @@ def test_a_connection_may_rest_for_longer_than_clients_let_it(start: Callable[..
     """Httpx uses one again within five seconds: the API must not close it as a request comes."""
     with start().client() as client:
         url = client.base_url
-    request = f"GET /health/live HTTP/1.1\r\nHost: {url.host}\r\n\r\n".encode()
-    with socket.create_connection((url.host, url.port or 80), timeout=WITHIN) as connection:
+    with closing(HTTPConnection(url.host, url.port, timeout=WITHIN)) as connection:
         for pause in (5.5, 0):
-            connection.sendall(request)
-            assert connection.recv(65_536).startswith(b"HTTP/1.1 200")
-            assert not select.select([connection], [], [], pause)[0], "the API has closed it"
+            connection.request("GET", "/health/live")
+            response = connection.getresponse()
+            # Head and body are two writes: a body not read yet would look like the end of the connection.
+            assert response.read()
+            assert response.status == 200
+            assert connection.sock is not None, "the API has said that it closes it"
+            assert not select.select([connection.sock], [], [], pause)[0], "the API has closed it"
 
 
 def test_many_submissions_at_once_use_few_connections(
