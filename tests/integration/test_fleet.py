@@ -16,7 +16,7 @@ from taketurns.registry.usage import Report, Spent, Totals, Usage
 from taketurns.tenants import queue_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator, Mapping
     from pathlib import Path
 
     from support.workers import Ledger, Worker
@@ -128,19 +128,42 @@ def test_reports_add_up(store: Store) -> None:
     usage = Usage(store)
     one, two = queue_name("one"), queue_name("two")
     used = {one: Spent(1_500_000, 3), two: Spent(250_000, 1)}
-    usage.exchange(Report(used, watched=[], waiting=[one], idle=False))
-    usage.exchange(Report(used={one: Spent(-500_000, -1)}, watched=[], waiting=[], idle=False))
-    asked = usage.exchange(Report(used={}, watched=[one, "unknown"], waiting=[], idle=True))
+    usage.exchange(report("a", "1", used, waiting=[one]))
+    usage.exchange(report("b", "1", {one: Spent(-500_000, -1)}))
+    asked = usage.exchange(report("b", "2", watched=[one, "unknown"], idle=True))
     assert asked == Totals(used={one: Spent(1_000_000, 2), "unknown": Spent(0, 0)}, waiting=[one])
     usage.forget(one)
-    assert usage.exchange(Report({}, [one, two], [], idle=False)).used == {
+    assert usage.exchange(report("a", "2", watched=[one, two])).used == {
         one: Spent(0, 0),
         two: Spent(250_000, 1),
     }
 
 
+def test_a_report_that_is_told_again_counts_once(store: Store) -> None:
+    """Its answer may have been lost; the worker can't know, and nothing is counted twice or never."""
+    usage = Usage(store)
+    one = queue_name("one")
+    for number in ("1", "1", "2", "2"):
+        found = usage.exchange(report("a", number, {one: Spent(100, 1)}, watched=[one]))
+        assert found.used == {one: Spent(100 * int(number), int(number))}
+    usage.exchange(report("b", "2", {one: Spent(100, 1)}))
+    assert usage.exchange(report("a", "3", watched=[one])).used == {one: Spent(300, 3)}
+
+
 def test_a_queue_waits_no_longer_than_it_is_said_to(store: Store, eventually: Eventually) -> None:
     """What a worker does not report again is not helped with for ever."""
     usage = Usage(store)
-    usage.exchange(Report(used={}, watched=[], waiting=["a"], idle=False))
-    eventually(lambda: not usage.exchange(Report({}, [], [], idle=True)).waiting)
+    usage.exchange(report("a", "1", waiting=["a"]))
+    eventually(lambda: not usage.exchange(report("a", "2", idle=True)).waiting)
+
+
+def report(
+    worker: str,
+    number: str,
+    used: Mapping[str, Spent] | None = None,
+    *,
+    watched: Collection[str] = (),
+    waiting: Collection[str] = (),
+    idle: bool = False,
+) -> Report:
+    return Report(worker, number, used or {}, watched, waiting, idle)

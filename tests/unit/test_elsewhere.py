@@ -58,15 +58,14 @@ def test_lost_totals_are_no_credit() -> None:
     assert elsewhere.take_in({"a": Spent(200, 2)}) == {"a": Spent(100, 1)}
 
 
-def test_a_report_that_may_be_lost_is_charged_to_nobody() -> None:
-    """Whether the totals contain it is not known, so they count from the next ones on."""
+def test_marks_that_are_lost_are_asked_for_again() -> None:
+    """What there was until then is charged to nobody."""
     elsewhere = Elsewhere()
     elsewhere.take_in({"a": Spent(0, 0)})
-    elsewhere.tell({"a": Spent(100, 1)})
     elsewhere.lose()
     assert list(elsewhere.unmarked(10)) == ["a"]
-    assert elsewhere.take_in({"a": Spent(0, 0)}) == {}
-    assert elsewhere.take_in({"a": Spent(100, 1)}) == {"a": Spent(100, 1)}
+    assert elsewhere.take_in({"a": Spent(700, 7)}) == {}
+    assert elsewhere.take_in({"a": Spent(800, 8)}) == {"a": Spent(100, 1)}
 
 
 def test_queues_that_are_gone_cost_nothing() -> None:

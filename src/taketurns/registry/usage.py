@@ -34,12 +34,17 @@ class Report:
     """What one worker tells the others.
 
     Attributes:
+        worker: its node name.
+        number: tells this report from the worker's others. After an error the same ``used`` is told again with the
+            same number: whether it was added before or not, it counts once.
         used: what each queue's tasks took since its last report; less than nothing corrects that one.
         watched: the queues of which it wants to know what they had on all workers.
         waiting: queues that wait for a turn there.
         idle: whether it could help others, and wants to know which queues wait.
     """
 
+    worker: str
+    number: str
     used: Mapping[str, Spent]
     watched: Collection[str]
     waiting: Collection[str]
@@ -73,11 +78,11 @@ class Usage:
         """Add a report to the totals and return them.
 
         Raises:
-            RegistryUnavailable: Redis is away; the report may have been added.
+            RegistryUnavailable: Redis is away; the report may have been added, and can be told again.
         """
         watched = list(report.watched)
         microseconds, tasks, named = self._exchange(
-            [self._microseconds, self._tasks, self._waiting],
+            [self._microseconds, self._tasks, self._waiting, self._store.key("{.all}", "told", report.worker)],
             [
                 json.dumps(report.used),
                 json.dumps(watched),
@@ -85,6 +90,7 @@ class Usage:
                 _WAITS,
                 _HELPED if report.idle else 0,
                 _KEPT,
+                report.number,
             ],
         )
         used = map(Spent, map(int, microseconds.split()), map(int, tasks.split()))

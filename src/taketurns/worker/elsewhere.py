@@ -58,7 +58,7 @@ class Elsewhere:
         return found
 
     def lose(self) -> None:
-        """Forget the marks: the totals may or may not contain what this worker has told."""
+        """Forget the marks: what was told, or not told, from now on is not in them."""
         self._unmarked.update(dict.fromkeys(self._marks))
         self._marks.clear()
         self._heard = ()

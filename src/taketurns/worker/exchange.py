@@ -80,5 +80,4 @@ class Exchange:
                 dispatcher.turns.set_rank(queue, rank)
 
     def _not_heard(self, _: TaketurnsError) -> None:
-        self._under_way = False
-        self._fleet.not_told()  # the store has said that Redis is away
+        self._under_way = False  # the store has said that Redis is away, and the report is told again

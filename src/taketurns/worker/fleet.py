@@ -8,11 +8,13 @@ that wait elsewhere, so that a lone tenant still gets all workers.
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
+from uuid import uuid4
 
 from taketurns.registry.usage import Report, Spent
 from taketurns.worker.elsewhere import Elsewhere
 from taketurns.worker.newcomers import patience
 from taketurns.worker.ownership import owners_of_each, ranks
+from taketurns.worker.telling import Telling
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -45,6 +47,7 @@ class Fleet:
         self._known = 0
         self._workers: tuple[str, ...] = (name,)
         self._elsewhere = Elsewhere()
+        self._telling = Telling(uuid4().hex)
 
     @property
     def _owners(self) -> int:
@@ -74,32 +77,35 @@ class Fleet:
     def report(self, dispatcher: Dispatcher) -> Report:
         """Return what to tell the others."""
         turns = dispatcher.turns
-        used = {
-            queue: Spent(round(seconds * 1e6), tasks)
-            for queue, (seconds, tasks) in turns.accounts.take_used().items()
-        }
         self._elsewhere.enter(turns.accounts.take_entered())
+        self._telling.gather(
+            {
+                queue: Spent(round(seconds * 1e6), tasks)
+                for queue, (seconds, tasks) in turns.accounts.take_used().items()
+            }
+        )
         if len(self._workers) == 1:  # what there was before another one came nobody has to pay for
             self._elsewhere.lose()
-            return Report({}, (), (), idle=False)
-        self._elsewhere.tell(used)
+            self._telling.forget()
+            number, _ = self._telling.lot
+            return Report(self._name, number, {}, (), (), idle=False)
+        if (lot := self._telling.next_lot()) is not None:
+            self._elsewhere.tell(lot)
+        number, used = self._telling.lot
         watched = {tenant.queue for tenant in turns.contenders(_WATCHED)}
         watched.update(self._elsewhere.unmarked(_MARKED))
         if not self.shares_queues:
-            return Report(used, watched, (), idle=False)
+            return Report(self._name, number, used, watched, (), idle=False)
         waiting = [tenant.queue for tenant in turns.line.about_first(_TOLD)]
-        return Report(used, watched, waiting, dispatcher.is_idle())
+        return Report(self._name, number, used, watched, waiting, dispatcher.is_idle())
 
     def take_in(self, totals: Totals, dispatcher: Dispatcher) -> None:
-        """Charge the tenants that wait here for what they had elsewhere since the last time."""
+        """Charge the tenants that wait here for what they had elsewhere; the report has been taken in."""
+        self._telling.arrived()
         for queue, (microseconds, tasks) in self._elsewhere.take_in(totals.used).items():
             dispatcher.turns.charge(queue, microseconds / 1e6, tasks)
         dispatcher.turns.accounts.told()
         dispatcher.turns.newcomers.patience = patience(self._owners)
-
-    def not_told(self) -> None:
-        """Note that a report may not have reached the others."""
-        self._elsewhere.lose()
 
     def to_help(self, totals: Totals, dispatcher: Dispatcher) -> Iterable[str]:
         """Return the queues of others with which this worker should help now: one for each slot that is free."""
