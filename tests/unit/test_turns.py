@@ -155,6 +155,21 @@ def test_a_turn_that_costs_a_little_more_than_expected_goes_on() -> None:
     assert model.deliveries.total() <= 1.02 * 40 * 100
 
 
+def test_a_turn_in_which_the_machine_stood_still_goes_back_or_goes_on() -> None:
+    """Its tasks seem long from then on: held back without being given back they would fill the hand for a round."""
+    model = Model(slots=2, max_credit=32)
+    for number in range(100):
+        queue = str(number)
+        if number % 5 == 0:
+            model.publish(queue, 2, seconds=0.021)
+        model.publish(queue, 30, seconds=0.001)
+        model.turns.add(queue, backlog=30)
+    model.run_until(2)
+    assert sum(model.turns_taken) / len(model.turns_taken) > 10
+    model.run_dry()
+    assert len(model.finished) == 100 * 30 + 20 * 2
+
+
 def test_those_near_their_turn_are_found_behind_outdated_entries() -> None:
     """Many that were charged at once have left their old places at the head of the line."""
     line: Line[str] = Line()

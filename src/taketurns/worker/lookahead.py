@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from taketurns.worker.tenant import Tenant
 
 _TOO_COSTLY: Final = 2
-"""A turn that costs up to so many times what it may goes on: estimates are not exact, and going back is not free."""
+"""Times what it may that a turn of short tasks costs at most: estimates are not exact, and going back is not free."""
 
 
 class Lookahead(Generic[M]):
@@ -80,7 +80,7 @@ class Lookahead(Generic[M]):
                 or each.fetching  # what comes would be ahead of what goes back
                 or each.fresh
                 or each.not_before > now
-                or self._goes_on(each, limit, slots * self._turn_seconds * _TOO_COSTLY)
+                or self._goes_on(each, limit, slots)
             )
         ]
 
@@ -103,14 +103,16 @@ class Lookahead(Generic[M]):
         That happens when its tasks turn out to be long after some of them were fetched. The slot is better kept free
         for the moment until the answer comes. See ``fetches`` for the arguments.
         """
-        if tenant.fresh or self._accounts.estimate(tenant) <= self._turn_seconds:
+        if tenant.fresh or self._is_short(tenant):
             return False
-        is_open, virtual = place(tenant)
-        limit = (is_open, virtual - slots * self._turn_seconds / tenant.weight)
-        if any(place(each) < limit for each in self.asked):
+        if not all(self._goes_on(tenant, place(each), slots) for each in self.asked):
             return True
         waits = self._line.next()
-        return waits is not None and place(waits) < limit and self._room(slots + free) > 0
+        return (
+            waits is not None
+            and not self._goes_on(tenant, place(waits), slots)
+            and self._room(slots + free) > 0
+        )
 
     def _room(self, wanted: int) -> int:
         return wanted + self.max_credit - self._hand.held - self.fetching
@@ -131,14 +133,23 @@ class Lookahead(Generic[M]):
         return sum(
             len(each.hand)
             for each in self._hand.holding
-            if each.not_before <= now and self._goes_on(each, limit, slots * self._turn_seconds)
+            if each.not_before <= now and self._goes_on(each, limit, slots)
         )
 
-    def _goes_on(self, tenant: Tenant[M], limit: tuple[bool, float], may_cost: float) -> bool:
+    def _goes_on(self, tenant: Tenant[M], limit: tuple[bool, float], slots: int) -> bool:
         """Tell whether the tenant, of which something is in the hand, comes before a place in the line.
 
-        A turn goes on to its end though each of its tasks is charged, but not beyond what it may cost, in seconds:
-        what turned out to take longer is not next any more.
+        A turn goes on to its end though each of its tasks is charged, but not beyond what it may cost: what turned
+        out to take longer is not next any more. There is one limit for what starts, for what keeps others from being
+        fetched and for what goes back: what is none of these would lie in the hand until all others had a turn, and
+        theirs would be the shorter for it.
         """
+        may_cost = slots * self._turn_seconds
+        if self._is_short(tenant):
+            may_cost *= _TOO_COSTLY
         is_open, virtual = place(tenant)
         return (is_open, virtual - may_cost / tenant.weight) <= limit
+
+    def _is_short(self, tenant: Tenant[M]) -> bool:
+        """Tell whether several of the tenant's tasks fit into a turn."""
+        return self._accounts.estimate(tenant) <= self._turn_seconds
