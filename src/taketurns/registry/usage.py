@@ -82,7 +82,12 @@ class Usage:
         """
         watched = list(report.watched)
         microseconds, tasks, named = self._exchange(
-            [self._microseconds, self._tasks, self._waiting, self._store.key("{.all}", "told", report.worker)],
+            [
+                self._microseconds,
+                self._tasks,
+                self._waiting,
+                self._store.key("{.all}", "told", report.worker),
+            ],
             [
                 json.dumps(report.used),
                 json.dumps(watched),
