@@ -16,7 +16,7 @@ from amqp import Message
 
 from support.proxy import Proxy, running
 from support.publishing import shop_for
-from support.stopwatch import stopwatch
+from support.stopwatch import PROMISED, stopwatch
 from taketurns.cli.dead_output import counted
 from taketurns.cli.progress import watched
 from taketurns.deadletters.box import Outcome
@@ -32,9 +32,6 @@ if TYPE_CHECKING:
     from taketurns.deadletters.box import DeadLetters
     from taketurns.progress import Step
     from taketurns.settings import Settings
-
-PROMISED = 5.0
-"""Seconds within which it is said that RabbitMQ is away."""
 
 HEADERS = b"\x20\x00"
 CONTENT_TYPE = b"\x80\x00"

@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+PROMISED: Final = 5.0
+"""Seconds within which it is said, over HTTP and by the library, that RabbitMQ is away."""
+
 _BEAT: Final = 0.02
 
 

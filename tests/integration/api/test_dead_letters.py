@@ -13,7 +13,7 @@ from support.api_server import Client, assert_problem, serving, shop
 from support.letters import SUMMARY, bury
 from support.outages import without_broker
 from support.proxy import running
-from support.stopwatch import stopwatch
+from support.stopwatch import PROMISED, stopwatch
 from taketurns.deadletters.letter import CAUSES
 
 if TYPE_CHECKING:
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from support.servers import Broker
     from taketurns import TakeTurns
     from taketurns.settings import Settings
-
-PROMISED = 5.0
-"""Seconds within which the API promises to answer that RabbitMQ is away."""
 
 EVERY_ROUTE = [
     ("GET", "/dead-letters", None),

@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from support.api_server import Client, assert_problem, serving, shop
 from support.outages import without_broker, without_management, without_redis
 from support.proxy import running
-from support.stopwatch import stopwatch
+from support.stopwatch import PROMISED, stopwatch
 from taketurns.api.app import create_app  # FastAPI is an extra
 from taketurns.errors import InvalidSettings
 
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
     import httpx
 
     from taketurns.settings import Settings
-
-PROMISED = 5.0
-"""Seconds within which the API promises to answer that RabbitMQ is away."""
 
 TASK = {"name": "shop.anything"}
 
