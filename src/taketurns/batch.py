@@ -22,6 +22,7 @@ from taketurns.together import Sending
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from datetime import datetime
 
     from taketurns.extension import TakeTurns
     from taketurns.idempotency import Claim
@@ -45,12 +46,14 @@ class Submitted:
         duplicate: it was submitted before.
         error: why it was not confirmed; None: it was. After PublishNotConfirmed it may run all the same.
         blocked: it waits for tasks that it depends on.
+        due: when it is to start at the earliest, if not at once.
     """
 
     task_id: str
     duplicate: bool = False
     error: TaketurnsError | None = None
     blocked: bool = False
+    due: datetime | None = None
 
 
 class Batch:
@@ -153,7 +156,8 @@ class Batch:
             is_duplicate = each.key is not None and (
                 claims[each.key].is_duplicate or firsts[each.key] != place
             )
-            told.append(Submitted(task_id, is_duplicate, errors.get(task_id), task_id in self._blocked))
+            error = errors.get(task_id)
+            told.append(Submitted(task_id, is_duplicate, error, task_id in self._blocked, each.due))
         return told
 
     def _append(self, ready: Ready) -> None:

@@ -77,6 +77,7 @@ def _check_values(task: type[TenantTask]) -> None:
     retries = declared_options(task)
     for name in ("retry_backoff", "retry_backoff_max", "retry_jitter"):
         checked(name, getattr(retries, name), field=f"{name} of {_named(task)}")
+    checked("max_retries", task.max_retries, field=f"max_retries of {_named(task)}")
 
 
 def _named(task: type[TenantTask]) -> str:

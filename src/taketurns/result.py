@@ -9,6 +9,7 @@ from celery.result import AsyncResult
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import datetime
 
 
 class TenantResult(AsyncResult):
@@ -17,10 +18,12 @@ class TenantResult(AsyncResult):
     Attributes:
         duplicate: the submission had the idempotency key of an earlier one, whose result this is.
         blocked: whether the task waited for others when it was submitted.
+        due: when it is to start at the earliest, if not at once.
     """
 
     duplicate = False
     blocked = False
+    due: datetime | None = None
 
     def then(
         self,

@@ -110,6 +110,16 @@ def checked(name: str, value: Any, *, field: str | None = None) -> Any:
     return value
 
 
+def check_retries(options: dict[str, Any]) -> None:
+    """Check how often a submission says that its task was tried again: Celery takes anything, and fails of it later.
+
+    Raises:
+        InvalidInput: it is no such number.
+    """
+    if checked("max_retries", options.get("retries"), field="retries") is None:
+        options.pop("retries", None)  # a message would say null
+
+
 def submitted_options(request: Any) -> RetryOptions:
     """Return what the submission of the task of a request asked for."""
     return RetryOptions.read((request.headers or {}).get(RETRY_HEADER))

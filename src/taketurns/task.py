@@ -32,7 +32,7 @@ from taketurns.options import DESTINATION, checked_id, due_at, expires_at, prior
 from taketurns.outcomes import Outcomes
 from taketurns.records.recorder import SUBMISSION_HEADER, TAGS_HEADER, checked_task_tags, new_submission
 from taketurns.result import TenantResult
-from taketurns.retries import RETRY_HEADER, RetryOptions, submitted_options
+from taketurns.retries import RETRY_HEADER, RetryOptions, check_retries, submitted_options
 from taketurns.running import ADMITTED_HEADER, owner_running, run_body
 from taketurns.tenants import tenant_of, validate_tenant
 from taketurns.time_limits import check_time_limits
@@ -208,6 +208,7 @@ class TenantTask(Task):
             checked_id(task_id)
         key = checked_key(options.pop("idempotency_key", None))
         check_time_limits(options)
+        check_retries(options)
         if (expires := expires_at(self._get_app(), options.get("expires"))) is not None:
             options["expires"] = expires
         if asked := RetryOptions.taken_from(options).header():
@@ -455,7 +456,9 @@ class TenantTask(Task):
             publisher.touch(tenant, until=due.timestamp())
         options |= _straight_into(tenant_queue(tenant), exchange=exchange, routing_key=name)
         with self._recorded(turns, whose, options, due):
-            return self._send(turns, args, kwargs, options, due)
+            result = self._send(turns, args, kwargs, options, due)
+        result.due = due
+        return result
 
     def _publish_blocked(
         self,

@@ -171,6 +171,24 @@ def test_a_task_that_kills_its_process_each_time_is_put_away_and_starts_afresh_w
         eventually(lambda: letters.count() == 1 and ledger.labels().count("loop") == 6, within=30)
 
 
+def test_a_crash_loop_ends_while_redis_is_away_too(
+    shop: Any,
+    letters: DeadLetters,
+    settings: Settings,
+    tmp_path: Path,
+    eventually: Eventually,
+) -> None:
+    """The worker counts what it has started itself."""
+    with running(settings.redis.redis_url) as proxy:
+        variables: Any = {"TAKETURNS_REDIS_URL": proxy.url, "SHOP_RESULTS": settings.redis.redis_url}
+        with worker(settings, tmp_path, "-c", "2", TAKETURNS_WORKER_MAX_STARTS="3", **variables):
+            proxy.refuse()
+            shop.die.apply_async(("loop",), tenant="acme")
+            eventually(lambda: letters.count() == 1, within=30)
+            (letter,) = letters.list()
+            assert (letter.cause, letter.attempts) == ("crash_loop", 3)
+
+
 def test_letters_are_listed_in_their_order_and_stay_there(
     shop: Any,
     letters: DeadLetters,

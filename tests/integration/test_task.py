@@ -176,6 +176,13 @@ def test_without_a_tenant_it_is_an_error_at_the_call(app: Celery) -> None:
         ({"time_limit": "1m"}, InvalidInput, "time_limit: '1m'"),
         ({"time_limit": float("nan")}, InvalidInput, "time_limit"),
         ({"soft_time_limit": 0}, InvalidInput, "soft_time_limit: 0"),
+        (
+            {"soft_time_limit": 5, "time_limit": 1},
+            InvalidInput,
+            "soft_time_limit: 5 .* at most the time_limit, 1 s",
+        ),
+        ({"retries": -5}, InvalidInput, "retries: -5 is not valid; accepted is a whole number from 0"),
+        ({"retries": "x"}, InvalidInput, "retries: 'x'"),
         ({"countdown": "5"}, InvalidInput, "countdown: '5' is not valid; accepted is a number of seconds"),
         ({"eta": "tomorrow"}, InvalidInput, "eta: 'tomorrow'.*ISO 8601"),
         ({"eta": 5}, InvalidInput, "eta: 5"),

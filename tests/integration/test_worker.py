@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 import pytest
 import requests
+from amqp import Message
 from pika import BasicProperties, BlockingConnection, URLParameters
 
 from support.workers import worker
@@ -261,6 +262,24 @@ POISON: dict[str, tuple[bytes, dict[str, Any], str]] = {
         {"headers": {"task": "support.shop.work", "id": "t-2", "timelimit": [1, 2, 3]}},
         "time limits",
     ),
+    "retries of text": (
+        b"[[], {}, {}]",
+        {"headers": {"task": "support.shop.work", "id": "r-1", "retries": "x"}},
+        "retries in its headers is 'x'",
+    ),
+    "fewer retries than none": (
+        b"[[], {}, {}]",
+        {"headers": {"task": "support.shop.work", "id": "r-2", "retries": -1}},
+        "retries in its headers is -1",
+    ),
+    "no retries": (
+        b"[[], {}, {}]",
+        {"headers": {"task": "support.shop.work", "id": "r-3", "retries": None}},
+        "retries in its headers is None",
+    ),
+    "callbacks that are a number": (b'[["c-1"], {}, {"callbacks": 5}]', {}, "callbacks in its options"),
+    "a chain of what is no signature": (b'[["c-2"], {}, {"chain": [{"a": 1}]}]', {}, "chain in its options"),
+    "a chord that is a number": (b'[["c-3"], {}, {"chord": 5}]', {}, "chord in its options"),
     "an id that is no UTF-8": (
         b"[[], {}, {}]",
         {"headers": {"task": "support.shop.work", "id": b"\xed\xa0\x80"}},
@@ -297,6 +316,50 @@ def test_poison_goes_to_the_dead_letters_and_the_worker_goes_on(
         reasons.append((body, properties.headers["taketurns_dead_reason"]))
     for body, _, reason in POISON.values():
         assert any(body == dead and reason in why for dead, why in reasons), (body, reasons)
+
+
+HEADERS = (
+    *("task", "id", "lang", "root_id", "parent_id", "group", "group_index", "shadow", "origin", "meth"),
+    *(
+        "retries",
+        "timelimit",
+        "eta",
+        "expires",
+        "argsrepr",
+        "kwargsrepr",
+        "ignore_result",
+        "replaced_task_nesting",
+    ),
+    *("stamps", "stamped_headers", "x-death", "compression"),
+    *("taketurns_tenant", "taketurns_owner", "taketurns_submission", "taketurns_eta", "taketurns_retry"),
+    *("taketurns_redelivered", "taketurns_admitted", "taketurns_replays", "taketurns_tags", "taketurns_due"),
+    *("taketurns_countdown", "taketurns_depends_on", "taketurns_schedule", "taketurns_waiting_since"),
+)
+STRANGE: tuple[Any, ...] = (["x"], {"x": ["y"]}, 7, -1, 10**12, 1.5, True, None, "", "x", b"\xed\xa0\x80")
+
+
+@pytest.mark.parametrize("pool", ["prefork", "threads"])
+def test_no_header_takes_the_worker_along_or_keeps_a_slot(
+    pool: str, shop: Any, settings: Settings, tmp_path: Path, eventually: Eventually
+) -> None:
+    """Whatever stands in a header: its message runs or is a dead letter, and the worker goes on as before."""
+    queue = shop.turns.publisher.ensure("acme")
+    with shop.app.connection_for_write() as connection:
+        several = itertools.product(HEADERS, STRANGE, ("support.shop.work", "support.shop.insist"))
+        for number, (name, value, task) in enumerate(several):
+            headers = {"task": task, "id": f"s-{number}", name: value}
+            message = Message(
+                b'[["s"], {}, {}]', content_type="application/json", application_headers=headers
+            )
+            connection.default_channel.basic_publish(message, EXCHANGE, queue)
+    management = shop.turns.management
+    with worker(settings, tmp_path, "-P", pool, "-c", "2") as running:
+        eventually(lambda: management.queue(queue).ready == 0, within=60)
+        eventually(lambda: management.queue(queue).unacknowledged == 0, within=20)
+        assert shop.work.apply_async(("after",), tenant="acme").get(timeout=20) == "after"
+        running.stop()
+        assert "Unrecoverable" not in running.output
+        assert "Pool callback raised" not in running.output
 
 
 @pytest.mark.parametrize("pool", ["prefork", "threads"])
@@ -376,6 +439,7 @@ def test_a_second_signal_stops_now_and_the_next_worker_runs_what_was_running(
         first.process.send_signal(number)
         eventually(lambda: "another signal stops now" in first.output)
         first.stop(number, within=15)
+        assert "Error on stopping" not in first.output
     eventually(lambda: management.queue("usersequence_acme").ready == 3)
     assert not ledger.labels()
 

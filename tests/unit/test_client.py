@@ -63,6 +63,7 @@ EVERYTHING = Submission(
     expires=2,
     max_retries=3,
     time_limit=4,
+    soft_time_limit=3,
     tags=["t"],
     depends_on=["d"],
 )

@@ -105,6 +105,8 @@ def test_a_malformed_rate_is_refused_with_the_name_of_its_task(rate: Any) -> Non
         ("time_limit", True, "seconds above zero, or None"),
         ("soft_time_limit", "5", "seconds above zero, or None"),
         ("soft_time_limit", 0, "seconds above zero, or None"),
+        ("max_retries", "3", "a whole number from 0 to 1000000"),
+        ("max_retries", -1, "a whole number from 0 to 1000000"),
         ("soft_time_limit", -1, "seconds above zero, or None"),
         ("time_limit", float("inf"), "seconds above zero, or None"),
         ("time_limit", float("nan"), "seconds above zero, or None"),

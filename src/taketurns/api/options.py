@@ -24,6 +24,7 @@ def options_of(submission: TaskSubmission, app: Celery) -> dict[str, Any]:
         "expires": expires_at(app, submission.expires),
         "max_retries": submission.max_retries,
         "time_limit": submission.time_limit,
+        "soft_time_limit": submission.soft_time_limit,
         "tags": submission.tags or None,
         "idempotency_key": submission.idempotency_key,
         "depends_on": submission.depends_on or None,

@@ -3,6 +3,7 @@
 import json
 import sys
 import time
+from datetime import datetime
 from typing import Any, Final
 
 from celery import Celery
@@ -109,6 +110,11 @@ def state_now(record: TaskRecord, turns: TakeTurns) -> TaskState:
     view = state_of(record, turns.app, turns.tasks.state(record))
     view.cancelling = view.status not in FINAL and turns.registry.cancellations.has(record.id)
     return view
+
+
+def first_state(*, blocked: bool, due: datetime | None) -> State:
+    """Return the state of a task that was submitted just now."""
+    return "BLOCKED" if blocked else "DELAYED" if due is not None else "QUEUED"
 
 
 def remembered_state(turns: TakeTurns, owner: str, task_id: str) -> State | None:

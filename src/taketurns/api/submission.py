@@ -9,7 +9,7 @@ from celery.utils import uuid
 
 from taketurns.api.exposed import exposed_task
 from taketurns.api.options import options_of
-from taketurns.api.results import remembered_state
+from taketurns.api.results import first_state, remembered_state
 from taketurns.api.schemas.tasks import TaskAccepted, TaskSubmission
 from taketurns.arguments import check_arguments
 from taketurns.errors import BrokerUnavailable, PublishNotConfirmed
@@ -95,6 +95,7 @@ class Submitter:
             if getattr(result, "duplicate", False):
                 state = remembered_state(self._turns, owner, result.id)
                 return accepted.model_copy(update={"task_id": result.id, "status": state, "duplicate": True})
-            if getattr(result, "blocked", False):
-                accepted.status = "BLOCKED"
+            accepted.status = first_state(
+                blocked=getattr(result, "blocked", False), due=getattr(result, "due", None)
+            )
         return accepted

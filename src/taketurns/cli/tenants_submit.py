@@ -65,6 +65,9 @@ def submit(
     time_limit: Annotated[
         float | None, typer.Option(metavar="SECONDS", help="End it after so long (not with threads).")
     ] = None,
+    soft_time_limit: Annotated[
+        float | None, typer.Option(metavar="SECONDS", help="Raise SoftTimeLimitExceeded in it after so long.")
+    ] = None,
     tag: Annotated[
         list[str] | None, typer.Option(metavar="TAG", help="By which it can be found; may be repeated.")
     ] = None,
@@ -110,6 +113,7 @@ def submit(
         "expires": None if expires is None else number(expires),
         "max_retries": max_retries,
         "time_limit": time_limit,
+        "soft_time_limit": soft_time_limit,
         "tags": tag,
         "idempotency_key": idempotency_key,
         "depends_on": depends_on,
@@ -189,7 +193,7 @@ def _print_ids(accepted: Sequence[Submitted]) -> None:
 
 def _print_json(turns: TakeTurns, tenant: str, accepted: Iterable[Submitted]) -> None:
     """Print each task as it was accepted, as over HTTP."""
-    from taketurns.api.results import remembered_state
+    from taketurns.api.results import first_state, remembered_state
     from taketurns.api.schemas.tasks import TaskAccepted
     from taketurns.tenants import queue_name
 
@@ -201,9 +205,7 @@ def _print_json(turns: TakeTurns, tenant: str, accepted: Iterable[Submitted]) ->
             queue=queue,
             status=remembered_state(turns, tenant, each.task_id)
             if each.duplicate
-            else "BLOCKED"
-            if each.blocked
-            else "QUEUED",
+            else first_state(blocked=each.blocked, due=each.due),
             duplicate=each.duplicate,
         )
         for each in accepted

@@ -49,6 +49,7 @@ class Submission:
             ``eta``.
         max_retries: how often it is tried again if it fails; None: as often as the task says.
         time_limit: after how long it is ended, like ``countdown``; None: as the task says.
+        soft_time_limit: after how long it is told to end, like ``countdown``; no more than ``time_limit``.
         tags: texts by which it can be found.
         idempotency_key: whoever submits with the same key once more has the same task, which runs once. By default
             each submission has a new one, so that it can be repeated if the connection fails. None: it has none, and
@@ -65,6 +66,7 @@ class Submission:
     expires: datetime | timedelta | float | str | None = field(default=None, kw_only=True)
     max_retries: int | None = field(default=None, kw_only=True)
     time_limit: float | timedelta | None = field(default=None, kw_only=True)
+    soft_time_limit: float | timedelta | None = field(default=None, kw_only=True)
     tags: Sequence[str] = field(default=(), kw_only=True)
     idempotency_key: str | None = field(default_factory=new_key, kw_only=True)
     depends_on: Sequence[str] = field(default=(), kw_only=True)
@@ -86,7 +88,7 @@ class Submission:
         for name in ("eta", "expires"):
             if isinstance(told[name], datetime):
                 told[name] = moment(told[name], of=name)
-        for name in ("countdown", "expires", "time_limit"):
+        for name in ("countdown", "expires", "time_limit", "soft_time_limit"):
             if isinstance(told[name], timedelta):
                 told[name] = told[name].total_seconds()
         return json.dumps({name: value for name, value in told.items() if value is not None}, allow_nan=False)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections import Counter
+from typing import TYPE_CHECKING, Final
 
 from taketurns.deadletters.letter import is_letter
 from taketurns.errors import RegistryUnavailable
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
     from taketurns.records.lifecycle import Stored
     from taketurns.worker.background import Background
     from taketurns.worker.messages import TenantMessage
+
+_REMEMBERED: Final = 10_000
+"""Tasks whose starts on this worker are remembered at most; then that begins anew."""
 
 
 class Comebacks:
@@ -29,6 +33,7 @@ class Comebacks:
     def __init__(self, turns: TakeTurns, background: Background) -> None:
         self._turns = turns
         self._background = background
+        self._starts: Counter[str] = Counter()
 
     def gone_on(self, message: TenantMessage) -> Stored | None:
         """Return the state of a task, by its record, if it has ended or was sent again: then this message is over.
@@ -46,17 +51,26 @@ class Comebacks:
             return None
 
     def count_start(self, message: TenantMessage) -> int:
-        """Count one more start, and return how many there were; 0 for a first delivery, or if Redis can't tell."""
+        """Count one more start, and return how many there were; 0 for a first delivery.
+
+        While Redis can't tell, it is those of this worker: a task that ends its process would otherwise do so for as
+        long as Redis is away.
+        """
         if not message.redelivered:
             return 0
+        task_id = message.headers["id"]
+        if len(self._starts) >= _REMEMBERED:
+            self._starts.clear()
+        self._starts[task_id] += 1
         try:
-            return self._turns.registry.starts.count(message.headers["id"])
+            return self._turns.registry.starts.count(task_id)
         except RegistryUnavailable:
-            return 0
+            return self._starts[task_id]
 
     def forget_starts(self, message: TenantMessage) -> None:
         """Count no more: the task has come to its end, or to its next attempt."""
         if message.redelivered:
+            self._starts.pop(message.headers["id"], None)
             self._background.submit(
                 lambda: self._turns.registry.starts.forget(message.headers["id"]),
                 failed=lambda _: None,  # the store has said that Redis is away

@@ -21,7 +21,7 @@ from taketurns.worker.cancelled import Cancelled
 from taketurns.worker.comebacks import Comebacks
 from taketurns.worker.departures import Departures
 from taketurns.worker.endings import Endings
-from taketurns.worker.inspection import has_expired, problem_of
+from taketurns.worker.inspection import has_expired, is_named, problem_of
 from taketurns.worker.messages import REDELIVERED_HEADER
 from taketurns.worker.singletons import AGAIN, Singletons
 from taketurns.worker.throttle import PASSED, Throttle, Verdict
@@ -90,6 +90,16 @@ class Gate:
             message: the message that has its turn.
             others_wait: tells whether any other tenant waits for this worker.
         """
+        try:
+            return self._start(message, others_wait)
+        except self._consumer.connection_errors:
+            raise
+        except Exception as error:  # whatever is in a message must not end the worker
+            logger.exception("a message of %s can't be handled", message.queue)
+            self._refuse(message, error)
+            return PASSED
+
+    def _start(self, message: TenantMessage, others_wait: Callable[[str], bool]) -> Verdict:
         name = message.headers.get("task")
         problem = problem_of(message)
         if problem is not None:
@@ -201,9 +211,13 @@ class Gate:
                 [*consumer.on_task_message, partial(self._took, message)],
             )
         except Exception as error:  # noqa: BLE001  # whatever a message makes Celery raise must not end the worker
-            self._take_slot_back(message)
-            death = Death("malformed", f"not a task message: {error!r}")
-            self._put_away(message, death, lambda e=error: self._discard(message, e))  # type: ignore[misc]
+            self._refuse(message, error)
+
+    def _refuse(self, message: TenantMessage, error: Exception) -> None:
+        """Put a message away of which something failed before it was handed to the pool."""
+        self._take_slot_back(message)
+        death = Death("malformed", f"not a task message: {error!r}")
+        self._put_away(message, death, lambda: self._discard(message, error))
 
     def _took(self, message: TenantMessage, request: Any) -> None:
         """Take note of the request that Celery has made of a message; called before anything comes of it."""
@@ -350,8 +364,9 @@ class Gate:
             self._journal.tell(message.tenant, message.headers, kind, **data)
 
     def _note_death(self, message: TenantMessage, death: Death) -> None:
-        task = self._consumer.app.tasks.get(message.headers.get("task"))
-        is_recorded = task is None or getattr(task, "recorded", False)
-        if self._journal is not None and is_recorded and isinstance(message.headers.get("id"), str):
+        if self._journal is None or not is_named(message.headers):
+            return
+        task = self._consumer.app.tasks.get(message.headers["task"])
+        if task is None or getattr(task, "recorded", False):
             error = getattr(self.requests.get(message), "error", ("", ""))
             self._journal.died(message.tenant, message.headers, death, error)

@@ -13,7 +13,7 @@ from celery.utils.serialization import get_pickled_exception
 from celery.worker.request import Request
 from kombu.utils.encoding import safe_repr
 
-from taketurns.deadletters.letter import Death
+from taketurns.deadletters.letter import Death, number_of
 from taketurns.errors import WrongArguments
 from taketurns.records.lifecycle import shortened
 
@@ -102,8 +102,8 @@ class TenantRequest(Request):
             self.journal.tell(self.tenant, self.request_dict, kind, **data)
 
     def _death(self, cause: Cause, reason: str, traceback: object = "") -> Death:
-        retries = self.request_dict.get("retries") or 0
-        return Death(cause, reason, str(traceback or ""), attempts=retries + 1)
+        attempts = number_of(self.request_dict.get("retries")) + 1
+        return Death(cause, reason, str(traceback or ""), attempts=attempts)
 
 
 def _raised(exc_info: ExceptionInfo) -> Any:

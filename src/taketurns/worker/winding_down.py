@@ -71,7 +71,7 @@ def _give_up_lost_tasks(pool: Any) -> None:
     It looks after its processes only while it is open, though a signal to the process group ends them as well: such a
     task would be waited for without end. This is its own way of looking, without the part that starts others.
     """
-    if isinstance(pool, TaskPool):
+    if isinstance(pool, TaskPool) and pool._pool is not None:  # noqa: SLF001  # None: a second signal has ended it
         pool._pool._join_exited_workers()  # noqa: SLF001  # billiard has no other way
 
 

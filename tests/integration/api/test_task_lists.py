@@ -35,6 +35,8 @@ def test_a_submission_takes_the_options_of_a_task(acme: Client) -> None:
     state = acme.get(f"/tasks/{task_id}").json()
     assert (state["status"], state["priority"], state["tags"]) == ("DELAYED", "high", ["a", "b=1"])
     assert state["due_at"] == pytest.approx(time.time() + 60, abs=20)
+    later = acme.post("/tasks", json={"name": "shop.anything", "countdown": 60, "soft_time_limit": 5})
+    assert (later.status_code, later.json()["status"]) == (202, "DELAYED")
     soon = submit(acme, eta="2020-01-01T00:00:00Z", expires=60)
     assert acme.get(f"/tasks/{soon}").json()["status"] == "QUEUED"
 
@@ -74,6 +76,8 @@ def test_a_submission_may_depend_on_tasks_of_its_own_tenant(acme: Client, api: C
         ({"max_retries": -1}, "max_retries"),
         ({"max_retries": 1.5}, "max_retries"),
         ({"time_limit": 0}, "time_limit"),
+        ({"soft_time_limit": 0}, "soft_time_limit"),
+        ({"soft_time_limit": 5, "time_limit": 1}, "soft_time_limit"),
         ({"depends_on": "x"}, "depends_on"),
         ({"depends_on": [1]}, "depends_on"),
         ({"depends_on": [""]}, "depends_on"),

@@ -30,6 +30,8 @@ class TaskSubmission(Request):
     """How often it is tried again if it fails; null: as often as the task says."""
     time_limit: Annotated[float | None, Field(gt=0, examples=[300.0])] = None
     """Seconds after which it is ended and has failed; null: as the task says. Workers with threads have no limits."""
+    soft_time_limit: Annotated[float | None, Field(gt=0, examples=[270.0])] = None
+    """Seconds after which SoftTimeLimitExceeded is raised in it: it can tidy up. No more than `time_limit`."""
     tags: list[str] = Field(default=[], examples=[["import", "batch=7"]])
     """20 texts at most, of 1 to 100 characters, by which it can be found."""
     idempotency_key: Annotated[str | None, Field(min_length=1, max_length=255, examples=["order-4711"])] = (
