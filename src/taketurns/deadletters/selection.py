@@ -79,7 +79,7 @@ class Selection:
             if not isinstance(moment, datetime | None):
                 raise InvalidInput(moment, "a datetime", field=field)
         if self.since and self.until and aware(self.since) >= aware(self.until):
-            raise InvalidInput(self.until, "a time after since", field="until")
+            raise InvalidInput(f"{self.until:%Y-%m-%dT%H:%M:%S%z}", "a time after since", field="until")
 
     def _died_in_time(self, died_at: str) -> bool:
         if self.since is None and self.until is None:
