@@ -52,7 +52,17 @@ EVERYBODYS: Final[Mapping[str, Any]] = {
 """What fits things of everybody's; a request without it, and with nobody's name, is nothing to compare with."""
 
 NAMES_NOTHING: Final = {
-    *("args", "kwargs", "priority", "countdown", "eta", "expires", "max_retries", "time_limit"),
+    *(
+        "args",
+        "kwargs",
+        "priority",
+        "countdown",
+        "eta",
+        "expires",
+        "max_retries",
+        "time_limit",
+        "soft_time_limit",
+    ),
     *("cron", "every", "timezone", "missed", "paused", "limit", "terminate", "access_token"),
 }
 """What can't name anything that is somebody's."""

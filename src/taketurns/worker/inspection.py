@@ -22,21 +22,13 @@ if TYPE_CHECKING:
 _LONGEST: Final = 255
 """Bytes of a task's name and id."""
 
-_TEXTS: Final = (
-    "root_id",
-    "parent_id",
-    "group",
-    "shadow",
-    "lang",
-    "origin",
-    "meth",
-    "argsrepr",
-    "kwargsrepr",
-)
+_TEXTS: Final = ("root_id", "parent_id", "group", "shadow", "lang", "origin", "meth")
 
 
 _ACCEPTED: Final[tuple[tuple[str, Callable[[object], bool], str], ...]] = (
     *((name, lambda value: isinstance(value, str) and is_encodable(value), "text") for name in _TEXTS),
+    # A repr is only shown; that of a task's arguments may hold half a surrogate pair.
+    *((name, lambda value: isinstance(value, str), "text") for name in ("argsrepr", "kwargsrepr")),
     *(
         (name, lambda value: isinstance(value, int), "number")
         for name in ("group_index", "replaced_task_nesting")
