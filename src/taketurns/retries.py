@@ -81,6 +81,11 @@ class RetryOptions:
 OPTIONS: Final = tuple(each.name for each in fields(RetryOptions))
 
 
+def is_count(value: object) -> bool:
+    """Tell whether a value is a number of retries, of those to come or of those that were."""
+    return is_finite(value) and isinstance(value, int) and 0 <= value <= MOST_RETRIES
+
+
 def checked(name: str, value: Any, *, field: str | None = None) -> Any:
     """Return the value of an option if it has its accepted form.
 
@@ -97,7 +102,7 @@ def checked(name: str, value: Any, *, field: str | None = None) -> Any:
     match name:
         case "max_retries":
             valid, accepted = (
-                is_finite(value) and isinstance(value, int) and 0 <= value <= MOST_RETRIES,
+                is_count(value),
                 f"a whole number from 0 to {MOST_RETRIES}",
             )
         case "retry_jitter":

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from celery.utils.time import maybe_iso8601, maybe_make_aware
 from kombu.exceptions import ContentDisallowed, DecodeError
 
-from taketurns.retries import MOST_RETRIES
+from taketurns.retries import MOST_RETRIES, is_count
 from taketurns.texts import is_encodable, is_text
 from taketurns.time_limits import is_time_limit
 
@@ -23,7 +23,6 @@ _LONGEST: Final = 255
 """Bytes of a task's name and id."""
 
 _TEXTS: Final = ("root_id", "parent_id", "group", "shadow", "lang", "origin", "meth")
-
 
 _ACCEPTED: Final[tuple[tuple[str, Callable[[object], bool], str], ...]] = (
     *((name, lambda value: isinstance(value, str) and is_encodable(value), "text") for name in _TEXTS),
@@ -65,7 +64,7 @@ def _problem_of_headers(headers: Mapping[str, object]) -> str | None:
         if value is not None and not accepts(value):
             return f"not a task message: {name} in its headers is {value!r}, and no {accepted}"
     retries = headers.get("retries", 0)
-    if not isinstance(retries, int) or isinstance(retries, bool) or not 0 <= retries <= MOST_RETRIES:
+    if not is_count(retries):
         return f"retries in its headers is {retries!r}; accepted is a whole number from 0 to {MOST_RETRIES}"
     match limits := headers.get("timelimit"):
         case None:
