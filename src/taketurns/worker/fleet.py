@@ -78,17 +78,15 @@ class Fleet:
         """Return what to tell the others."""
         turns = dispatcher.turns
         self._elsewhere.enter(turns.accounts.take_entered())
-        self._telling.gather(
-            {
-                queue: Spent(round(seconds * 1e6), tasks)
-                for queue, (seconds, tasks) in turns.accounts.take_used().items()
-            }
-        )
+        taken = turns.accounts.take_used()
         if len(self._workers) == 1:  # what there was before another one came nobody has to pay for
             self._elsewhere.lose()
             self._telling.forget()
             number, _ = self._telling.lot
             return Report(self._name, number, {}, (), (), idle=False)
+        self._telling.gather(
+            {queue: Spent(round(seconds * 1e6), tasks) for queue, (seconds, tasks) in taken.items()}
+        )
         if (lot := self._telling.next_lot()) is not None:
             self._elsewhere.tell(lot)
         number, used = self._telling.lot
