@@ -69,7 +69,7 @@ def test_all_that_may_be_said_over_http_may_be_said_here(submit: Run, turns: Tak
     options: tuple[str, ...] = ("--priority", "high", "--eta", eta.isoformat(), "--expires", "7200")
     options += ("--max-retries", "5", "--time-limit", "30", "--tag", "import", "--tag", "batch=7")
     (one,) = parsed(submit("shop.thumbnail", "--args", '["i-1"]', *options, "--json"))
-    assert one.items() >= {"tenant": "acme", "status": "QUEUED", "duplicate": False}.items()
+    assert one.items() >= {"tenant": "acme", "status": "DELAYED", "duplicate": False}.items()
     record = turns.tasks.get("acme", one["task_id"])
     assert record is not None
     assert (record.priority, record.tags, record.due) == ("high", ("import", "batch=7"), eta.timestamp())
