@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from amqp.exceptions import RecoverableConnectionError
 from amqp.transport import TCPTransport
-from kombu.transport import pyamqp
+
+from taketurns.collected import CollectedConnection
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,7 +62,7 @@ class Socket(TCPTransport):
         return buffer[:n]
 
 
-class BufferedConnection(pyamqp.Connection):
+class BufferedConnection(CollectedConnection):
     """A connection whose events a loop can have handled as they have come."""
 
     def Transport(  # noqa: N802  # py-amqp's name

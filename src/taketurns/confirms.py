@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from amqp import exceptions
 from kombu.transport import pyamqp
 
+from taketurns.collected import CollectedConnection
 from taketurns.errors import PublishNotConfirmed
 from taketurns.transports import VerifiesHost
 from taketurns.undecodable import tolerant_frame_handler
@@ -170,7 +171,7 @@ class Channel(pyamqp.Channel):
                 sent.returned = returned
 
 
-class Connection(pyamqp.Connection):
+class Connection(CollectedConnection):
     """A connection on which nothing is waited for beyond ``deadline``, a time of the monotonic clock."""
 
     Channel = Channel

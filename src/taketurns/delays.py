@@ -12,6 +12,7 @@ only after the next queue has confirmed it.
 from __future__ import annotations
 
 import math
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from taketurns.errors import InvalidInput
@@ -31,6 +32,8 @@ _SIGNIFICANT_BITS = 8
 
 LONGEST: Final = ((2**_SIGNIFICANT_BITS - 1) << (LEVELS - _SIGNIFICANT_BITS)) * STEP
 """Seconds of the longest delay, 38.7 days."""
+
+_LATE: Final = 1.0  # seconds; no broker is killed and back, and no other node takes over, in less
 
 # A prefix of our own, since a task may have headers of its own.
 _HEADERS = tuple(f"taketurns_d{level}" for level in range(LEVELS))
@@ -74,6 +77,40 @@ def without_deaths(headers: Mapping[str, Any] | None) -> dict[str, Any]:
         for name, value in (headers or {}).items()
         if name != "x-death" and not str(name).startswith(traces)  # bytes, if it is no UTF-8
     }
+
+
+def last_death(headers: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """Return what RabbitMQ noted when it last moved the message from one queue to another; empty if it did not."""
+    match (headers or {}).get("x-death"):
+        case [dict(last), *_]:
+            return last
+    return {}
+
+
+def left_late(headers: Mapping[str, Any]) -> bool:
+    """Tell whether a delayed message left the ladder a second after it was due, or later.
+
+    A level that dies between the next queue's confirm and its own note of it has the message still, and moves it
+    once more when it is back: such a copy is late, and nothing tells it from a first delivery.
+    """
+    died = last_death(headers).get("time")  # in UTC and whole seconds, rounded down
+    if ETA_HEADER not in headers or not isinstance(died, datetime):
+        return False
+    try:
+        due = moment(str(headers[ETA_HEADER]))
+    except ValueError:
+        return False
+    return died.replace(tzinfo=UTC).timestamp() >= due + _LATE
+
+
+def moment(eta: str) -> float:
+    """Return the seconds since the epoch of a time in ISO form, which is UTC unless it says otherwise.
+
+    Raises:
+        ValueError: it is none.
+    """
+    due = datetime.fromisoformat(eta)
+    return (due if due.tzinfo else due.replace(tzinfo=UTC)).timestamp()
 
 
 def without_traces(headers: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -245,16 +245,23 @@ def _in_flight(story: Story, fault: Fault) -> set[str]:
 def _forgotten(story: Story) -> set[str]:
     """Return the labels of the tasks whose message a killed broker may have had still, when Redis knew of no end.
 
-    The broker writes acknowledgements down when a queue has a rest, however long that takes.
+    The broker writes acknowledgements down when a queue has a rest, however long that takes. And what a delay queue
+    has let go may come once more, though it had not run before the kill.
     """
     kills = [fault.began for fault in story.faults if fault.unwrites]
     return {
         label
         for label, runs in story.executions.items()
         for first, again in pairwise(runs)
-        if any(first.ended <= kill <= again.started for kill in kills)
+        if any(min(first.ended, _due(story, label)) <= kill <= again.started for kill in kills)
         and any(_has_no_end(first, again, fault) for fault in story.faults)
     }
+
+
+def _due(story: Story, label: str) -> float:
+    """Return when a delayed task was due, at the earliest; never, if it was not delayed."""
+    submission = story.submissions.get(label)
+    return submission.tried + submission.delay if submission is not None and submission.delay else inf
 
 
 def _has_no_end(first: Execution, again: Execution, fault: Fault) -> bool:

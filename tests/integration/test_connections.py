@@ -1,21 +1,28 @@
-"""Many submissions at a time go through few connections: none fails for want of one, and none is lost."""
+"""Connections to RabbitMQ: few for many submissions at a time, and nothing stays of one that is lost."""
 
 from __future__ import annotations
 
+import gc
+import tracemalloc
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from threading import Barrier
 from typing import TYPE_CHECKING
 
+import pytest
+from amqp.exceptions import RecoverableConnectionError
+
 from support.connected import rabbitmq_connections, redis_user
 from support.publishing import installed
 from taketurns import TenantTask
+from taketurns.connections import PublishConnection
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from support.servers import Broker
+    from taketurns import TakeTurns
     from taketurns.settings import Settings
 
     Eventually = Callable[..., None]
@@ -54,3 +61,25 @@ def test_many_threads_submit_at_once(settings: Settings, broker: Broker, eventua
             eventually(lambda: rabbitmq_connections(broker) > 0)
             assert rabbitmq_connections(broker) <= settings.broker.publish_connections
             assert len(turns.registry.activity()) == len(expected)  # Redis was told of each
+
+
+@pytest.mark.parametrize("kind", ["publishing", "any other"])
+def test_a_lost_connection_gives_its_memory_back(kind: str, turns: TakeTurns) -> None:
+    """At once: py-amqp's own, of 128 KiB, stays until Python looks for cycles among its oldest objects."""
+    connection = PublishConnection.of(turns.app) if kind == "publishing" else turns.app.connection_for_write()
+    sizes = []
+    gc.disable()
+    tracemalloc.start()
+    try:
+        for _ in range(10):
+            connection.ensure_connection(max_retries=1)
+            lost = connection.connection
+            connection.collect()
+            with pytest.raises(RecoverableConnectionError):
+                lost.send_heartbeat()
+            del lost
+            sizes.append(tracemalloc.get_traced_memory()[0])
+    finally:
+        tracemalloc.stop()
+        gc.enable()
+    assert sizes[-1] - sizes[0] < 131_072

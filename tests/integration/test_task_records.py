@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import time
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -145,6 +146,30 @@ def test_a_message_that_comes_back_runs_unless_its_attempt_is_over(
         eventually(lambda: state(shop, late) == "SUCCESS", within=20)
         eventually(lambda: shop.turns.publisher.waiting("usersequence_acme") == 0)
     assert sorted(ledger.labels()) == ["after", "begun", "moved", "same id", "unknown"]
+
+
+def test_what_a_delay_queue_lets_go_again_does_not_run_again(
+    shop: Any,
+    ledger: Ledger,
+    settings: Settings,
+    amqp: BlockingChannel,
+    tmp_path: Path,
+    eventually: Eventually,
+) -> None:
+    """A level that the broker was killed with has the message still, and RabbitMQ calls it no redelivery."""
+    task = shop.work.apply_async(("x",), tenant="acme", countdown=0.1).id
+    eventually(lambda: shop.turns.publisher.waiting("usersequence_acme") == 1)
+    _, properties, body = amqp.basic_get("usersequence_acme", auto_ack=True)
+    headers = {name: value for name, value in properties.headers.items() if "death" not in name}
+    headers["taketurns_eta"] = (datetime.now(UTC) - timedelta(seconds=9)).isoformat()
+    properties.headers = headers
+    with worker(settings, tmp_path, "-c", "1") as running:
+        for _ in range(2):
+            amqp.basic_publish("usersequence.delay.100", "usersequence_acme", body, properties)
+            eventually(lambda: state(shop, task) == "SUCCESS", within=20)
+        eventually(lambda: f"[{task}] came back and is not run again: it is SUCCESS" in running.output)
+        eventually(lambda: shop.turns.publisher.waiting("usersequence_acme") == 0)
+    assert ledger.labels() == ["x"]
 
 
 def test_a_retry_is_of_the_same_submission_and_what_it_leaves_is_over(

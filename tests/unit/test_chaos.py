@@ -127,6 +127,20 @@ def test_what_had_ended_long_before_runs_twice_only_if_broker_and_redis_forgot_i
     assert count(told).unexplained == unexplained
 
 
+@pytest.mark.parametrize(
+    ("delay", "flushed", "unexplained"), [(1.0, 8.0, 0), (1.0, None, 1), (6.4, 8.0, 1), (0.0, 8.0, 1)]
+)
+def test_what_a_delay_queue_had_let_go_comes_once_more_and_runs_only_if_redis_forgot_it(
+    delay: float, flushed: float | None, unexplained: int
+) -> None:
+    """Both copies are delivered after the kill, if it was due before."""
+    told = story(f"0 try a acme {delay}", "0 ok a", *ran("a", "1", 7, 8), *ran("a", "2", 9, 10))
+    told.faults.append(Fault("kill -9 of the broker", 3.0, 3.5, unwrites=True))
+    if flushed is not None:
+        told.faults.append(Fault("flush", flushed, flushed, doubles=False, redis="empty"))
+    assert count(told).unexplained == unexplained
+
+
 def test_a_submission_under_way_is_in_flight_unless_it_was_refused() -> None:
     """A publisher sends what was under way on a lost connection again."""
     told = story("3 try a acme", "5 ok a", "3 try b acme", "5 error b BrokerUnavailable")

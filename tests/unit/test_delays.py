@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import math
+from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taketurns.delays import LEVELS, LONGEST, STEP, exchange_name, plan, without_deaths, without_traces
+from taketurns.delays import (
+    LEVELS,
+    LONGEST,
+    STEP,
+    exchange_name,
+    left_late,
+    plan,
+    without_deaths,
+    without_traces,
+)
 from taketurns.errors import InvalidInput
 
 
@@ -77,3 +88,37 @@ def test_traces_of_the_ladder_are_removed_and_nothing_else() -> None:
     assert without_traces({**kept, **traces, "x-last-death-reason": "expired"}) == kept
     assert without_deaths({**kept, **traces, "x-last-death-reason": "expired"}) == {**kept, **bits}
     assert without_traces(None) == {}
+
+
+DUE = datetime(2030, 1, 1, 12, 0, 0, 250_000, UTC)
+
+
+def died(second: int, *earlier: int) -> list[dict[str, Any]]:
+    """Return what RabbitMQ notes of a message that left a queue at this second, and others before."""
+    return [{"queue": "q", "time": datetime(2030, 1, 1, 12, 0, each)} for each in (second, *earlier)]  # noqa: DTZ001  # as py-amqp
+
+
+@pytest.mark.parametrize("eta", [DUE.isoformat(), "2030-01-01T12:00:00.25", "2030-01-01T14:00:00.25+02:00"])
+def test_who_left_the_ladder_a_second_too_late_may_be_a_copy(eta: str) -> None:
+    assert not left_late({"taketurns_eta": eta, "x-death": died(1)})  # at 1.999 s at the latest
+    assert left_late({"taketurns_eta": eta, "x-death": died(2)})
+    assert left_late({"taketurns_eta": eta, "x-death": died(2, 0)})
+    assert not left_late({"taketurns_eta": eta, "x-death": died(0, 5)})
+
+
+NO_TIMES: list[Any] = [None, "soon", 5, [], {}, b"\xff"]
+NO_DEATHS: list[Any] = [None, [], "x", {}, [1], [{}], [{"time": "x"}]]
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"x-death": died(5)},
+        {"taketurns_eta": DUE.isoformat()},
+        *({"taketurns_eta": eta, "x-death": died(5)} for eta in NO_TIMES),
+        *({"taketurns_eta": DUE.isoformat(), "x-death": deaths} for deaths in NO_DEATHS),
+    ],
+)
+def test_of_what_says_nothing_of_its_way_nothing_is_supposed(headers: dict[str, Any]) -> None:
+    assert not left_late(headers)

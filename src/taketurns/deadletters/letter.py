@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, get_args
 
-from taketurns.delays import without_traces
+from taketurns.delays import last_death, without_traces
 from taketurns.dependencies.waiting import without_waiting
 from taketurns.tenants import TENANT_HEADER, is_tenant, owner_by, tenant_of
 
@@ -123,7 +123,7 @@ class DeadLetter:
         """
         notes = _json(headers)
         cause, named = _text(notes, f"{_PREFIX}cause"), notes.get(TENANT_HEADER)
-        by_policy = {} if cause else _last_death(notes)
+        by_policy = {} if cause else last_death(notes)
         queue = _text(notes, f"{_PREFIX}queue") or _text(by_policy, "queue")
         letter_id = _text(notes, f"{_PREFIX}id")
         tenant = tenant_of(queue) or (named if is_tenant(named) else None)
@@ -205,15 +205,6 @@ def _text(headers: Mapping[str, Any], name: str) -> str:
 def number_of(value: object) -> int:
     """Return a header's value if it is a whole number above zero, else 0."""
     return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
-
-
-def _last_death(headers: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return what RabbitMQ noted when a policy of the queue put the message here."""
-    deaths = headers.get("x-death")
-    match deaths:
-        case [dict(last), *_]:
-            return last
-    return {}
 
 
 def _digest(headers: Mapping[str, Any], body: bytes) -> str:

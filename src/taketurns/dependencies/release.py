@@ -14,7 +14,7 @@ from amqp.exceptions import NotFound, PreconditionFailed, ResourceLocked
 
 from taketurns.deadletters.burial import buried_now
 from taketurns.deadletters.letter import Death
-from taketurns.delays import ETA_HEADER
+from taketurns.delays import ETA_HEADER, moment
 from taketurns.dependencies.judging import judge
 from taketurns.dependencies.waiting import (
     COUNTDOWN_HEADER,
@@ -272,6 +272,6 @@ def _due(headers: dict[Any, Any], now: float) -> float | None:
     if isinstance(seconds, int | float) and seconds > 0:
         return now + seconds
     with suppress(TypeError, ValueError):
-        due = datetime.fromisoformat(headers[ETA_HEADER]).timestamp() if ETA_HEADER in headers else now
+        due = moment(headers[ETA_HEADER]) if ETA_HEADER in headers else now
         return due if due > now else None
     return None

@@ -6,6 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 from taketurns.deadletters.letter import is_letter
+from taketurns.delays import left_late
 from taketurns.errors import RegistryUnavailable
 from taketurns.records.recorder import attempt_in
 
@@ -23,7 +24,8 @@ class Comebacks:
     """Tells what a message that comes back has behind it.
 
     RabbitMQ writes acknowledgements of a classic queue down when the queue has a moment's rest, or much later. If it
-    is killed before, all these messages come back, though their tasks have run.
+    is killed before, all these messages come back, though their tasks have run. Those that a delay queue had just let
+    go come once more as well, as copies.
 
     Args:
         turns: the installed extension, for the records and the count of starts.
@@ -40,13 +42,14 @@ class Comebacks:
 
         None if it is to run: also if Redis can't tell, or if somebody moved the message here by hand to have it run.
         """
-        if not message.redelivered or is_letter(message.headers):
+        headers = message.headers
+        if not (message.redelivered or left_late(headers)) or is_letter(headers):
             return None
-        attempt = attempt_in(message.headers)
+        attempt = attempt_in(headers)
         if attempt is None:
             return None
         try:
-            return self._turns.records.gone_on(message.owner, message.headers["id"], attempt)
+            return self._turns.records.gone_on(message.owner, headers["id"], attempt)
         except RegistryUnavailable:
             return None
 

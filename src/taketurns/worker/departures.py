@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from time import time
 from typing import TYPE_CHECKING, Any
 
@@ -62,8 +61,7 @@ class Departures:
             ValueError: it is no time of ISO 8601.
             InvalidInput: it is further away than the delay queues reach.
         """
-        due = datetime.fromisoformat(eta)
-        seconds = max((due if due.tzinfo else due.replace(tzinfo=UTC)).timestamp() - time(), 0.0)
+        seconds = max(delays.moment(eta) - time(), 0.0)
         delays.plan(seconds)
 
         def publish() -> None:
