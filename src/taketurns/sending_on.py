@@ -9,10 +9,17 @@ from taketurns.delays import without_deaths
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from amqp import Message
+
 # The broker drops an expired message unseen, and refuses one that names another user than the one who sends it.
 _LEFT: Final = frozenset({"expiration", "user_id"})
 # With these RabbitMQ puts further copies into other queues.
 _COPIES: Final = frozenset({"CC", "BCC"})
+
+REDELIVERED_HEADER: Final = "taketurns_redelivered"
+"""Tells of a copy that its original had been delivered before, and so may have been copied before.
+
+RabbitMQ calls the delivery of any copy a first one."""
 
 _LARGEST_INT: Final = 2**31 - 1
 
@@ -26,6 +33,12 @@ def sent_on(properties: Mapping[str, Any]) -> dict[str, Any]:
     }
     kept = {name: value for name, value in properties.items() if name not in _LEFT}
     return {**kept, "application_headers": headers, "delivery_mode": 2}
+
+
+def headers_for_copy(message: Message) -> dict[Any, Any]:
+    """Return the headers of a fetched message for its copy, which tell whether it was delivered before."""
+    headers: dict[Any, Any] = message.properties.get("application_headers") or {}
+    return {**headers, REDELIVERED_HEADER: True} if message.delivery_info["redelivered"] else headers
 
 
 def _sendable(value: Any) -> Any:

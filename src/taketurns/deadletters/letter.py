@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Self, get_args
 
 from taketurns.delays import last_death, without_traces
 from taketurns.dependencies.waiting import without_waiting
+from taketurns.sending_on import REDELIVERED_HEADER
 from taketurns.tenants import TENANT_HEADER, is_tenant, owner_by, tenant_of
 
 if TYPE_CHECKING:
@@ -179,8 +180,12 @@ def is_letter(headers: Mapping[Any, Any]) -> bool:
 
 
 def original(headers: Mapping[Any, Any]) -> dict[Any, Any]:
-    """Return the headers without what was noted when their message died."""
-    return {name: value for name, value in headers.items() if not str(name).startswith(_PREFIX)}
+    """Return the headers without what was noted when their message died, and of its deliveries before."""
+    return {
+        name: value
+        for name, value in headers.items()
+        if not str(name).startswith(_PREFIX) and name != REDELIVERED_HEADER
+    }
 
 
 def revived(headers: Mapping[str, Any]) -> dict[str, Any]:

@@ -25,10 +25,11 @@ from taketurns.dependencies.waiting import (
     without_waiting,
 )
 from taketurns.errors import DependencyFailed, RegistryUnavailable
-from taketurns.fetching import body_of, headers_of, own_connection
+from taketurns.fetching import body_of, own_connection
 from taketurns.outcomes import report_failure
 from taketurns.records.lifecycle import FINAL
 from taketurns.registry.history import Ended
+from taketurns.sending_on import headers_for_copy
 from taketurns.tenants import TENANT_HEADER, owner_of_headers, queue_name
 from taketurns.topology import DEAD_QUEUE, EXCHANGE
 
@@ -153,7 +154,7 @@ class Release:
 
     def _settle(self, message: Message, owner: str, parent: str) -> bool:
         """Send a message where it belongs now; False: it stays."""
-        headers = headers_of(message)
+        headers = headers_for_copy(message)
         parents = parents_in(headers)
         task_id = headers.get("id")
         if not parents or not isinstance(task_id, str) or owner_of_headers(headers) != owner:

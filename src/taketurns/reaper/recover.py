@@ -15,6 +15,7 @@ from taketurns.connections import PublishConnection
 from taketurns.deadletters.burial import buried_now
 from taketurns.deadletters.letter import Death
 from taketurns.errors import PublishNotConfirmed, RegistryUnavailable
+from taketurns.sending_on import headers_for_copy
 from taketurns.tenants import TENANT_HEADER, is_tenant, queue_name, tenant_of
 from taketurns.topology import DEAD_QUEUE, LOST_QUEUE, declare_shared, tenant_queue
 
@@ -142,7 +143,8 @@ class Recoverer:
                 return "postponed"
             self._recreate(tenant)
             existing.add(tenant)
-        self._publisher.publish(message.body, routing_key=queue_name(tenant), properties=message.properties)
+        properties = {**message.properties, "application_headers": headers_for_copy(message)}
+        self._publisher.publish(message.body, routing_key=queue_name(tenant), properties=properties)
         return "recovered"
 
     def _is_draining(self, tenant: str) -> bool:

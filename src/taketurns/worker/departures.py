@@ -11,8 +11,8 @@ from taketurns import delays
 from taketurns.deadletters.burial import buried_now
 from taketurns.locks.singleton import SOONEST, WAITING_HEADER, lock_of, waited
 from taketurns.running import ADMITTED_HEADER
+from taketurns.sending_on import REDELIVERED_HEADER
 from taketurns.topology import DEAD_QUEUE
-from taketurns.worker.messages import REDELIVERED_HEADER
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -67,7 +67,7 @@ class Departures:
         def publish() -> None:
             exchange, bits = self._turns.publisher.delayed(seconds)
             headers = {**message.headers, "eta": None, delays.ETA_HEADER: eta, **bits}
-            self._publish(message, headers, exchange, message.queue)
+            self._copy(message, headers, exchange)
 
         self._do(publish, message.ack, message)
 
@@ -83,11 +83,15 @@ class Departures:
             publisher.touch(message.tenant, until=time() + seconds)
             exchange, bits = publisher.delayed(seconds)
             headers = {**delays.without_traces(message.headers), WAITING_HEADER: since, **bits}
-            if message.redelivered:
-                headers[REDELIVERED_HEADER] = True
-            self._publish(message, headers, exchange, message.queue)
+            self._copy(message, headers, exchange)
 
         self._do(publish, message.ack, message)
+
+    def _copy(self, message: TenantMessage, headers: dict[str, Any], exchange: str) -> None:
+        """Publish a message that is to come into its queue again."""
+        if message.redelivered:
+            headers[REDELIVERED_HEADER] = True
+        self._publish(message, headers, exchange, message.queue)
 
     def _publish(self, message: TenantMessage, headers: dict[str, Any], exchange: str, key: str) -> None:
         properties = {**message.properties, "application_headers": headers}

@@ -17,12 +17,12 @@ from taketurns.locks.singleton import DROPPED, why_dropped
 from taketurns.outcomes import report_failure, request_of
 from taketurns.records.lifecycle import FINAL
 from taketurns.running import ADMITTED_HEADER
+from taketurns.sending_on import REDELIVERED_HEADER
 from taketurns.worker.cancelled import Cancelled
 from taketurns.worker.comebacks import Comebacks
 from taketurns.worker.departures import Departures
 from taketurns.worker.endings import Endings
 from taketurns.worker.inspection import has_expired, is_named, problem_of
-from taketurns.worker.messages import REDELIVERED_HEADER
 from taketurns.worker.singletons import AGAIN, Singletons
 from taketurns.worker.throttle import PASSED, Throttle, Verdict
 

@@ -7,15 +7,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from kombu.transport import pyamqp
 
+from taketurns.sending_on import REDELIVERED_HEADER
 from taketurns.tenants import owner_by, tenant_by
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from taketurns.worker.channels import TenantChannel
-
-REDELIVERED_HEADER = "taketurns_redelivered"
-"""Tells of a message that was put off that it had been delivered before: the copy does not show it."""
 
 _ACCEPTED = frozenset({"application/json"})
 

@@ -57,6 +57,29 @@ def test_a_lost_task_runs(
         eventually(lambda: recoverer.run_once() and ledger.labels() == ["first", "second"])
 
 
+def test_what_was_perhaps_sent_on_before_does_not_run_again(
+    shop: Any,
+    settings: Settings,
+    recoverer: Recoverer,
+    channel: BlockingChannel,
+    ledger: Ledger,
+    tmp_path: Path,
+    eventually: Eventually,
+) -> None:
+    """A broker that is killed may have forgotten that a lost message was sent on, though that has run since."""
+    channel.queue_bind(LOST_QUEUE, EXCHANGE, queue_name("acme"))  # beside the tenant's: both get a copy
+    task = shop.work.apply_async(("once",), tenant="acme").id
+    with worker(settings, tmp_path, "-P", "threads", "-c", "1"):
+        eventually(lambda: shop.turns.tasks.get("acme", task).stored == "SUCCESS")
+        channel.queue_unbind(LOST_QUEUE, EXCHANGE, queue_name("acme"))
+        channel.basic_get(LOST_QUEUE)
+        channel.basic_nack(0, multiple=True)
+        assert recoverer.run_once() == RecoverReport(recovered=1)
+        shop.work.apply_async(("after",), tenant="acme")
+        eventually(lambda: "after" in ledger.labels())
+    assert ledger.labels() == ["once", "after"]
+
+
 def test_a_message_is_sent_on_as_it_was(recoverer: Recoverer, channel: BlockingChannel) -> None:
     """Body, headers and properties arrive unchanged in a new queue declared as all tenant queues are."""
     sent = pika.BasicProperties(
