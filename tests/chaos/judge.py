@@ -108,13 +108,14 @@ def count(story: Story) -> Counts:
     submissions = story.submissions
     ran = story.ran
     twice = {label for label, runs in story.executions.items() if len(runs) > 1}
+    raced = met_removals(story)
     flights = [_in_flight(story, fault) for fault in story.faults]
     excused = {
         label
         for fault, labels in zip(story.faults, flights, strict=True)
         if fault.doubles
         for label in labels | _moving(story, fault)
-    } | _forgotten(story)
+    } | _forgotten(story, raced)
     deleted = _deleted(story)
     errors = [each for each in submissions.values() if each.outcome == "error"]
     return Counts(
@@ -132,7 +133,7 @@ def count(story: Story) -> Counts:
         hits=sum(bool(labels) for labels in flights),
         in_flight=sum(map(len, flights)),
         unexplained=len(twice - excused),
-        races=met_removals(story),
+        races=len(raced),
         removals=len(story.removals),
         slowest_answer=max((each.answered - each.tried for each in _answered(submissions)), default=0.0),
         slowest_return=_slowest_return(story),
@@ -165,8 +166,8 @@ def checks(counts: Counts, *, hits: int, races: int, slopes: Mapping[str, float]
     return found
 
 
-def met_removals(story: Story) -> int:
-    """Count the submissions that came while the reaper tried to remove their tenant's queue."""
+def met_removals(story: Story) -> set[str]:
+    """Return the labels of the tasks that were submitted while the reaper tried to remove their tenant's queue."""
     attempts = defaultdict(list)
     for attempt in sorted(story.attempts, key=lambda each: each.ended):
         attempts[attempt.tenant].append(attempt)
@@ -178,7 +179,7 @@ def met_removals(story: Story) -> int:
         first = bisect_left(ends.get(submission.tenant, []), submission.tried)
         return first < len(some) and some[first].began <= submission.answered
 
-    return sum(map(met, story.submissions.values()))
+    return {label for label, submission in story.submissions.items() if met(submission)}
 
 
 def rate(ends: Sequence[float], since: float, until: float) -> float:
@@ -242,26 +243,28 @@ def _in_flight(story: Story, fault: Fault) -> set[str]:
     return running | under_way
 
 
-def _forgotten(story: Story) -> set[str]:
+def _forgotten(story: Story, raced: set[str]) -> set[str]:
     """Return the labels of the tasks whose message a killed broker may have had still, when Redis knew of no end.
 
-    The broker writes acknowledgements down when a queue has a rest, however long that takes. And what a delay queue
-    has let go may come once more, though it had not run before the kill.
+    The broker writes acknowledgements down when a queue has a rest, however long that takes. And what had left a
+    delay queue, or the queue of lost tasks, may leave it once more, though it had not run before the kill.
     """
     kills = [fault.began for fault in story.faults if fault.unwrites]
     return {
         label
         for label, runs in story.executions.items()
         for first, again in pairwise(runs)
-        if any(min(first.ended, _due(story, label)) <= kill <= again.started for kill in kills)
+        if any(min(first.ended, _left(story, label, raced)) <= kill <= again.started for kill in kills)
         and any(_has_no_end(first, again, fault) for fault in story.faults)
     }
 
 
-def _due(story: Story, label: str) -> float:
-    """Return when a delayed task was due, at the earliest; never, if it was not delayed."""
+def _left(story: Story, label: str, raced: set[str]) -> float:
+    """Return when a task left another queue for its tenant's, at the earliest; never, if it was in no other."""
     submission = story.submissions.get(label)
-    return submission.tried + submission.delay if submission is not None and submission.delay else inf
+    if submission is None or not (submission.delay or label in raced):
+        return inf
+    return submission.tried + submission.delay
 
 
 def _has_no_end(first: Execution, again: Execution, fault: Fault) -> bool:

@@ -240,7 +240,7 @@ class Scene:
                 say(self._so_far())
 
     def _count_races(self) -> int:
-        met = met_removals(self.story)
+        met = len(met_removals(self.story))
         say(f"{len(self.story.removals):,} queues removed, which {met:,} submissions have met")
         return met
 

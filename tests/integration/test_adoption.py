@@ -45,9 +45,13 @@ def by_label(task: str, args: Sequence[Any], kwargs: Mapping[str, Any], headers:
 
 @pytest.fixture
 def old(settings: Settings) -> Iterator[Celery]:
-    """A publisher of the old code."""
+    """A publisher of the old code; with confirms, or another connection's messages could come before its own."""
     app = Celery("old", broker=settings.broker.amqp_url, set_as_current=False)
-    app.conf.update(task_default_queue="ordinary", task_create_missing_queue_type="classic")
+    app.conf.update(
+        task_default_queue="ordinary",
+        task_create_missing_queue_type="classic",
+        broker_transport_options={"confirm_publish": True},
+    )
     yield app
     close_stock(app)
 

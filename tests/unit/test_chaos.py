@@ -141,6 +141,23 @@ def test_what_a_delay_queue_had_let_go_comes_once_more_and_runs_only_if_redis_fo
     assert count(told).unexplained == unexplained
 
 
+@pytest.mark.parametrize(
+    ("removal", "flushed", "unexplained"), [(1.5, 8.0, 0), (1.5, None, 1), (0.5, 8.0, 1)]
+)
+def test_what_had_been_a_lost_task_comes_once_more_and_runs_only_if_redis_forgot_it(
+    removal: float, flushed: float | None, unexplained: int
+) -> None:
+    """It was submitted before the kill, and while its queue was being removed."""
+    removed = sorted(
+        [f"{removal} removed 1 acme", *submitted("a", 1)], key=lambda line: float(line.split()[0])
+    )
+    told = story("0 reaping 1", *removed, *ran("a", "1", 7, 8), *ran("a", "2", 9, 10))
+    told.faults.append(Fault("kill -9 of the broker", 3.0, 3.5, unwrites=True))
+    if flushed is not None:
+        told.faults.append(Fault("flush", flushed, flushed, doubles=False, redis="empty"))
+    assert count(told).unexplained == unexplained
+
+
 def test_a_submission_under_way_is_in_flight_unless_it_was_refused() -> None:
     """A publisher sends what was under way on a lost connection again."""
     told = story("3 try a acme", "5 ok a", "3 try b acme", "5 error b BrokerUnavailable")

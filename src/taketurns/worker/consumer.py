@@ -16,6 +16,7 @@ from celery.worker.consumer import Consumer
 from taketurns.errors import UnsupportedPool
 from taketurns.refusals import refused
 from taketurns.tenants import tenant_of
+from taketurns.worker.replies import reply_at_once
 from taketurns.worker.step import TenantQueues
 
 logger = get_logger(__name__)
@@ -45,6 +46,7 @@ class TenantConsumer(Consumer):
             )
         if hub is None:
             raise UnsupportedPool("taketurns needs RabbitMQ (an amqp:// broker) and Celery's event loop")
+        reply_at_once(options["app"])  # the step that answers is made in here
         super().__init__(*args, pool=pool, hub=hub, **options)
 
     def start(self) -> None:

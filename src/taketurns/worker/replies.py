@@ -1,0 +1,42 @@
+"""What a worker answers to remote control goes back by the connection on which it was asked, without waiting."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from kombu import Producer
+from kombu.pidbox import Node
+
+if TYPE_CHECKING:
+    from celery import Celery
+
+
+def reply_at_once(app: Celery) -> None:
+    """Have this process's worker, if it is started after this, reply so; may be repeated.
+
+    Celery's own publishes through the app's pool of connections, and declares the exchange of the replies first. That
+    has to wait for the broker, in the worker's loop and without end: for as long as nobody answers on that connection
+    no task would start, and no heartbeat be missed.
+    """
+    app.control.mailbox.node_cls = _Node
+
+
+class _Node(Node):
+    """The worker's end of remote control."""
+
+    def reply(self, data: Any, exchange: str, routing_key: str, ticket: str, **_: Any) -> None:
+        """Send what a command returned; nothing has to be declared, since who asks has a queue at the exchange.
+
+        A connection that is lost is not told of here: the worker's loop comes upon it.
+        """
+        client = self.channel.connection.client
+        with suppress(*client.recoverable_connection_errors):
+            Producer(self.channel, auto_declare=False).publish(
+                data,
+                exchange=exchange,
+                routing_key=routing_key,
+                serializer=self.mailbox.serializer,
+                headers={"ticket": ticket, "clock": self.mailbox.clock.forward()},
+                delivery_mode="transient",
+            )

@@ -1,0 +1,33 @@
+"""What a worker answers to remote control, when the connections that it publishes through are of no use."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from support.proxy import running
+from support.workers import worker
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from support.workers import Ledger
+    from taketurns.settings import Settings
+
+
+@pytest.mark.parametrize("pool", ["prefork", "threads", "solo"])
+def test_a_worker_answers_by_the_connection_on_which_it_was_asked(
+    pool: str, shop: Any, settings: Settings, ledger: Ledger, tmp_path: Path
+) -> None:
+    """Celery's own would wait, in the worker's loop and without end, for one that nobody answers on."""
+    with (
+        running(str(settings.broker.amqp_url)) as proxy,
+        worker(settings, tmp_path, "-P", pool, "-c", "1", SHOP_WRITES_TO=proxy.url) as one,
+    ):
+        assert shop.work.apply_async(("before",), tenant="acme").get(timeout=20) == "before"
+        proxy.stall()
+        assert shop.app.control.ping([one.name], timeout=10.0) == [{one.name: {"ok": "pong"}}]
+        assert shop.work.apply_async(("after",), tenant="acme").get(timeout=20) == "after"
+        proxy.answer()
+    assert [row["label"] for row in ledger.rows()] == ["before", "after"]
