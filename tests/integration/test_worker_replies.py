@@ -31,3 +31,23 @@ def test_a_worker_answers_by_the_connection_on_which_it_was_asked(
         assert shop.work.apply_async(("after",), tenant="acme").get(timeout=20) == "after"
         proxy.answer()
     assert [row["label"] for row in ledger.rows()] == ["before", "after"]
+
+
+def test_a_reply_that_nobody_has_made_an_exchange_for_costs_nothing(
+    shop: Any, settings: Settings, tmp_path: Path
+) -> None:
+    """It is made, as Celery does; else the worker would lose its channel, or end."""
+    mailbox = shop.app.control.mailbox
+    with worker(settings, tmp_path, "-P", "solo") as one:
+        question = {
+            "method": "ping",
+            "arguments": {},
+            "ticket": "1",
+            "reply_to": {"exchange": "nobodys", "routing_key": "nobody"},
+        }
+        with shop.app.connection_for_write() as connection, connection.Producer() as producer:
+            producer.publish(
+                question, exchange=mailbox.exchange, serializer="json", declare=[mailbox.exchange]
+            )
+        assert shop.app.control.ping([one.name], timeout=10.0) == [{one.name: {"ok": "pong"}}]
+        assert shop.work.apply_async(("after",), tenant="acme").get(timeout=20) == "after"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from kombu import Producer
+from kombu import Exchange, Producer
 from kombu.pidbox import Node
 
 if TYPE_CHECKING:
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 def reply_at_once(app: Celery) -> None:
     """Have this process's worker, if it is started after this, reply so; may be repeated.
 
-    Celery's own publishes through the app's pool of connections, and declares the exchange of the replies first. That
-    has to wait for the broker, in the worker's loop and without end: for as long as nobody answers on that connection
-    no task would start, and no heartbeat be missed.
+    Celery's own publishes through the app's pool of connections, and waits until the exchange of the replies is
+    declared there: in the worker's loop, and without end. For as long as nobody answers on that connection no task
+    would start, and no heartbeat be missed.
     """
     app.control.mailbox.node_cls = _Node
 
@@ -26,17 +26,17 @@ class _Node(Node):
     """The worker's end of remote control."""
 
     def reply(self, data: Any, exchange: str, routing_key: str, ticket: str, **_: Any) -> None:
-        """Send what a command returned; nothing has to be declared, since who asks has a queue at the exchange.
-
-        A connection that is lost is not told of here: the worker's loop comes upon it.
-        """
+        """Send what a command returned. A connection that is lost is not told of here: the loop comes upon it."""
+        replies = Exchange(
+            exchange, type="direct", delivery_mode="transient", durable=False, channel=self.channel
+        )
         client = self.channel.connection.client
         with suppress(*client.recoverable_connection_errors):
+            replies.declare(nowait=True)  # to publish to one that is missing would close the channel
             Producer(self.channel, auto_declare=False).publish(
                 data,
-                exchange=exchange,
+                exchange=replies,
                 routing_key=routing_key,
                 serializer=self.mailbox.serializer,
                 headers={"ticket": ticket, "clock": self.mailbox.clock.forward()},
-                delivery_mode="transient",
             )
