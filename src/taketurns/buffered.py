@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 from struct import unpack_from
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
 from amqp.exceptions import RecoverableConnectionError
@@ -24,7 +25,10 @@ _AHEAD: Final = 16_384
 """Bytes that are read at once; more would be copied more often, as each frame is cut off."""
 
 _EVENTS: Final = 100
-"""Events that one pass of the loop handles, so that timers and the pool have their turn."""
+"""Events that one pass of the loop handles at most, so that timers and the pool have their turn."""
+
+_SECONDS: Final = 0.01
+"""Seconds after which a pass handles no more: with the solo pool each may be a task, and a stop waits for all."""
 
 _NOT_NOW: Final = (errno.EAGAIN, errno.EINTR)
 _AROUND: Final = 8  # bytes of a frame beside its payload: kind, channel and size before it, one behind it
@@ -91,9 +95,12 @@ class BufferedConnection(CollectedConnection):
             raise RecoverableConnectionError("Socket was disconnected")
         transport = self.transport
         transport.ahead = _AHEAD
+        until = monotonic() + _SECONDS
         try:
             for _ in range(_EVENTS):
                 self.drain_events(timeout=0)
+                if monotonic() > until:
+                    break
         except TimeoutError:
             return False
         except OSError as error:

@@ -118,6 +118,18 @@ def test_a_worker_with_queues_of_its_own_leaves_tenants_alone(
         eventually(lambda: ledger.labels() == ["o", "t"])
 
 
+def test_a_worker_that_excludes_the_apps_queue_serves_tenants_beside_its_backlog(
+    shop: Any, settings: Settings, ledger: Ledger, tmp_path: Path, eventually: Eventually
+) -> None:
+    """What the documentation tells those to start whose old queue is full."""
+    for number in range(8):
+        shop.ordinary.delay(f"o{number}")
+    with worker(settings, tmp_path, "-P", "solo", "-X", "ordinary"):
+        shop.work.apply_async(("t",), tenant="acme")
+        eventually(lambda: ledger.labels() == ["t"])
+        eventually(lambda: shop.turns.publisher.waiting("ordinary") == 8)
+
+
 def test_operators_commands_work(
     shop: Any, settings: Settings, tmp_path: Path, eventually: Eventually
 ) -> None:

@@ -218,10 +218,9 @@ def locked(self: Any, label: str, seconds: float) -> int:
 
 
 @task()
-def ordinary(label: str = "") -> str:
-    """Run on the app's own queue."""
-    _note(label, time.time())
-    return label
+def ordinary(label: str = "", seconds: float = 0.0) -> str:
+    """Run on the app's own queue, and take so many seconds there, asleep."""
+    return work.run(label, seconds)
 
 
 def total(tenant: str) -> Any:

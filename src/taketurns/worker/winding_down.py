@@ -26,13 +26,20 @@ def hand_over(consumer: Any, dispatcher: Dispatcher, gate: Gate) -> None:
     """Give the hand back, and keep the loop turning until processes have all that is on the way to them.
 
     Celery is about to have the pool forget what no process has accepted yet, although the pipe to a process may hold
-    it: it would run there, unknown here, and once more elsewhere.
+    it: it would run there, unknown here, and once more elsewhere; and its process would wait for half a minute before
+    it ends, since nobody here notes that the task did. Ordinary tasks are no different, and from here on none is
+    begun: their messages go back with their channel.
     """
     deadline = monotonic() + _ORPHANED
     try:
+        consumer.task_consumer.on_message = _leave
         dispatcher.give_back_all()
         loop = consumer.hub.create_loop()
-        while gate.has_unaccepted() and monotonic() < deadline and not _terminating():
+        while (
+            (gate.has_unaccepted() or _has_unaccepted(consumer.pool))
+            and monotonic() < deadline
+            and not _terminating()
+        ):
             next(loop)
     except consumer.connection_errors as error:
         _log_lost(error)
@@ -63,6 +70,18 @@ def finish(consumer: Any, dispatcher: Dispatcher, grace: float | None) -> None:
                 break
     except consumer.connection_errors as error:
         _log_lost(error)
+
+
+def _leave(_message: Any) -> None:
+    """Begin nothing with a message that comes now."""
+
+
+def _has_unaccepted(pool: Any) -> bool:
+    """Tell whether a prefork process was sent a task and has not said that it has it."""
+    if not isinstance(pool, TaskPool) or pool._pool is None:  # noqa: SLF001  # Celery has no other way
+        return False
+    jobs = pool._pool._cache.values()  # noqa: SLF001  # the same
+    return any(job._write_to is not None and not job._accepted for job in jobs)  # noqa: SLF001  # the same
 
 
 def _give_up_lost_tasks(pool: Any) -> None:
