@@ -2,19 +2,18 @@
 
 A consumer would be sent the whole queue at once, and nothing tells it when there is no more. So messages are
 fetched, several at a time that a distant broker is not waited for with each, but not so many that large bodies fill
-the memory. What was fetched and not acknowledged is in its old place again when the connection has ended; RabbitMQ
-answers a connection's close only when that is done.
+the memory. What was fetched and not acknowledged goes back in the end, to its old place.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from amqp import spec
-from amqp.exceptions import AMQPError
+from amqp.exceptions import AMQPError, NotFound
 
 from taketurns import confirms
 from taketurns.connections import PublishConnection
@@ -45,6 +44,8 @@ class Fetcher:
         """
         self._connection = connection
         self._seconds = seconds
+        self._held: dict[int, str] = {}
+        self._asked: deque[str] = deque()
         self._channel = _Fetching(connection.connection, auto_decode=False)  # bodies are to stay bytes
         self._channel.open()
 
@@ -62,7 +63,7 @@ class Fetcher:
             under_way: fetches ahead of the caller, at most; so many messages go back if it stops in the middle.
         """
         ahead = iter(queues)
-        asked: deque[str] = deque()
+        asked = self._asked = deque()
         while True:
             for queue in islice(ahead, under_way - len(asked)):
                 self._channel.fetch(queue)
@@ -72,15 +73,27 @@ class Fetcher:
             self._connection.extend(self._seconds)  # anew for each, since the caller may take its time
             while not self._channel.answers:
                 self._connection.drain_events(timeout=self._connection.connection.remaining())
-            yield asked.popleft(), self._channel.answers.popleft()
+            queue, message = asked.popleft(), self._channel.answers.popleft()
+            if message is not None:
+                self._held[message.delivery_tag] = queue
+            yield queue, message
 
     def take_away(self, message: Message) -> None:
         """Have the broker forget a message that was fetched; [close][] makes sure of it."""
         self._channel.basic_ack(message.delivery_tag)
+        self._held.pop(message.delivery_tag, None)
 
     def close(self) -> None:
-        """End the connection, and return when everything else that was fetched is in its place again."""
+        """End the connection, and return when everything else that was fetched is in its place again.
+
+        RabbitMQ 4 answers the close of a connection before that. But a queue that is asked for its count on the same
+        channel answers after it has its messages back.
+        """
         self._connection.extend(self._seconds)
+        self._channel.give_all_back()
+        with suppress(NotFound):  # deleted meanwhile; that closes the channel
+            for queue in {*self._held.values(), *self._asked}:
+                self.count(queue)
         self._connection.connection.close()
 
 
@@ -135,6 +148,10 @@ class _Fetching(confirms.Channel):
     def fetch(self, queue: str) -> None:
         """Ask for the next message, without waiting for it."""
         self.send_method(spec.Basic.Get, "Bsb", (0, queue, False))
+
+    def give_all_back(self) -> None:
+        """Send all that was fetched and not acknowledged back to its place."""
+        self.send_method(spec.Basic.Nack, "Lbb", (0, True, True))
 
     def _on_message(self, *answer: Any) -> None:
         self.answers.append(self._on_get_ok(*answer))
