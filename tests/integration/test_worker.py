@@ -440,11 +440,11 @@ def test_a_second_signal_stops_now_and_the_next_worker_runs_what_was_running(
     eventually: Eventually,
 ) -> None:
     management = shop.turns.management
-    for n in range(3):
-        shop.work.apply_async((f"{n}", 30), tenant="acme")
+    tasks = [shop.work.apply_async((f"{n}", 30), tenant="acme").id for n in range(3)]
     with worker(settings, tmp_path, "-P", pool, "-c", "1") as first:
         if pool == "solo":  # which answers nobody while it runs a task
-            eventually(lambda: (management.queue("usersequence_acme").unacknowledged or 0) > 0)
+            # Not as soon as it has the message: a signal just before the task's sleep would not end that.
+            eventually(lambda: any(shop.turns.tasks.get("acme", task).stored == "RUNNING" for task in tasks))
         else:
             inspect = shop.app.control.inspect(destination=[first.name])
             eventually(lambda: (inspect.active() or {}).get(first.name))
