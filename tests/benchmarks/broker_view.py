@@ -44,7 +44,7 @@ def files(broker: Broker) -> int | None:
     """
     if broker.version.startswith("3."):
         return None
-    return min(int(node["fd_total"]) for node in _ask(broker, "nodes", {"columns": "fd_total"}))
+    return int(_described(broker, "fd_total")["fd_total"])
 
 
 class Node:
@@ -52,7 +52,7 @@ class Node:
 
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
-        node = _described(broker)
+        node = _described(broker, "name", "os_pid", "mem_limit")
         self._name = node["name"]
         self._pid = int(node["os_pid"])
         self.memory_limit = int(node["mem_limit"])
@@ -73,14 +73,16 @@ class Node:
         return cpu_seconds(self._pid)
 
 
-def _described(broker: Broker) -> dict[str, Any]:
-    """Return what the node says of itself; one that has just started says little at first."""
+def _described(broker: Broker, *columns: str) -> dict[str, Any]:
+    """Return what the node says of itself; one that has just started says little at first, or an error."""
     deadline = time.monotonic() + _TIMEOUT
     while True:
-        node: dict[str, Any]
-        (node,) = _ask(broker, "nodes", {"columns": "name,os_pid,mem_limit"})
-        if "os_pid" in node or time.monotonic() > deadline:
+        answer = _ask(broker, "nodes", {"columns": ",".join(columns)})
+        if isinstance(answer, list) and len(answer) == 1 and all(column in answer[0] for column in columns):
+            node: dict[str, Any] = answer[0]
             return node
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"the node does not tell its {', '.join(columns)}, but {answer!r}")
         time.sleep(0.5)
 
 

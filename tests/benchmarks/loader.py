@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 import uuid
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
@@ -32,7 +33,9 @@ class Loader:
     """A connection that declares and publishes without waiting for each answer."""
 
     def __init__(self, url: str) -> None:
-        self._connection = Connection(url)
+        # py-amqp gives up after a second in which the broker reads nothing; it does that to who publishes too fast.
+        patient = {"socket_settings": {socket.TCP_USER_TIMEOUT: int(_WITHIN * 1000)}}
+        self._connection = Connection(url, transport_options=patient)
         self.channel = self._connection.channel()
         self._sent = self._confirmed = 0
         self.channel.confirm_select()
