@@ -18,3 +18,9 @@ class Loop(Hub):
         """Wait no more until a file can be written to."""
         if fd in self.writers or not isinstance(fd, int):  # what has a fileno() is known by that
             super().remove_writer(fd)
+
+
+def hurry(hub: Hub) -> None:
+    """Have a loop not wait in the pass from which this is called: kombu looks only before that for what is due."""
+    if hub._waker is not None:  # noqa: SLF001  # call_soon() wakes it from other threads only
+        hub._waker.wake()  # noqa: SLF001  # the same

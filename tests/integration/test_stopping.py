@@ -43,3 +43,22 @@ def test_a_stopping_worker_begins_no_ordinary_task(
     with worker(settings, tmp_path, "-P", pool, "-c", "2", name="w2"):
         eventually(lambda: set(ledger.labels()) >= ORDINARY, within=40)
     assert set(Counter(ledger.labels()).values()) == {1}
+
+
+@pytest.mark.parametrize("whose", ["o", "t"])
+def test_a_stopped_solo_worker_ends_the_task_that_runs_and_begins_none(
+    whose: str, shop: Any, settings: Settings, ledger: Ledger, tmp_path: Path, eventually: Eventually
+) -> None:
+    """The signal comes while a task keeps the loop from seeing it, and others wait, of both kinds."""
+    with worker(settings, tmp_path, "-P", "solo") as first:
+        for number in range(6):
+            shop.ordinary.delay(f"o{number}", 1)
+            for tenant in ("acme", "globex"):
+                shop.work.apply_async((f"t{tenant}{number}", 1), tenant=tenant)
+        # They take turns: the other side's has just ended.
+        eventually(lambda: len(ledger) > 1 and ledger.labels()[-1][0] != whose, within=20)
+        first.process.send_signal(signal.SIGTERM)
+        signalled = time.time()
+        assert first.process.wait(20) == 0
+    assert ledger.labels()[-1][0] == whose, "it ran when the signal came"
+    assert not [row["label"] for row in ledger.rows() if row["started"] > signalled + 0.5]

@@ -13,8 +13,9 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from celery import Celery, chord, current_task, group
+from celery import Celery, Task, chord, current_task, group
 from celery.exceptions import Reject
+from celery.worker.request import Request
 from redis import Redis
 from redis.exceptions import RedisError
 
@@ -221,6 +222,31 @@ def locked(self: Any, label: str, seconds: float) -> int:
 def ordinary(label: str = "", seconds: float = 0.0) -> str:
     """Run on the app's own queue, and take so many seconds there, asleep."""
     return work.run(label, seconds)
+
+
+class StumblingRequest(Request):
+    """The worker's first request of this kind can't begin."""
+
+    stumbled = False
+
+    def revoked(self) -> bool:
+        """Fail once, in the worker, where Celery asks before it hands a request to the pool."""
+        if not StumblingRequest.stumbled:
+            StumblingRequest.stumbled = True
+            raise RuntimeError("no start")
+        return bool(super().revoked())
+
+
+class StumblingTask(Task):
+    """A task whose request stumbles."""
+
+    Request = StumblingRequest
+
+
+@task(base=StumblingTask)
+def stumbling(label: str) -> str:
+    """Run on the app's own queue, at the second attempt."""
+    return work.run(label)
 
 
 def total(tenant: str) -> Any:

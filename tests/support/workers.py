@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,6 +76,9 @@ class Worker:
         try:
             return self.process.wait(within)
         except subprocess.TimeoutExpired:
+            self.process.send_signal(signal.SIGUSR1)  # Celery writes where all threads are
+            with suppress(subprocess.TimeoutExpired):
+                self.process.wait(2)
             self.process.kill()
             self.process.wait()
             raise AssertionError(f"{self.name} did not stop:\n{self.output[-8000:]}") from None

@@ -321,6 +321,23 @@ def test_a_postponed_message_is_held_and_its_slot_used() -> None:
     assert Start("s") in turns.decide(slots=1, free=1, now=0.02)
 
 
+def test_who_waits_for_a_slot_is_known() -> None:
+    """A slot is wanted for a message that may start or is asked for, not for one that may not start yet."""
+    turns: Turns[str] = Turns()
+    assert not turns.wants_slot(0.0)
+    turns.add("q", backlog=1)
+    assert turns.wants_slot(0.0), "by who is in the line"
+    assert turns.decide(slots=1, free=1, now=0.0) == [Fetch("q", 1)]
+    assert turns.wants_slot(0.0), "by what is asked for"
+    turns.fetched("q", "m", 0)
+    assert turns.wants_slot(0.0), "by what has come"
+    assert Start("m") in turns.decide(slots=1, free=1, now=0.0)
+    assert not turns.wants_slot(0.0)
+    turns.postponed("m", 5.0)
+    assert not turns.wants_slot(0.0)
+    assert turns.wants_slot(5.0)
+
+
 def test_no_second_message_is_fetched_for_a_token() -> None:
     """While a tenant's message is held for its token no other one of it is fetched, though the queue has more."""
     turns: Turns[str] = Turns()

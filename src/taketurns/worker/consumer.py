@@ -18,6 +18,7 @@ from taketurns.refusals import refused
 from taketurns.tenants import tenant_of
 from taketurns.worker.replies import reply_at_once
 from taketurns.worker.step import TenantQueues
+from taketurns.worker.threads import wake_after_each_task
 
 logger = get_logger(__name__)
 
@@ -38,7 +39,7 @@ class TenantConsumer(Consumer):
 
     tenant_queues: TenantQueues
 
-    def __init__(self, *args: Any, pool: Any = None, hub: Any = None, **options: Any) -> None:
+    def __init__(self, begin: Any, *args: Any, pool: Any = None, hub: Any = None, **options: Any) -> None:
         if getattr(pool, "is_green", False):
             name = type(pool).__module__.rpartition(".")[2]
             raise UnsupportedPool(
@@ -47,7 +48,9 @@ class TenantConsumer(Consumer):
         if hub is None:
             raise UnsupportedPool("taketurns needs RabbitMQ (an amqp:// broker) and Celery's event loop")
         reply_at_once(options["app"])  # the step that answers is made in here
-        super().__init__(*args, pool=pool, hub=hub, **options)
+        wake_after_each_task(pool, hub)
+        self.begin = begin
+        super().__init__(self._take, *args, pool=pool, hub=hub, **options)
 
     def start(self) -> None:
         """Consume until the worker stops.
@@ -113,6 +116,11 @@ class TenantConsumer(Consumer):
             self.tenant_queues.cancel_by_hand(queue)
         else:
             super().cancel_task_queue(queue)
+
+    def _take(self, request: Any) -> None:
+        """Hand a request to the pool, in its turn; called by Celery for tenants' and for ordinary ones."""
+        if not self.tenant_queues.keep_waiting(request):
+            self.begin(request)
 
     def _refusal(self, error: BaseException) -> BaseException:
         return refused(error, user=self.app.connection_for_read().userid) or error

@@ -8,24 +8,26 @@ from __future__ import annotations
 from collections import Counter
 from contextlib import suppress
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from amqp import spec
 from celery.concurrency.solo import TaskPool as SoloPool
 from celery.utils.log import get_logger
 from celery.worker import state
 
+from taketurns.loop import hurry
 from taketurns.refusals import access_refused
 from taketurns.tenants import QUEUE_PREFIX, tenant_of
 from taketurns.worker.commands import Fetch, GiveBack, Listen, Park, Start, Unlisten
 from taketurns.worker.heartbeats import Heartbeats
+from taketurns.worker.ordinary import OrdinaryRequests
 from taketurns.worker.outlook import Outlook, outlook, throttled
 from taketurns.worker.pipes import write_at_once
 from taketurns.worker.pool import ChannelPool
 from taketurns.worker.turns import Turns
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from taketurns.settings import WorkerSettings
     from taketurns.worker.commands import Command
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
     from taketurns.worker.shares import RecentShares
 
 logger = get_logger(__name__)
+
+R = TypeVar("R")
 
 _REFUSED = 403
 _NOT_FOUND = 404
@@ -79,6 +83,8 @@ class Dispatcher:
             self._heartbeats = Heartbeats([connection, *([of_events.connection] if of_events else [])])
         self._cancelling: set[str] = set()
         self._started: dict[TenantMessage, float] = {}
+        self._ordinary = OrdinaryRequests(consumer, gate, self._begin)
+        self._ran_here = False
         self._slots = 0
         self._count_slots()
         self._active: set[str] = set()
@@ -116,14 +122,15 @@ class Dispatcher:
 
     def free_slots(self) -> int:
         """Return how many more tasks the worker can start now."""
-        # Every reserved request counts: ordinary tasks, and after a reconnect those that run on from before.
+        # Every request counts that the pool has: ordinary ones, and after a reconnect those that run on from before.
         slots, gate = self._slots, self._gate
-        taken = len(state.reserved_requests) + len(gate.leaving) + max(0, len(gate.recording) - slots)
+        reserved = len(state.reserved_requests) - len(self._ordinary)
+        taken = reserved + len(gate.leaving) + max(0, len(gate.recording) - slots)
         return slots - taken
 
     def is_idle(self) -> bool:
-        """Tell whether a slot is free and nothing waits for it."""
-        return self.turns.idle and self.free_slots() > 0
+        """Tell whether no tenant waits here, and one could have a slot now, or as soon as one frees."""
+        return self.turns.idle and (self.free_slots() > 0 or bool(self._ordinary))
 
     def outlook(self, queue: str) -> Outlook:
         """Tell how the tenant of a queue stands here."""
@@ -184,32 +191,35 @@ class Dispatcher:
         self._changed = True
 
     def tick(self) -> None:
-        """Run if anything changed; called in each pass of the loop, so it must cost next to nothing."""
+        """Decide if anything changed; called in each pass of the loop, so it must cost next to nothing."""
         self._count_slots()
         if self._changed or self.free_slots() != self._free or self._is_due():
-            self.run()
+            self._decide()
         elif self._channels.outbox:
             self._channels.flush()
 
     def run(self) -> None:
-        """Carry out what the scheduler decides until nothing is left to do."""
-        while not self._closed:
-            self._changed = False
-            self._free = self.free_slots()
-            commands = self.turns.decide(slots=self.slots(), free=self._free, now=monotonic())
-            if not commands:
-                break
-            self._carry_out(commands)
-        if not self._closed:
-            write_at_once(self._consumer.pool, self._consumer.hub)
-            self._channels.flush()
-            self._set_alarm()
+        """Carry out at once what follows from what is known.
+
+        With solo in the loop's next [tick][]: a task would run in here, before the loop has acknowledged the last one
+        and has seen a signal that came meanwhile.
+        """
+        if self._heartbeats is None:
+            self._decide()
+        else:
+            self._changed = True
+
+    def take_ordinary(self, request: Any) -> None:
+        """Let a request of one of the app's own queues wait for a slot."""
+        self._ordinary.wait(request)
+        self._changed = True
 
     def give_back_all(self) -> None:
         """Stop taking messages: end all subscriptions, give back the hand, let running tasks run."""
+        self._ordinary.end()
         for queue in tuple(self.turns):
             self.turns.remove(queue)
-        self.run()
+        self._decide()
 
     def close(self) -> None:
         """Close the channels; the broker takes back whatever is not settled."""
@@ -330,6 +340,27 @@ class Dispatcher:
 
     # ---- commands, from the scheduler
 
+    def _decide(self) -> None:
+        """Carry out what the scheduler decides until nothing is left to do, or a task has run here."""
+        self._ran_here = False
+        while not (self._closed or self._ran_here):
+            self._changed = False
+            self._free = self.free_slots()
+            free = self._ordinary.left_for_tenants(self._slots, self._free)
+            commands = self.turns.decide(slots=self._slots, free=free, now=monotonic())
+            if commands:
+                self._carry_out(commands)
+            elif not self._begin_ordinary():
+                break
+        if self._closed:
+            return
+        if self._ran_here:
+            self._changed = True
+            hurry(self._consumer.hub)
+        write_at_once(self._consumer.pool, self._consumer.hub)
+        self._channels.flush()
+        self._set_alarm()
+
     def _carry_out(self, commands: list[Command[TenantMessage]]) -> None:
         for command in commands:
             match command:
@@ -345,14 +376,29 @@ class Dispatcher:
                 case GiveBack(message):
                     message.requeue()
 
+    def _begin_ordinary(self) -> bool:
+        """Begin the next ordinary task, if one may have a slot; tell whether there was one."""
+        return bool(self._ordinary) and self._ordinary.begin_next(
+            self._slots, self.free_slots(), tenants_wait=self.turns.wants_slot(monotonic())
+        )
+
+    def _begin(self, request: Any) -> None:
+        self._run_here_with_solo(self._consumer.begin, request)
+
+    def _run_here_with_solo(self, begin: Callable[..., R], *arguments: Any) -> R:
+        """Hand a task to the pool; that of solo runs it meanwhile."""
+        if self._heartbeats is None:
+            return begin(*arguments)
+        self._channels.flush()
+        with self._heartbeats.going_on():
+            result = begin(*arguments)
+        self._ran_here = True
+        self.give_back_old()  # no timer has fired meanwhile
+        return result
+
     def _start(self, message: TenantMessage) -> None:
         self._started[message] = monotonic()
-        if self._heartbeats is None:
-            verdict = self._gate.start(message, self.turns.others_wait)
-        else:
-            self._channels.flush()  # before the task, which runs here
-            with self._heartbeats.going_on():
-                verdict = self._gate.start(message, self.turns.others_wait)
+        verdict = self._run_here_with_solo(self._gate.start, message, self.turns.others_wait)
         if not verdict.admitted:
             del self._started[message]
             settle = self.turns.postponed if verdict.hold else self.turns.refused
@@ -360,8 +406,8 @@ class Dispatcher:
             self._changed = True
         elif verdict.next_after:
             self.turns.throttle(message.queue, monotonic() + verdict.next_after)
-        if self._heartbeats is not None:
-            self.give_back_old()  # no timer has fired meanwhile
+        if message in self._gate.requests:
+            self._ordinary.tenant_began()
 
     def _fetch(self, queue: str, count: int) -> None:
         wait = self._gate.throttle.may_fetch(queue, self.turns.others_wait)
@@ -393,4 +439,8 @@ class Dispatcher:
             self._deadline = deadline
             if self._alarm is not None:
                 self._alarm.cancel()
-            self._alarm = None if deadline is None else self._consumer.timer.call_at(deadline, self.tick)
+            self._alarm = None if deadline is None else self._consumer.timer.call_at(deadline, self._wake)
+
+    def _wake(self) -> None:
+        """Have the tick of this pass decide, which follows upon its timers."""
+        self._changed = True

@@ -24,6 +24,7 @@ from taketurns.worker.departures import Departures
 from taketurns.worker.endings import Endings
 from taketurns.worker.inspection import has_expired, is_named, problem_of
 from taketurns.worker.singletons import AGAIN, Singletons
+from taketurns.worker.slots import release
 from taketurns.worker.throttle import PASSED, Throttle, Verdict
 
 if TYPE_CHECKING:
@@ -316,14 +317,9 @@ class Gate:
             )
 
     def _take_slot_back(self, message: TenantMessage) -> None:
-        """Free the slot that Celery gave to a request before it failed: it would count as taken for ever."""
         request = self.requests.pop(message, None)
-        if request is None:
-            return
-        state.task_ready(request)
-        release = getattr(self._consumer.controller, "_quick_release", None)  # of prefork's semaphore
-        if release is not None:
-            release()
+        if request is not None:
+            release(self._consumer, request)
 
     def _discard(self, message: TenantMessage, error: Exception | None = None) -> None:
         """Let a message go that is in the dead-letter queue by now, and send Celery's signal for it."""

@@ -31,6 +31,7 @@ from taketurns.worker.gate import Gate
 from taketurns.worker.journal import Journal
 from taketurns.worker.lateness import INTERVAL as LATENESS_INTERVAL
 from taketurns.worker.lateness import Lateness
+from taketurns.worker.messages import TenantMessage
 from taketurns.worker.ownership import LOWEST
 from taketurns.worker.portions import in_portions
 from taketurns.worker.task_consumer import TaskConsumer
@@ -217,6 +218,13 @@ class TenantQueues(bootsteps.StartStopStep):
         if self._weigher is not None:
             self._weigher.close()
             self._weigher = None
+
+    def keep_waiting(self, request: Any) -> bool:
+        """Let an ordinary request wait for its turn, and tell whether it does: those of tenants have had theirs."""
+        if self._dispatcher is None or isinstance(request.message, TenantMessage):
+            return False
+        self._dispatcher.take_ordinary(request)
+        return True
 
     def end_taking(self, consumer: Any) -> None:
         """Take no more tasks; called before Celery has the pool forget those that no process has."""

@@ -123,6 +123,15 @@ class Turns(Generic[M]):
             self.hand.held or self._lookahead.fetching or self.newcomers.slots or any(True for _ in self.line)
         )
 
+    def wants_slot(self, now: float) -> bool:
+        """Tell whether a slot that is free now would be used, or a message be asked for that is to have it."""
+        return bool(
+            self._lookahead.fetching
+            or self.newcomers.slots
+            or any(tenant.not_before <= now for tenant in self.hand.holding)
+            or self.line.next() is not None
+        )
+
     # ---- queues come and go
 
     def add(self, queue: str, *, backlog: int | None = 0, owned: bool = True) -> None:
