@@ -18,6 +18,7 @@ from celery.worker import state
 from taketurns.loop import hurry
 from taketurns.refusals import access_refused
 from taketurns.tenants import QUEUE_PREFIX, tenant_of
+from taketurns.worker.alarm import Alarm
 from taketurns.worker.commands import Fetch, GiveBack, Listen, Park, Start, Unlisten
 from taketurns.worker.heartbeats import Heartbeats
 from taketurns.worker.ordinary import OrdinaryRequests
@@ -90,8 +91,7 @@ class Dispatcher:
         self._active: set[str] = set()
         self._changed = True
         self._free = 0
-        self._deadline: float | None = None
-        self._alarm: Any = None
+        self._alarm = Alarm(consumer.hub, consumer.timer, self._wake)
         self._closed = False
         self._lacks_permission = False
 
@@ -130,7 +130,8 @@ class Dispatcher:
 
     def is_idle(self) -> bool:
         """Tell whether no tenant waits here, and one could have a slot now, or as soon as one frees."""
-        return self.turns.idle and (self.free_slots() > 0 or bool(self._ordinary))
+        can_have_one = self.free_slots() > 0 or bool(self._ordinary)
+        return can_have_one and not self.turns.wants_slot(monotonic())
 
     def outlook(self, queue: str) -> Outlook:
         """Tell how the tenant of a queue stands here."""
@@ -193,7 +194,7 @@ class Dispatcher:
     def tick(self) -> None:
         """Decide if anything changed; called in each pass of the loop, so it must cost next to nothing."""
         self._count_slots()
-        if self._changed or self.free_slots() != self._free or self._is_due():
+        if self._changed or self.free_slots() != self._free or self._alarm.is_due(monotonic()):
             self._decide()
         elif self._channels.outbox:
             self._channels.flush()
@@ -224,8 +225,7 @@ class Dispatcher:
     def close(self) -> None:
         """Close the channels; the broker takes back whatever is not settled."""
         self._closed = True
-        if self._alarm is not None:
-            self._alarm.cancel()
+        self._alarm.cancel()
         if self._heartbeats is not None:
             self._heartbeats.close()
         self._channels.close()
@@ -359,7 +359,7 @@ class Dispatcher:
             hurry(self._consumer.hub)
         write_at_once(self._consumer.pool, self._consumer.hub)
         self._channels.flush()
-        self._set_alarm()
+        self._alarm.set(self.turns.next_deadline())
 
     def _carry_out(self, commands: list[Command[TenantMessage]]) -> None:
         for command in commands:
@@ -378,9 +378,9 @@ class Dispatcher:
 
     def _begin_ordinary(self) -> bool:
         """Begin the next ordinary task, if one may have a slot; tell whether there was one."""
-        return bool(self._ordinary) and self._ordinary.begin_next(
-            self._slots, self.free_slots(), tenants_wait=self.turns.wants_slot(monotonic())
-        )
+        if not self._ordinary or self.free_slots() <= 0:
+            return False
+        return self._ordinary.begin_next(self._slots, tenants_wait=self.turns.wants_slot(monotonic()))
 
     def _begin(self, request: Any) -> None:
         self._run_here_with_solo(self._consumer.begin, request)
@@ -428,18 +428,6 @@ class Dispatcher:
             self._slots = max(
                 self._consumer.controller.max_concurrency or 0, self._consumer.pool.num_processes
             )
-
-    def _is_due(self) -> bool:
-        return self._deadline is not None and monotonic() >= self._deadline
-
-    def _set_alarm(self) -> None:
-        """Wake the loop for the earliest deadline: one timer, since Celery's loop fires few that are due together."""
-        deadline = self.turns.next_deadline()
-        if deadline != self._deadline:
-            self._deadline = deadline
-            if self._alarm is not None:
-                self._alarm.cancel()
-            self._alarm = None if deadline is None else self._consumer.timer.call_at(deadline, self._wake)
 
     def _wake(self) -> None:
         """Have the tick of this pass decide, which follows upon its timers."""

@@ -56,16 +56,13 @@ class OrdinaryRequests:
         self._ended = True
         self._waiting.clear()
 
-    def begin_next(self, slots: int, free: int, *, tenants_wait: bool) -> bool:
-        """Begin the next one if there is one that may have a slot, and tell whether it did.
+    def begin_next(self, slots: int, *, tenants_wait: bool) -> bool:
+        """Begin the next one in a slot that is free, if it may have it, and tell whether it did.
 
         Args:
             slots: all of them.
-            free: those where nothing runs.
-            tenants_wait: whether a tenant's task could have one as well.
+            tenants_wait: whether a tenant's task could have it as well.
         """
-        if free <= 0 or not self._waiting:
-            return False
         if not self._halves.ordinary_may_begin(slots, self._running(), tenants_wait=tenants_wait):
             return False
         self._halves.ordinary_began()

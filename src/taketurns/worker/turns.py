@@ -116,13 +116,6 @@ class Turns(Generic[M]):
         for taken in self.hand.taken:
             yield taken.tenant
 
-    @property
-    def idle(self) -> bool:
-        """Whether nothing waits here: a slot that is free stays so."""
-        return not (
-            self.hand.held or self._lookahead.fetching or self.newcomers.slots or any(True for _ in self.line)
-        )
-
     def wants_slot(self, now: float) -> bool:
         """Tell whether a slot that is free now would be used, or a message be asked for that is to have it."""
         return bool(
