@@ -102,12 +102,20 @@ class Model:
         while self.running and self.now < until:
             self.finish(self.running.index(min(self.running, key=lambda each: each[0])))
             self.settle_down()
+            if not self.running:
+                self.wait()
 
     def settle_down(self) -> None:
         """Let every answer arrive."""
         self.act()
         while self.answers:
             self.answer()
+
+    def wait(self) -> None:
+        """Let time pass until nothing is left to decide without an event; tasks go on meanwhile."""
+        while (deadline := self.turns.next_deadline()) is not None:
+            self.now = max(self.now, deadline)
+            self.settle_down()
 
     def run_dry(self) -> None:
         """Run everything there is, in order of the tasks' ends."""
@@ -125,6 +133,15 @@ class Model:
 
     # ---- the broker
 
+    def take_back(self, message: Message) -> None:
+        """Let another worker give back a message that it has not started."""
+        self._requeue(message)
+        self._push(message.queue)
+
+    def _requeue(self, message: Message) -> None:
+        waiting = sorted([*self.queues[message.queue], message], key=lambda each: each.number)
+        self.queues[message.queue] = deque(waiting)
+
     def _push(self, queue: str) -> None:
         number, free = self.subscribed.get(queue, (0, False))
         if free and self.queues.get(queue):
@@ -137,10 +154,7 @@ class Model:
     def _settle(self, message: Message, *, requeue: bool = False, ran: bool = True) -> None:
         self._carry_out(self.turns.settling(message))
         if requeue:
-            self.queues[message.queue].appendleft(message)
-            self.queues[message.queue] = deque(
-                sorted(self.queues[message.queue], key=lambda each: each.number)
-            )
+            self._requeue(message)
         number = self.pushed.pop(message, 0)
         if number and self.subscribed.get(message.queue) == (number, False):
             self.subscribed[message.queue] = (number, True)

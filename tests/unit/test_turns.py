@@ -111,6 +111,58 @@ def test_a_newcomer_whose_slot_frees_in_a_moment_stays() -> None:
     assert max(model.deliveries.values()) == 1
 
 
+def test_a_newcomer_does_not_stay_for_longer_than_that() -> None:
+    """The slot that was to free in a moment may not: its task takes longer than others of its kind."""
+    model = busy(patience=0.2)
+    model.publish("new")
+    model.settle_down()
+    assert model.ready("new") == 0
+    deadline = model.turns.next_deadline()
+    assert deadline is not None
+    assert 0.0 < deadline - model.now <= 0.2
+    model.now = deadline
+    model.act()
+    assert model.ready("new") == 1
+    assert model.turns.next_deadline() is None
+
+
+def passed_on() -> tuple[Model, Message]:
+    """Return a worker with a slot that freed while the newcomer's message was with another full worker."""
+    model = busy(patience=0.01)
+    model.publish("new")
+    model.settle_down()
+    message = model.queues["new"].popleft()
+    model.running[0] = (model.now + 0.001, model.running[0][1])
+    model.finish()
+    model.settle_down()
+    assert not model.running
+    assert "new" in model.subscribed
+    return model, message
+
+
+def test_a_newcomer_on_its_way_through_full_workers_has_a_slot_that_frees_meanwhile() -> None:
+    """The other worker gives it back a moment later, and then it starts here, before all others."""
+    model, message = passed_on()
+    model.take_back(message)
+    model.settle_down()
+    assert [each.queue for _, each in model.running] == ["new"]
+    model.run_dry()
+    assert len(model.finished) == 21
+
+
+def test_a_newcomer_that_has_started_elsewhere_keeps_a_slot_free_for_a_moment_only() -> None:
+    """An empty queue does not tell whether its message will come back."""
+    model, _ = passed_on()
+    deadline = model.turns.next_deadline()
+    assert deadline is not None
+    assert 0.0 < deadline - model.now <= 0.005
+    model.now = deadline
+    model.act()
+    assert [each.queue for _, each in model.running] == ["a"]
+    model.run_dry()
+    assert len(model.finished) == 20
+
+
 def test_a_newcomer_served_elsewhere_keeps_no_slot_free() -> None:
     """When another worker has had its message, the slot that frees is the next in line's."""
     model = busy(patience=0.01)
@@ -409,6 +461,8 @@ ACTIONS = st.one_of(
     st.tuples(st.just("weight"), QUEUES, st.integers(1, 5)),
     st.tuples(st.just("end turn"), QUEUES, st.just(0)),
     st.tuples(st.just("elsewhere"), QUEUES, st.integers(-1, 2)),
+    st.tuples(st.just("taken"), QUEUES, st.just(0)),
+    st.tuples(st.just("given back"), QUEUES, st.just(0)),
     st.tuples(st.just("remove"), QUEUES, st.just(0)),
     st.tuples(st.just("add"), QUEUES, st.integers(-1, 3)),
 )
@@ -426,6 +480,7 @@ def test_whatever_happens(  # one branch for each kind of event
     """Nothing is lost, doubled, starved or hoarded, and no slot idles, in any order of events."""
     model = Model(slots=slots, patience=patience)
     paused: set[str] = set()
+    elsewhere: list[Message] = []
     for queue in "abcdef":
         model.turns.add(queue)
     for action, queue, number in actions:
@@ -445,6 +500,10 @@ def test_whatever_happens(  # one branch for each kind of event
             model.turns.end_turn(queue)
         elif action == "elsewhere":
             model.turns.charge(queue, number / 100, number)
+        elif action == "taken" and model.ready(queue):
+            elsewhere.append(model.queues[queue].popleft())
+        elif action == "given back" and elsewhere:
+            model.take_back(elsewhere.pop())
         elif action == "weight":
             model.turns.set_weight(queue, number)
         elif action == "remove":
@@ -458,12 +517,15 @@ def test_whatever_happens(  # one branch for each kind of event
         assert model.turns.in_hand <= slots + model.max_credit
         assert len(model.running) == model.turns.running
     model.settle_down()
+    model.wait()
     served = [queue for queue in model.turns if queue not in paused]
     if any(model.ready(queue) for queue in served):
         assert len(model.running) == slots, "a slot idles while a message waits"
     for queue in "abcdef":
         model.turns.add(queue, backlog=None)
         model.turns.unpark(queue, Park.PAUSED)
+    for message in elsewhere:
+        model.take_back(message)
     model.run_dry()
     assert sorted(model.finished, key=lambda each: each.number) == sorted(
         set(model.starts), key=lambda each: each.number

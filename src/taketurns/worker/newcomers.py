@@ -6,6 +6,9 @@ and every worker that has seen it asks for it as soon as a slot frees; that slot
 (To ask a moment earlier, when a slot is expected to free, halved the median of the wait and doubled its 99th
 percentile: as often as not another worker's slot frees first.)
 
+A worker that asks just after it gave the message back may find the queue empty, since the message is with the next
+full worker, which is about to give it back too: it listens then, and keeps the slot free for that moment.
+
 Each worker that is tried costs a delivery. So a worker keeps a message that can start within its *patience*, and that
 has to grow with the number of workers.
 """
@@ -27,6 +30,9 @@ if TYPE_CHECKING:
 
 _DELIVERIES: Final = 2000
 """A second, at most, that workers cause by giving back, if all that all of them run are newcomers' tasks."""
+
+_PASSED_ON: Final = 0.005
+"""Seconds after which a message that was given back lies in its queue, or has started elsewhere."""
 
 
 def patience(workers: int) -> float:
@@ -57,6 +63,12 @@ class Newcomers(Generic[M]):
         self.asked: set[Tenant[M]] = set()
         self._hand = hand
         self._waiting: dict[str, Tenant[M]] = {}
+        self._given_back: dict[Tenant[M], float] = {}
+        """When, those that wait or were asked for."""
+        self._expected: dict[Tenant[M], float] = {}
+        """Those whose queue was empty when they were asked for, and until when their message may come back."""
+        self._kept: dict[Tenant[M], float] = {}
+        """Those in the hand that expect a slot in a moment, and until when: tasks' ends are only estimated."""
 
     def __contains__(self, tenant: Tenant[M]) -> bool:
         return tenant.queue in self._waiting
@@ -67,27 +79,58 @@ class Newcomers(Generic[M]):
     @property
     def slots(self) -> int:
         """How many free slots are theirs."""
-        return len(self._waiting) + len(self.asked)
+        return len(self._waiting) + len(self.asked) + self.expected
 
-    def wait(self, tenant: Tenant[M]) -> None:
-        """Let a tenant wait for the next slot that frees here."""
+    @property
+    def expected(self) -> int:
+        """How many of those slots are for messages that may come back at any moment, or never."""
+        return len(self._expected)
+
+    def wait(self, tenant: Tenant[M], now: float) -> None:
+        """Let a tenant wait for the next slot that frees here; its message is given back now."""
         self._waiting[tenant.queue] = tenant
+        self._given_back[tenant] = now
 
     def leave(self, tenant: Tenant[M]) -> None:
         """Let a tenant wait no longer."""
         self._waiting.pop(tenant.queue, None)
+        self._given_back.pop(tenant, None)
+        self._expected.pop(tenant, None)
 
     def due(self, free: int) -> list[Tenant[M]]:
         """Take out those whose messages are to be asked for now: who has waited longest, one for each free slot."""
-        due = list(islice(self, max(0, free - len(self.asked))))
+        due = list(islice(self, max(0, free - len(self.asked) - self.expected)))
         for tenant in due:
-            self.leave(tenant)
+            del self._waiting[tenant.queue]
             self.asked.add(tenant)
         return due
 
-    def too_late(self, now: float) -> list[Tenant[M]]:
-        """Return the newcomers in the hand that no slot frees for soon enough. Costs next to nothing if none is."""
-        if self.patience == math.inf:
+    def answered(self, tenant: Tenant[M], *, empty: bool) -> None:
+        """Note that one who was asked for has come, or that the queue was empty."""
+        if tenant in self.asked:
+            self.asked.discard(tenant)
+            given_back = self._given_back.pop(tenant, None)
+            if empty and given_back is not None:
+                self._expected[tenant] = given_back + _PASSED_ON
+
+    def give_up(self, now: float) -> None:
+        """Expect those no longer whose message would have come back by now."""
+        for tenant in [tenant for tenant, until in self._expected.items() if until <= now]:
+            del self._expected[tenant]
+
+    def next_deadline(self) -> float | None:
+        """Return when there is something to decide although nothing happens, or None."""
+        return min((*self._expected.values(), *self._kept.values()), default=None)
+
+    def too_late(self, now: float, *, busy: bool) -> list[Tenant[M]]:
+        """Return the newcomers in the hand that no slot frees for soon enough. Costs next to nothing if none is.
+
+        Args:
+            now: the time of the scheduler's clock.
+            busy: whether no slot is free.
+        """
+        kept, self._kept = self._kept, {}
+        if not busy or self.patience == math.inf:
             return []
         held = [each for each in self._hand.holding if each.fresh and not (each.one_by_one or each.fetching)]
         if not held:
@@ -100,4 +143,9 @@ class Newcomers(Generic[M]):
             if taken.started_at is not None
         )
         left += [math.inf] * len(held)  # other tasks than tenants' may have the slots
-        return [tenant for tenant, seconds in zip(held, left, strict=False) if seconds > self.patience]
+        self._kept = {
+            tenant: until
+            for tenant, seconds in zip(held, left, strict=False)
+            if seconds <= self.patience and (until := kept.get(tenant, now + self.patience)) > now
+        }
+        return [tenant for tenant in held if tenant not in self._kept]

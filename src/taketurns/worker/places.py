@@ -75,13 +75,13 @@ class Places(Generic[M]):
         tenant.listening, tenant.spent = False, None
         self.commands.append(Unlisten(tenant.queue))
 
-    def offer(self, tenant: Tenant[M]) -> None:
+    def offer(self, tenant: Tenant[M], now: float) -> None:
         """Give a newcomer's message back, for whichever worker has a slot first."""
         self._line.leave(tenant)
         if tenant.listening:  # first, or the message would come straight back
             self.unlisten(tenant)
         self._empty_hand(tenant)
-        self._newcomers.wait(tenant)
+        self._newcomers.wait(tenant, now)
 
     def end_turn(self, tenant: Tenant[M]) -> None:
         """Give back what is in the hand of a tenant, which waits for its next turn."""

@@ -92,7 +92,11 @@ class Turns(Generic[M]):
 
     def next_deadline(self) -> float | None:
         """Return when there is something to decide although nothing happens, or None."""
-        moments = (self._deadlines.first(), self._places.emptied.next_deadline())
+        moments = (
+            self._deadlines.first(),
+            self._places.emptied.next_deadline(),
+            self.newcomers.next_deadline(),
+        )
         return min((moment for moment in moments if moment is not None), default=None)
 
     def others_wait(self, queue: str) -> bool:
@@ -253,7 +257,7 @@ class Turns(Generic[M]):
 
     def fetch_empty(self, queue: str, *, count: int = 1) -> None:
         """``count`` fetches found the queue empty."""
-        tenant = self._answered(queue, count)
+        tenant = self._answered(queue, count, empty=True)
         if tenant is not None:
             tenant.backlog = 0
             tenant.fresh = False
@@ -363,10 +367,10 @@ class Turns(Generic[M]):
             now: the time, in seconds of the caller's monotonic clock.
         """
         self._unpark_due(now)
+        self.newcomers.give_up(now)
         starts = self._start_some(slots, free, now)
-        if free <= starts:
-            for tenant in self.newcomers.too_late(now):
-                self._places.offer(tenant)
+        for tenant in self.newcomers.too_late(now, busy=free <= starts):
+            self._places.offer(tenant, now)
         while self.hand.held > slots + self._lookahead.max_credit:
             self._places.give_back_last()
         for tenant in self._places.emptied.due(busy=free <= starts, now=now):
@@ -386,8 +390,11 @@ class Turns(Generic[M]):
         """Start what is next, as far as slots are free; return how many those were."""
         startable = [tenant for tenant in self.hand.holding if tenant.not_before <= now]
         starts = 0
-        while free - self.newcomers.slots > starts and startable:
+        while startable:
             tenant = min(startable, key=order)
+            kept = self.newcomers.slots - (self.newcomers.expected if tenant.fresh else 0)
+            if free - kept <= starts:
+                break
             if self._lookahead.is_overtaken(tenant, slots, free):
                 startable.remove(tenant)
                 continue
@@ -412,11 +419,11 @@ class Turns(Generic[M]):
 
     # ---- bookkeeping
 
-    def _answered(self, queue: str, count: int = 1) -> Tenant[M] | None:
+    def _answered(self, queue: str, count: int = 1, *, empty: bool = False) -> Tenant[M] | None:
         tenant = self.tenants.get(queue)
         if tenant is not None:
             self._lookahead.answered(tenant, count)
-            self.newcomers.asked.discard(tenant)
+            self.newcomers.answered(tenant, empty=empty)
         return tenant
 
     def _forget_if_done(self, tenant: Tenant[M]) -> None:
