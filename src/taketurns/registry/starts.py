@@ -35,6 +35,14 @@ class Starts:
 
         return self._store.call(add)
 
+    def of(self, task_id: str) -> int:
+        """Return how many starts were counted.
+
+        Raises:
+            RegistryUnavailable: Redis is away.
+        """
+        return int(self._store.call(lambda redis: redis.get(self._key(task_id))) or 0)
+
     def forget(self, task_id: str) -> None:
         """Forget the starts of a task that has ended by itself.
 

@@ -374,6 +374,7 @@ class Dispatcher:
                     if self._channels.unlisten(queue):
                         self._cancelling.add(queue)
                 case GiveBack(message):
+                    self._gate.goes_back(message)
                     message.requeue()
 
     def _begin_ordinary(self) -> bool:

@@ -140,6 +140,10 @@ class Gate:
             terminated.append(request.id)
         return {"running": [request.id for request in begun], "terminated": terminated}
 
+    def goes_back(self, message: TenantMessage) -> None:
+        """Note that a message that was not started here goes back to its queue."""
+        self._comebacks.goes_back(message)
+
     def has_unaccepted(self) -> bool:
         """Tell whether a task was handed to the pool of which no process or thread has said that it has it."""
         return any(
@@ -160,6 +164,7 @@ class Gate:
 
         Celery has the pool forget it then, and never settles its message; another worker may run it.
         """
+        self._comebacks.forget_lost()
         for message, request in tuple(self.requests.items()):
             if not message.is_ours and request not in state.active_requests:
                 self.settled(message)
