@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,19 @@ def unacknowledged(lab: Lab) -> int:
     """Return how many messages the lab's consumers hold, as every queue says at this moment."""
     listing = _get(lab, f"queues/{quote(lab.name)}", _LIVE)
     return sum(queue.get("messages_unacknowledged") or 0 for queue in listing)
+
+
+def unacknowledged_by_channel(lab: Lab) -> int:
+    """Return the same as every channel says, in a moment however many queues there are.
+
+    Where the benchmark can't run ``rabbitmqctl`` the queues tell; of 10,000 queues the first is asked a second before
+    the last.
+    """
+    if lab.broker.ctl is None:
+        return unacknowledged(lab)
+    columns = ("vhost", "messages_unacknowledged")
+    rows = json.loads(lab.broker.ctl("list_channels", *columns, "--formatter", "json"))
+    return sum(row["messages_unacknowledged"] for row in rows if row["vhost"] == lab.name)
 
 
 def deliveries(lab: Lab) -> int:

@@ -19,16 +19,19 @@ from benchmarks.lab import Broker
 from support.nodes import TreeRabbitMQ, fresh_nodes
 from support.progress import say
 from taketurns.services import PrivateNodes
+from taketurns.services.identity import Identity
+from taketurns.services.programs import find_program
 from taketurns.services.rabbitmq import RabbitMQ
 from taketurns.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 SCRIPT: Final = Path(__file__).parents[3] / "shared" / "brokers" / "rabbitmq-4.3"
 OWN, NEWER = "own", "4.3"
 _START_WITHIN = 600.0  # it installs itself on first use
 _TIMEOUT = 10.0
+_CTL_TIMEOUT = 60.0  # it starts a runtime of its own, beside busy cores
 _NEWER_PORT = 15743  # of its management API, by the script's default
 
 
@@ -51,20 +54,40 @@ def brokers(wanted: Sequence[str]) -> Iterator[list[Broker]]:
             directory = Path(stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True)))
             nodes = stack.enter_context(PrivateNodes(directory))
             amqp_url, management_url, redis_url = nodes.amqp_url, nodes.management_url, nodes.redis_url
-        own_kind = RabbitMQ if settings.broker.amqp_url is None else None
         found = []
         for each in wanted:
-            kind: type[RabbitMQ] | None = None
             if each == OWN:
-                urls, kind = (amqp_url, management_url), own_kind
+                broker = _broker(amqp_url, management_url, redis_url)
+                if settings.broker.amqp_url is None:
+                    broker = replace(broker, fresh=partial(_fresh, RabbitMQ), ctl=_ctl_of(directory))
             elif each == NEWER:
-                urls, kind = stack.enter_context(_newer()), TreeRabbitMQ
+                broker = _broker(*stack.enter_context(_newer()), redis_url)
+                ctl = partial(_run, [str(SCRIPT), "ctl"], None)
+                broker = replace(broker, fresh=partial(_fresh, TreeRabbitMQ), ctl=ctl)
             else:
                 first, _, second = each.partition(",")
-                urls = (first, second)
-            broker = _broker(*urls, redis_url)
-            found.append(broker if kind is None else replace(broker, fresh=partial(_fresh, kind)))
+                broker = _broker(first, second, redis_url)
+            found.append(broker)
         yield found
+
+
+def _ctl_of(directory: Path) -> Callable[..., str] | None:
+    """Return what runs ``rabbitmqctl`` on the private node of a directory; None if that is a container's."""
+    program, identity = find_program("rabbitmqctl"), Identity.read(directory)
+    if program is None or identity is None:
+        return None
+    return partial(_run, [program, "-q"], RabbitMQ(directory, identity).environment())
+
+
+def _run(command: list[str], environment: Mapping[str, str] | None, *arguments: str) -> str:
+    return subprocess.run(
+        [*command, *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=_CTL_TIMEOUT,
+    ).stdout
 
 
 @contextmanager

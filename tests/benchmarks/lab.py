@@ -39,6 +39,8 @@ class Broker:
     """Starts such a broker with nothing in it, until the block ends; None where the benchmark can't."""
     passing: bool = False
     """Whether it ends with its block: then nothing need be removed."""
+    ctl: Callable[..., str] | None = None
+    """Returns what ``rabbitmqctl`` prints for some arguments; None where the benchmark can't run it."""
 
 
 class Lab:

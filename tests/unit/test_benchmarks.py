@@ -12,7 +12,7 @@ from benchmarks import stamps
 from benchmarks.bars import Judge
 from benchmarks.results import Cell, Results, percentile
 from benchmarks.stamps import Stamp, Stamps
-from benchmarks.waits import waits, waits_for_slot
+from benchmarks.waits import overtaken, waits, waits_for_slot
 from benchmarks.workloads import pace
 from benchmarks.workloads.costs import Made, State, each
 from benchmarks.workloads.limits import over_admissions
@@ -48,6 +48,19 @@ def test_a_wait_runs_from_the_confirmed_publish_or_from_the_next_slot_freed() ->
     assert waits({1: 10.0}, ran) == [2.5]
     assert waits_for_slot({1: 10.0}, ran) == [0.5]
     assert waits({1: 13.0}, ran) == [0.0]
+
+
+def test_who_had_the_slots_that_freed_before_a_task_is_counted() -> None:
+    """Those that started after the first slot had freed and before the task; none if that slot was the task's."""
+    ran = [
+        Stamp(0, 1.0, 9.9),
+        Stamp(0, 1.0, 10.5),
+        Stamp(0, 10.6, 20),
+        Stamp(0, 11.0, 11.1),
+        Stamp(1, 11.2, 12.0),
+    ]
+    assert overtaken({1: 10.0}, ran) == [2]
+    assert overtaken({1: 10.0}, [*ran[:2], ran[-1]]) == [0]
 
 
 def test_a_start_before_its_time_is_an_over_admission() -> None:

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from benchmarks.bench import WORKERS, Outcome, tenants, watch
 from benchmarks.fleet import CONCURRENCY
 from benchmarks.loader import Task
-from benchmarks.waits import summary, waits, waits_for_slot
+from benchmarks.results import percentile
+from benchmarks.waits import overtaken, summary, waits, waits_for_slot
 from support.progress import say
 
 if TYPE_CHECKING:
@@ -79,6 +80,8 @@ def _measure(bench: Bench, system: System, beside: int) -> Iterator[tuple[str, O
         figures = summary(waits(times, ran))
         if beside:
             figures |= summary(waits_for_slot(times, ran), "from slot ")
+            others = overtaken(times, ran)
+            figures |= {"overtaken p50": percentile(others, 50), "overtaken p99": percentile(others, 99)}
         yield kind, Outcome(figures, sum(stamp.key in times for stamp in ran), samples, note)
 
 

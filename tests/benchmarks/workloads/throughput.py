@@ -9,15 +9,18 @@ import time
 from typing import TYPE_CHECKING
 
 from benchmarks.bench import WORKERS, Outcome, Sample, tenants, watch
-from benchmarks.broker_view import unacknowledged
+from benchmarks.broker_view import unacknowledged, unacknowledged_by_channel
 from benchmarks.loader import Task
 from benchmarks.systems import Turns
 from benchmarks.workloads import raw
 from support.progress import say
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from benchmarks.bench import Bench
     from benchmarks.fleet import Fleet
+    from benchmarks.lab import Lab
     from benchmarks.profile import Profile
     from benchmarks.stamps import Stamp
     from benchmarks.systems import System
@@ -27,9 +30,9 @@ RATE, CPU, HELD, OWN = "tasks/s", "CPU us/task", "unacknowledged/worker", "held 
 _PART = 0.8  # of the tasks; what comes after is not measured
 _SKIPPED = 0.25  # of those, while workers start
 _HELD_FROM = 1000  # tenants from which on it is looked at what is unacknowledged
-_HELD_SAMPLES = 3
+_HELD_SAMPLES = 5
 SAMPLED = 200
-"""Tenants with which it is looked every 100 ms; with more a listing takes the broker too long for that."""
+"""Tenants with which it is looked every 100 ms; with more a listing of the queues takes too long for that."""
 _STEADY = 2.0  # seconds after which the backlog is a steady one
 
 
@@ -73,7 +76,7 @@ def _measure(bench: Bench, system: System, count: int, *, first: bool) -> Outcom
     with system.workers(WORKERS, names) as fleet:
         ready = time.time()
         limit = bench.profile.limit
-        sampler = _Sampler(system, fleet, ready + _STEADY)
+        sampler = _Sampler(system, fleet, ready + _STEADY, unacknowledged)
         look = sampler.look if count == SAMPLED and isinstance(system, Turns) else _nothing
         samples = watch(stamps, fleet, int(of * _PART), limit, look)
         measured = stamps.read()
@@ -110,19 +113,20 @@ def _rate(stamps: list[Stamp], samples: list[Sample], ready: float, *, since_rea
 
 def _held(system: System, fleet: Fleet) -> dict[str, float]:
     """Look at what the workers hold, in the midst of the backlog."""
-    sampler = _Sampler(system, fleet, 0.0)
+    sampler = _Sampler(system, fleet, 0.0, unacknowledged_by_channel)
     for _ in range(_HELD_SAMPLES):
         sampler.look()
     return sampler.figures()
 
 
 class _Sampler:
-    """Looks at what is held unacknowledged, from some moment on."""
+    """Looks at what is held unacknowledged, from some moment on, by asking the broker in one way or another."""
 
-    def __init__(self, system: System, fleet: Fleet, begin: float) -> None:
+    def __init__(self, system: System, fleet: Fleet, begin: float, ask: Callable[[Lab], int]) -> None:
         self._system = system
         self._fleet = fleet
         self._begin = begin
+        self._ask = ask
         self._seen: list[int] = []
         self._own: list[float] = []
 
@@ -130,7 +134,7 @@ class _Sampler:
         """Ask the broker, and the workers if they count themselves."""
         if time.time() < self._begin:
             return
-        self._seen.append(unacknowledged(self._system.lab))
+        self._seen.append(self._ask(self._system.lab))
         if isinstance(self._system, Turns):
             self._own += [status["running"] + status["hand"] for status in self._system.status(self._fleet)]
 
