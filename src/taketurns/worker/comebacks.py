@@ -20,8 +20,11 @@ if TYPE_CHECKING:
 _REMEMBERED: Final = 10_000
 """Tasks whose starts on this worker are remembered at most; then that begins anew."""
 
-_HOLDS: Final = 1.0
-"""Seconds for which it is believed that nobody has started a task: what is in its queue was not, or is lost again."""
+_HOLDS: Final = 0.1
+"""Seconds for which it is believed that nobody has started a task: another worker may, and lose its connection.
+
+Who waits for longer can wait for Redis too.
+"""
 
 
 class _Unstarted(NamedTuple):
