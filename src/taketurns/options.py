@@ -120,7 +120,7 @@ def expires_at(app: Celery, given: float | datetime | str | None) -> datetime | 
     Raises:
         InvalidInput: it is neither, or too far away.
     """
-    accepted = "a number of seconds above 0, a datetime, or one in ISO 8601"
+    accepted = "a number of seconds above 0, a datetime, or one in ISO 8601, not beyond the year 9999"
     if given is None:
         return None
     try:

@@ -9,7 +9,9 @@ from taketurns.durations import UNIT_SECONDS
 from taketurns.errors import InvalidRate
 
 _RATE = re.compile(r"([0-9]{1,9})/([0-9]{1,9})(s|m|h|d)(?::([0-9]{1,9}))?", re.ASCII)
-_ACCEPTED = "count/period[:burst] with numbers above zero, such as 10/60s, 100/1m, 4000/3h, 1/1d or 10/60s:5"
+_ACCEPTED = (
+    "count/period[:burst] with numbers from 1 to 999999999, such as 10/60s, 100/1m, 4000/3h, 1/1d or 10/60s:5"
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,6 +77,10 @@ class TenantSettings:
         Raises:
             InvalidInput: a key or value does not have its accepted form, or there would be too many tags.
         """
+        if not isinstance(changes, Mapping):
+            raise InvalidInput(
+                changes, "an object of keys and values, or None, such as {'plan': 'pro'}", field="tags"
+            )
         removed = {check_key(key, field="tags") for key, value in changes.items() if value is None}
         tags = {key: value for key, value in {**self.tags, **changes}.items() if key not in removed}
         return self.changed(tags=tags)
@@ -101,7 +105,7 @@ def _rate_limit(value: object) -> str | None:
 
 def _task_rate_limits(value: object) -> dict[str, str]:
     name = "task_rate_limits"
-    if not isinstance(value, Mapping) or not all(isinstance(task, str) for task in value):
+    if not isinstance(value, Mapping) or not all(task and isinstance(task, str) for task in value):
         raise InvalidInput(
             value, "an object of task names and rates, such as {'shop.mail': '10/60s'}", field=name
         )
