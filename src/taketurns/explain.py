@@ -62,10 +62,10 @@ class Explanation:
     """The tenant."""
     reason: Reason
     """`queue_empty`: nothing waits. `outside_canary`: nothing waits in its queue, since its tasks go to the app's old
-    queue. `paused`: an operator has paused the tenant. `no_worker`: no worker that answered
-    serves it. `draining`: its queue is being removed. `concurrency`: as many of its tasks run as may. `throttled`: a
-    rate's next token has not come. `failed`: RabbitMQ refuses its queue to the workers. `waiting_for_turn`: other
-    tenants come first. `starting`: nothing keeps it."""
+    queue. `paused`: an operator has paused the tenant. `no_worker`: no worker that answered serves it, or has those
+    of its tasks that have left the queue. `draining`: its queue is being removed. `concurrency`: as many of its tasks
+    run as may. `throttled`: a rate's next token has not come. `failed`: RabbitMQ refuses its queue to the workers.
+    `waiting_for_turn`: other tenants come first. `starting`: nothing keeps it."""
     message: str
     """The same in a sentence."""
     seconds: float | None
@@ -108,11 +108,15 @@ def explain(turns: TakeTurns, tenant: str) -> Explanation:
     said = list(serving.values())
     unknown = found is None and not turns.registry.exists(tenant)
     inside = turns.canary.has(tenant)
+    silent = sorted({*workers, *turns.registry.lost_workers()} - answers.keys())
+    out = (found.unacknowledged or 0) if found is not None and silent else 0
+    unseen = max(0, out - sum(answer["hand"] + answer["running"] for answer in said))
     at_most = most is not None and held >= most
-    reason = _judge(ready, said, unknown=unknown, inside=inside, paused=settings.paused, at_most=at_most)
+    reason = _judge(
+        ready, said, unseen, unknown=unknown, inside=inside, paused=settings.paused, at_most=at_most
+    )
     seconds, position = _until(reason, said)
     running = sum(answer["running"] for answer in said)
-    silent = sorted({*workers, *turns.registry.lost_workers()} - answers.keys())
     message = _sentence(
         reason,
         seconds=seconds,
@@ -121,6 +125,7 @@ def explain(turns: TakeTurns, tenant: str) -> Explanation:
         most=most,
         unheard=_unheard(held - running if silent else 0, turns.settings.limiter.lease),
         is_anybody_there=bool(workers),
+        unseen=unseen if ready == 0 else 0,
     )
     return Explanation(
         tenant=tenant,
@@ -144,11 +149,16 @@ def _sentence(
     most: int | None,
     unheard: str,
     is_anybody_there: bool,
+    unseen: int,
 ) -> str:
     if reason == "waiting_for_turn" and not position:
         return "it is next, when a slot frees"
     if reason == "no_worker" and not is_anybody_there:
         return "no worker is running that serves tenants"
+    if reason == "no_worker" and unseen:
+        return (
+            f"nothing waits in its queue, and {unseen} of its tasks run or wait on workers that don't answer"
+        )
     wait = "" if seconds is None else _spelled(seconds)
     return _SENTENCES[reason].format(wait=wait, position=position, held=held, most=most, unheard=unheard)
 
@@ -172,10 +182,18 @@ def _ask(turns: TakeTurns, workers: Sequence[str], tenant: str) -> Mapping[str, 
 
 
 def _judge(
-    ready: int | None, serving: Answers, *, unknown: bool, inside: bool, paused: bool, at_most: bool
+    ready: int | None,
+    serving: Answers,
+    unseen: int,
+    *,
+    unknown: bool,
+    inside: bool,
+    paused: bool,
+    at_most: bool,
 ) -> Reason:
     """Return the reason; what holds whatever a worker says comes first."""
-    empty = ready == 0 and not any(answer["hand"] for answer in serving)
+    known_empty = ready == 0 and not any(answer["hand"] for answer in serving)
+    empty = known_empty and not unseen
     parked = [answer["parked"].keys() for answer in serving]
     throttled = any("throttled" in each for each in parked)
     holds: dict[Reason, bool] = {
@@ -183,7 +201,7 @@ def _judge(
         "unknown": unknown,
         "queue_empty": empty,
         "paused": paused,
-        "no_worker": not serving,
+        "no_worker": not serving or known_empty,
         "draining": all("draining" in each for each in parked),
         "concurrency": throttled and at_most,
         "throttled": throttled,

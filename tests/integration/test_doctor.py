@@ -193,6 +193,6 @@ def test_users_of_the_management_api(
         requests.delete(broker.api(f"users/{name}"), timeout=10).raise_for_status()
         turns.close()
         turns.management.close()
-    assert findings["management API"].level == level
+    assert findings["management API"].level == level, findings["management API"]
     assert found in findings["management API"].found
     assert (findings["policies"].level == "ok") == ("refused" not in found)

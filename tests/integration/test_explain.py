@@ -158,6 +158,23 @@ def test_a_silent_worker_is_named_within_a_second(running: Worker, shop: Any) ->
     assert took < 2, "the promised second, and another for a busy machine"
 
 
+def test_what_a_silent_worker_holds_is_not_taken_for_nothing(
+    running: Worker, shop: Any, eventually: Eventually
+) -> None:
+    """The queue is empty, but its tasks have not run: they are in the hand of a worker that hangs."""
+    results = [shop.work.apply_async((f"x{n}", 0.5), tenant="acme") for n in range(4)]
+    eventually(lambda: (info := shop.turns.management.queue("usersequence_acme")) and info.ready == 0)
+    running.process.send_signal(signal.SIGSTOP)
+    try:
+        found = shop.turns.explain("acme")
+    finally:
+        running.process.send_signal(signal.SIGCONT)
+    assert found.reason == "no_worker"
+    assert "of its tasks run or wait on workers that don't answer" in found.message
+    assert found.silent == [running.name]
+    assert [result.get(timeout=20) for result in results] == [f"x{n}" for n in range(4)]
+
+
 def test_a_bad_tenant_id_is_refused(shop: Any) -> None:
     """What is no tenant id is told at once."""
     with pytest.raises(InvalidTenant):
