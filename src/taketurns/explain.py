@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,9 +16,13 @@ from taketurns.tenants import queue_name, validate_tenant
 
 if TYPE_CHECKING:
     from taketurns.extension import TakeTurns
+    from taketurns.management import QueueInfo
 
 ANSWER_WITHIN: Final = 0.7
 """Seconds that workers have for an answer, so that the whole is there within a second."""
+
+_MOMENT: Final = 0.05
+"""Seconds in which a message that is on its way arrives."""
 
 Reason = Literal[
     "unknown",
@@ -94,23 +99,23 @@ def explain(turns: TakeTurns, tenant: str) -> Explanation:
         ManagementUnavailable: it can't be told what the queue holds.
         BrokerUnavailable: the workers can't be asked.
     """
-    queue = queue_name(validate_tenant(tenant))
+    validate_tenant(tenant)
     workers = turns.registry.workers()
-    with ThreadPoolExecutor(1) as threads:
-        listing = threads.submit(turns.management.queue, queue)
-        answers = _ask(turns, workers, tenant)
-        settings = turns.registry.get(tenant)
-        most = settings.max_concurrency
-        held = turns.limiter.running(tenant) if most is not None else 0
-        found = listing.result()
+    found, answers = _look(turns, tenant, workers)
+    if _unseen(found, answers) and answers.keys() >= set(workers):
+        # Workers look at a throttled queue now and then. RabbitMQ and they were not asked at the same moment.
+        time.sleep(_MOMENT)
+        found, answers = _look(turns, tenant, workers)
+    settings = turns.registry.get(tenant)
+    most = settings.max_concurrency
+    held = turns.limiter.running(tenant) if most is not None else 0
     serving = {name: answer for name, answer in answers.items() if answer["serves"]}
     ready = 0 if found is None else found.ready
     said = list(serving.values())
     unknown = found is None and not turns.registry.exists(tenant)
     inside = turns.canary.has(tenant)
     silent = sorted({*workers, *turns.registry.lost_workers()} - answers.keys())
-    out = (found.unacknowledged or 0) if found is not None and silent else 0
-    unseen = max(0, out - sum(answer["hand"] + answer["running"] for answer in said))
+    unseen = _unseen(found, answers) if silent else 0
     at_most = most is not None and held >= most
     reason = _judge(
         ready, said, unseen, unknown=unknown, inside=inside, paused=settings.paused, at_most=at_most
@@ -138,6 +143,22 @@ def explain(turns: TakeTurns, tenant: str) -> Explanation:
         workers=sorted(serving),
         silent=silent,
     )
+
+
+def _look(
+    turns: TakeTurns, tenant: str, workers: Sequence[str]
+) -> tuple[QueueInfo | None, Mapping[str, Mapping[str, Any]]]:
+    """Return what RabbitMQ says of the tenant's queue, and the workers of the tenant, asked at the same time."""
+    with ThreadPoolExecutor(1) as threads:
+        listing = threads.submit(turns.management.queue, queue_name(tenant))
+        answers = _ask(turns, workers, tenant)
+        return listing.result(), answers
+
+
+def _unseen(found: QueueInfo | None, answers: Mapping[str, Mapping[str, Any]]) -> int:
+    """Return how many messages have left the queue of which no worker that answered knows."""
+    out = 0 if found is None else found.unacknowledged or 0
+    return max(0, out - sum(answer["hand"] + answer["running"] for answer in answers.values()))
 
 
 def _sentence(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -156,6 +157,26 @@ def test_a_silent_worker_is_named_within_a_second(running: Worker, shop: Any) ->
         running.process.send_signal(signal.SIGCONT)
     assert found.silent == [running.name]
     assert took < 2, "the promised second, and another for a busy machine"
+
+
+def test_messages_on_their_way_are_not_taken_for_nothing(
+    running: Worker, shop: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker looks at a throttled queue now and then: RabbitMQ may be asked while the messages are with it."""
+    first, *_ = [shop.work.apply_async((label,), tenant="limited") for label in ("x", "y", "z")]
+    first.get(timeout=20)
+    ask, asked = shop.turns.management.queue, []
+
+    def meet_a_look(queue: str) -> Any:
+        found = ask(queue)
+        asked.append(found)
+        return replace(found, ready=0, unacknowledged=found.ready) if len(asked) == 1 else found
+
+    monkeypatch.setattr(shop.turns.management, "queue", meet_a_look)
+    found = shop.turns.explain("limited")
+    assert found.reason == "throttled"
+    assert found.ready
+    assert len(asked) == 2
 
 
 def test_what_a_silent_worker_holds_is_not_taken_for_nothing(
