@@ -112,6 +112,24 @@ class Batch:
         check_arguments(ready)
         self._append(ready)
 
+    def add_row(self, row: Any) -> None:
+        """Add a task that is given as one: the task or its name, args, kwargs and options.
+
+        Raises:
+            UnknownTask: the app has no such TenantTask.
+            InvalidInput: it is not of that form, or an option or argument does not have its own.
+        """
+        match row:
+            case (_, [*_], {}, {}) if all(isinstance(name, str) for name in row[3]):
+                task, args, kwargs, options = row
+                self.add(task, args, kwargs, **options)
+            case _:
+                raise InvalidInput(
+                    row,
+                    'a task or its name, args, kwargs and options, such as ("mail", (1,), {}, {"priority": "high"})',
+                    field="submissions",
+                )
+
     def add_fitting(
         self, task: TenantTask, args: Sequence[Any], kwargs: Mapping[str, Any], **options: Any
     ) -> None:

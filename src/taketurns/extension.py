@@ -325,9 +325,9 @@ class TakeTurns:
         """
         batch = Batch(self, tenant)
         errors = {}
-        for place, (task, args, kwargs, options) in enumerate(submissions):
+        for place, row in enumerate(submissions):
             try:
-                batch.add(task, args, kwargs, **options)
+                batch.add_row(row)
             except TaketurnsError as error:
                 errors[place] = error
         if errors:

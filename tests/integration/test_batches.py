@@ -141,11 +141,14 @@ def test_one_that_is_wrong_keeps_all_from_being_submitted(
         (work, ("a",), {}, {"idempotency_key": ""}),
         (work, ("a",), {}, {"task_id": "same"}),
         (work, ("a",), {}, {"task_id": "same"}),
+        (work, ("a",)),
+        work,
+        "work",
     ]
-    with pytest.raises(InvalidBatch, match="8 of the tasks can't be submitted") as caught:
+    with pytest.raises(InvalidBatch, match="11 of the tasks can't be submitted") as caught:
         turns.submit_many("acme", wrong)
     kinds = {place: type(error) for place, error in caught.value.errors.items()}
-    assert kinds == {1: UnknownTask} | dict.fromkeys((2, 3, 4, 5, 6, 7, 9), InvalidInput)
+    assert kinds == {1: UnknownTask} | dict.fromkeys((2, 3, 4, 5, 6, 7, 9, 10, 11, 12), InvalidInput)
     assert waiting(amqp) == 0
 
 
