@@ -10,7 +10,10 @@ from support.proxy import running
 from support.workers import worker
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
+
+    from celery import Celery
 
     from support.workers import Ledger
     from taketurns.settings import Settings
@@ -33,21 +36,32 @@ def test_a_worker_answers_by_the_connection_on_which_it_was_asked(
     assert [row["label"] for row in ledger.rows()] == ["before", "after"]
 
 
+def ask(app: Celery, reply_to: Mapping[str, str], *, times: int = 1) -> None:
+    """Send pings, so many at a time, and wait for no reply."""
+    question = {"method": "ping", "arguments": {}, "ticket": "1", "reply_to": reply_to}
+    exchange = app.control.mailbox.exchange
+    with app.connection_for_write() as connection, connection.Producer() as producer:
+        for _ in range(times):
+            producer.publish(question, exchange=exchange, serializer="json", declare=[exchange])
+
+
 def test_a_reply_that_nobody_has_made_an_exchange_for_costs_nothing(
     shop: Any, settings: Settings, tmp_path: Path
 ) -> None:
     """It is made, as Celery does; else the worker would lose its channel, or end."""
-    mailbox = shop.app.control.mailbox
     with worker(settings, tmp_path, "-P", "solo") as one:
-        question = {
-            "method": "ping",
-            "arguments": {},
-            "ticket": "1",
-            "reply_to": {"exchange": "nobodys", "routing_key": "nobody"},
-        }
-        with shop.app.connection_for_write() as connection, connection.Producer() as producer:
-            producer.publish(
-                question, exchange=mailbox.exchange, serializer="json", declare=[mailbox.exchange]
-            )
+        ask(shop.app, {"exchange": "nobodys", "routing_key": "nobody"})
         assert shop.app.control.ping([one.name], timeout=10.0) == [{one.name: {"ok": "pong"}}]
+        assert shop.work.apply_async(("after",), tenant="acme").get(timeout=20) == "after"
+
+
+@pytest.mark.parametrize("pool", ["prefork", "threads", "solo"])
+def test_commands_that_come_together_are_answered_by_one_whose_publishes_are_confirmed(
+    pool: str, shop: Any, settings: Settings, tmp_path: Path
+) -> None:
+    """Flower asks several things at a time. One that waited for confirms would wait without end."""
+    with worker(settings, tmp_path, "-P", pool, "-c", "1", SHOP_CONFIRMS="1") as one:
+        for _ in range(20):
+            ask(shop.app, {"exchange": "nobodys", "routing_key": "nobody"}, times=50)
+            assert shop.app.control.ping([one.name], timeout=10.0) == [{one.name: {"ok": "pong"}}]
         assert shop.work.apply_async(("after",), tenant="acme").get(timeout=20) == "after"

@@ -31,6 +31,7 @@ app.conf.result_extended = bool(os.environ.get("SHOP_RESULTS_EXTENDED"))
 app.conf.broker_heartbeat = float(os.environ.get("SHOP_HEARTBEAT", "120"))
 if writes_to := os.environ.get("SHOP_WRITES_TO"):
     app.conf.broker_write_url = writes_to
+app.conf.broker_transport_options = {"confirm_publish": bool(os.environ.get("SHOP_CONFIRMS"))}
 app.conf.worker_cancel_long_running_tasks_on_connection_loss = False
 turns = TakeTurns(app, weight_function=by_metadata if os.environ.get("SHOP_WEIGHS") else None)
 
