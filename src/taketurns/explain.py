@@ -101,14 +101,15 @@ def explain(turns: TakeTurns, tenant: str) -> Explanation:
     """
     validate_tenant(tenant)
     workers = turns.registry.workers()
+    settings = turns.registry.get(tenant)
+    most = settings.max_concurrency
+    before = turns.limiter.running(tenant) if most is not None else set()
     found, answers = _look(turns, tenant, workers)
     if _unseen(found, answers) and answers.keys() >= set(workers):
         # Workers look at a throttled queue now and then. RabbitMQ and they were not asked at the same moment.
         time.sleep(_MOMENT)
         found, answers = _look(turns, tenant, workers)
-    settings = turns.registry.get(tenant)
-    most = settings.max_concurrency
-    held = turns.limiter.running(tenant) if most is not None else 0
+    holders = turns.limiter.running(tenant) if most is not None else set()
     serving = {name: answer for name, answer in answers.items() if answer["serves"]}
     ready = 0 if found is None else found.ready
     said = list(serving.values())
@@ -116,19 +117,20 @@ def explain(turns: TakeTurns, tenant: str) -> Explanation:
     inside = turns.canary.has(tenant)
     silent = sorted({*workers, *turns.registry.lost_workers()} - answers.keys())
     unseen = _unseen(found, answers) if silent else 0
-    at_most = most is not None and held >= most
+    at_most = most is not None and len(holders) >= most
     reason = _judge(
         ready, said, unseen, unknown=unknown, inside=inside, paused=settings.paused, at_most=at_most
     )
     seconds, position = _until(reason, said)
-    running = sum(answer["running"] for answer in said)
+    # Who held a place before and after the workers were asked held it then: of short tasks others do each time.
+    unheard = (before & holders).difference(*(answer["tasks"] for answer in answers.values()))
     message = _sentence(
         reason,
         seconds=seconds,
         position=position,
-        held=held,
+        held=len(holders),
         most=most,
-        unheard=_unheard(held - running if silent else 0, turns.settings.limiter.lease),
+        unheard=_unheard(len(unheard) if silent else 0, turns.settings.limiter.lease),
         is_anybody_there=bool(workers),
         unseen=unseen if ready == 0 else 0,
     )
@@ -139,7 +141,7 @@ def explain(turns: TakeTurns, tenant: str) -> Explanation:
         seconds=seconds,
         position=position,
         ready=ready,
-        running=running,
+        running=sum(answer["running"] for answer in said),
         workers=sorted(serving),
         silent=silent,
     )

@@ -113,14 +113,14 @@ def test_what_ran_before_there_was_a_maximum_counts(
         shop.hold.apply_async(("held",), tenant="acme")
         eventually(lambda: shop.turns.explain("acme").running == 1)
         shop.turns.registry.update("acme", max_concurrency=1)
-        eventually(lambda: shop.turns.limiter.running("acme") == 1)
+        eventually(lambda: len(shop.turns.limiter.running("acme")) == 1)
         shop.work.apply_async(("next",), tenant="acme")
         eventually(lambda: shop.turns.explain("acme").reason == "concurrency")
         assert shop.turns.explain("acme").message == "1 of its tasks run, and at most 1 may"
         assert not ledger.labels()
         ledger.let_go()
         eventually(lambda: ledger.labels() == ["held", "next"])
-        eventually(lambda: shop.turns.limiter.running("acme") == 0)
+        eventually(lambda: not shop.turns.limiter.running("acme"))
 
 
 def test_a_tenant_that_waits_for_its_turn(
@@ -194,6 +194,30 @@ def test_what_a_silent_worker_holds_is_not_taken_for_nothing(
     assert "of its tasks run or wait on workers that don't answer" in found.message
     assert found.silent == [running.name]
     assert [result.get(timeout=20) for result in results] == [f"x{n}" for n in range(4)]
+
+
+def test_places_that_silent_workers_hold_are_told_from_those_of_tasks_that_come_and_go(
+    running: Worker, shop: Any, settings: Settings, tmp_path: Path, ledger: Ledger, eventually: Eventually
+) -> None:
+    """One that hangs holds what it runs, and nothing else; though each look meets other tasks of the others."""
+    shop.turns.registry.update("capped", max_concurrency=2)
+    shop.hold.apply_async(("held",), tenant="capped")
+    eventually(lambda: len(shop.turns.limiter.running("capped")) == 1)
+    with worker(settings, tmp_path, "-P", "threads", "-c", "2", name="w2"):
+        results = [shop.work.apply_async((f"x{n}", 0.05), tenant="capped") for n in range(200)]
+        running.process.send_signal(signal.SIGSTOP)
+        try:
+            eventually(lambda: "; 1 on workers that don't answer" in shop.turns.explain("capped").message)
+            ledger.let_go()
+            shop.turns.registry.update("other", max_concurrency=2)
+            for n in range(200):
+                shop.work.apply_async((f"y{n}", 0.05), tenant="other")
+            eventually(lambda: shop.turns.explain("other").reason == "concurrency")
+            told = [shop.turns.explain("other").message for _ in range(4)]
+        finally:
+            running.process.send_signal(signal.SIGCONT)
+        assert not [message for message in told if "answer" in message]
+        assert results[-1].get(timeout=30) == "x199"
 
 
 def test_a_bad_tenant_id_is_refused(shop: Any) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, cast
 
 from taketurns.errors import RegistryUnavailable
 from taketurns.limits.put_offs import CONCURRENCY_POLL, PutOffs
@@ -180,19 +180,20 @@ class Limiter:
         """
         self._quietly_remove(self._store.tenant_key(tenant, "leases"), lease)
 
-    def running(self, tenant: str) -> int:
-        """Return how many of the tenant's tasks hold a lease, which is those since it has a ``max_concurrency``.
+    def running(self, tenant: str) -> set[str]:
+        """Return the tenant's tasks that hold a lease, which is those since it has a ``max_concurrency``.
 
         Raises:
             RegistryUnavailable: Redis is away.
         """
 
-        def count(redis: Client) -> int:
+        def read(redis: Client) -> set[str]:
             seconds, microseconds = redis.time()
             now = seconds * 1_000_000 + microseconds
-            return int(redis.zcount(self._store.tenant_key(tenant, "leases"), f"({now}", "+inf"))
+            key = self._store.tenant_key(tenant, "leases")
+            return set(cast("list[str]", redis.zrangebyscore(key, f"({now}", "+inf")))
 
-        return self._store.call(count)
+        return self._store.call(read)
 
     def hold(self, tenant: str, leases: Collection[str]) -> None:
         """Count tasks that run already, as if they had been admitted: more than ``max_concurrency`` too.

@@ -108,8 +108,10 @@ def running(state: Any, **_: Any) -> Reply:
 
 
 def explain(state: Any, tenant: str, **_: Any) -> Reply:
-    """Tell why the tenant's next task has not started here: the fields of an ``Outlook``."""
-    return asdict(_step(state).dispatcher.outlook(queue_name(tenant)))
+    """Tell why the tenant's next task has not started here: the fields of an ``Outlook``, and which tasks run."""
+    dispatcher, queue = _step(state).dispatcher, queue_name(tenant)
+    tasks = [str((message.headers or {}).get("id")) for message in dispatcher.running_of(queue)]
+    return {**asdict(dispatcher.outlook(queue)), "tasks": tasks}
 
 
 def cancel(state: Any, ids: list[str], *, terminate: bool = False, **_: Any) -> Reply:
