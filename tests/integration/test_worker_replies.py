@@ -10,7 +10,6 @@ from support.proxy import running
 from support.workers import worker
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
     from celery import Celery
@@ -36,8 +35,9 @@ def test_a_worker_answers_by_the_connection_on_which_it_was_asked(
     assert [row["label"] for row in ledger.rows()] == ["before", "after"]
 
 
-def ask(app: Celery, reply_to: Mapping[str, str], *, times: int = 1) -> None:
-    """Send pings, so many at a time, and wait for no reply."""
+def ask(app: Celery, *, times: int = 1) -> None:
+    """Send pings, so many at a time, whose replies go to an exchange that is not there."""
+    reply_to = {"exchange": "nobodys", "routing_key": "nobody"}
     question = {"method": "ping", "arguments": {}, "ticket": "1", "reply_to": reply_to}
     exchange = app.control.mailbox.exchange
     with app.connection_for_write() as connection, connection.Producer() as producer:
@@ -50,7 +50,7 @@ def test_a_reply_that_nobody_has_made_an_exchange_for_costs_nothing(
 ) -> None:
     """It is made, as Celery does; else the worker would lose its channel, or end."""
     with worker(settings, tmp_path, "-P", "solo") as one:
-        ask(shop.app, {"exchange": "nobodys", "routing_key": "nobody"})
+        ask(shop.app)
         assert shop.app.control.ping([one.name], timeout=10.0) == [{one.name: {"ok": "pong"}}]
         assert shop.work.apply_async(("after",), tenant="acme").get(timeout=20) == "after"
 
@@ -62,6 +62,6 @@ def test_commands_that_come_together_are_answered_by_one_whose_publishes_are_con
     """Flower asks several things at a time. One that waited for confirms would wait without end."""
     with worker(settings, tmp_path, "-P", pool, "-c", "1", SHOP_CONFIRMS="1") as one:
         for _ in range(20):
-            ask(shop.app, {"exchange": "nobodys", "routing_key": "nobody"}, times=50)
+            ask(shop.app, times=50)
             assert shop.app.control.ping([one.name], timeout=10.0) == [{one.name: {"ok": "pong"}}]
         assert shop.work.apply_async(("after",), tenant="acme").get(timeout=20) == "after"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, Literal, cast
 
 from taketurns.errors import RegistryUnavailable
 from taketurns.limits.put_offs import CONCURRENCY_POLL, PutOffs
+from taketurns.store import redis_now
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -188,10 +189,8 @@ class Limiter:
         """
 
         def read(redis: Client) -> set[str]:
-            seconds, microseconds = redis.time()
-            now = seconds * 1_000_000 + microseconds
             key = self._store.tenant_key(tenant, "leases")
-            return set(cast("list[str]", redis.zrangebyscore(key, f"({now}", "+inf")))
+            return set(cast("list[str]", redis.zrangebyscore(key, f"({_us(redis_now(redis))}", "+inf")))
 
         return self._store.call(read)
 
@@ -217,8 +216,7 @@ class Limiter:
     def _renew(
         self, redis: Client, tenant_leases: Mapping[str, Collection[str]], *, only_held: bool = True
     ) -> None:
-        seconds, microseconds = redis.time()
-        ends = seconds * 1_000_000 + microseconds + _us(self._lease)
+        ends = _us(redis_now(redis) + self._lease)
         with redis.pipeline(transaction=False) as pipe:
             for tenant, leases in tenant_leases.items():
                 key = self._store.tenant_key(tenant, "leases")
